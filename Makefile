@@ -1,0 +1,177 @@
+# Jiffy's build. `make help` lists the targets; ./jiffy is the friendlier front.
+#
+#   make              the kernel:                     build/jiffy.elf, build/jiffy-test.elf
+#   make DEBUG=1      with dassert, poison, ranks:    build-debug/…
+#   make CC=clang     the same by clang:              build-clang/…
+#   make unit         the host tests, built and run under ASan and UBSan
+#   make V=1          shows the commands
+
+MAKEFLAGS += -rR --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+suffix := $(if $(filter clang%,$(notdir $(CC))),-clang)$(if $(DEBUG),-debug)
+O ?= build$(suffix)
+LD := ld
+NM := nm
+Q := $(if $(V),,@)
+
+# ---- flags -------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Werror -Wshadow -Wundef -Wvla -Wpointer-arith -Wstrict-prototypes \
+	-Wmissing-prototypes -Wimplicit-fallthrough -Wframe-larger-than=1024 -Wno-unused-parameter
+COMMON := -std=gnu11 -O2 -g -fno-strict-aliasing -fno-delete-null-pointer-checks \
+	-fno-omit-frame-pointer -fno-common -I. $(if $(DEBUG),-DCONFIG_DEBUG)
+KFLAGS := $(COMMON) $(WARN) -ffreestanding -nostdlib -mno-red-zone -mgeneral-regs-only \
+	-mcmodel=kernel -fno-pic -fno-pie -fcf-protection=none -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -ftrivial-auto-var-init=zero -Iarch/x86 -I$(O)/gen
+ifneq ($(filter clang%,$(notdir $(CC))),)
+KFLAGS += -mstack-alignment=8 -Wno-unused-command-line-argument -Wno-gnu-variable-sized-type-not-at-end
+else
+KFLAGS += -mpreferred-stack-boundary=3 -fno-optimize-sibling-calls
+endif
+LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+	--build-id=none -T arch/x86/kernel.ld
+
+# ---- what the kernel is made of ----------------------------------------------------------------
+KDIRS := lib sync time sched mm proc fs dev syscall debug init arch/x86
+KSRC := $(foreach d,$(KDIRS),$(wildcard $(d)/*.c $(d)/*.S))
+KSRC := $(filter-out %/offsets.c,$(KSRC))
+KOBJ := $(patsubst %,$(O)/%.o,$(basename $(KSRC)))
+TSRC := $(wildcard tests/kernel/*.c tests/kernel/*.S bench/kernel/*.c)
+TOBJ := $(patsubst %,$(O)/%.o,$(basename $(TSRC)))
+GEN := $(O)/gen/offsets.h $(O)/gen/syscall_table.h $(O)/gen/version.h
+
+.PHONY: all kernel unit clean help FORCE
+all: kernel
+kernel: $(O)/jiffy.elf $(O)/jiffy-test.elf
+
+$(O)/%.o: %.c $(GEN)
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(KFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c $< -o $@
+
+$(O)/%.o: %.S $(GEN)
+	@mkdir -p $(@D)
+	@echo "  AS      $<"
+	$(Q)$(CC) $(KFLAGS) -D__ASSEMBLER__ -MMD -MP -c $< -o $@
+
+# Offsets of struct members that assembly uses, as the compiler lays them out.
+$(O)/gen/offsets.h: arch/x86/offsets.c $(wildcard arch/x86/*.h arch/x86/machine/*.h arch/api/*.h sched/*.h lib/*.h sync/*.h)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(KFLAGS) -S $< -o $@.s
+	$(Q)sed -n 's/.*@offset \([A-Z0-9_]*\) \$$*\(-*[0-9]*\).*/#define \1 \2/p' $@.s >$@
+	$(Q)rm -f $@.s
+
+$(O)/gen/syscall_table.h: syscall/table.tbl tools/gen-syscalls.awk
+	@mkdir -p $(@D)
+	$(Q)awk -f tools/gen-syscalls.awk $< >$@
+
+$(O)/gen/version.h: FORCE
+	@mkdir -p $(@D)
+	$(Q)v=$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown); \
+	printf '#define JIFFY_COMMIT "%s"\n' "$$v" >$@.new; \
+	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# Two links: the first gives the addresses, the second carries them as the kernel's symbol table
+# for backtraces. The table lies behind all code, so no function moves.
+define link
+	$(Q)echo | awk -f tools/gen-symbols.awk >$(O)/$(1)-syms0.S
+	$(Q)$(CC) $(KFLAGS) -D__ASSEMBLER__ -c $(O)/$(1)-syms0.S -o $(O)/$(1)-syms0.o
+	$(Q)$(LD) $(LDFLAGS) -o $@.1 $(2) $(O)/$(1)-syms0.o
+	$(Q)$(NM) -n $@.1 | awk -f tools/gen-symbols.awk >$(O)/$(1)-syms.S
+	$(Q)$(CC) $(KFLAGS) -D__ASSEMBLER__ -c $(O)/$(1)-syms.S -o $(O)/$(1)-syms.o
+	$(Q)$(LD) $(LDFLAGS) -Map=$@.map -o $@ $(2) $(O)/$(1)-syms.o
+	$(Q)rm -f $@.1
+endef
+
+$(O)/jiffy.elf: $(KOBJ) arch/x86/kernel.ld tools/gen-symbols.awk
+	@echo "  LD      $@"
+	$(call link,jiffy,$(KOBJ))
+
+$(O)/jiffy-test.elf: $(KOBJ) $(TOBJ) arch/x86/kernel.ld tools/gen-symbols.awk
+	@echo "  LD      $@"
+	$(call link,jiffy-test,$(KOBJ) $(TOBJ))
+
+# ---- host tests --------------------------------------------------------------------------------
+# Each tests/unit/test_NAME.c is a cmocka program, linked with the portable parts as they are.
+HDIRS := lib sync mm sched arch/host
+HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
+HO := build-host$(HTAG)
+HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG \
+	-Iarch/host -Ibuild-host/gen $(HSAN)
+# lib/string.c is libc's here; what only a machine can run stays out.
+HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/stack.c sched/waitq.c sched/mutex.c
+HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
+HOBJ := $(patsubst %.c,$(HO)/%.o,$(HSRC))
+UNIT := $(patsubst tests/unit/%.c,$(HO)/%,$(wildcard tests/unit/test_*.c))
+
+$(HO)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  HOSTCC  $<"
+	$(Q)$(CC) $(HFLAGS) -MMD -MP -c $< -o $@
+
+$(HO)/libjiffy.a: $(HOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a -lcmocka -lpthread -lz
+
+unit: $(UNIT)
+	$(Q)for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
+
+.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o
+
+# ---- programs ----------------------------------------------------------------------------------
+# They are static: init with musl, the test programs with musl and with glibc (they must behave alike,
+# on Linux and here). The image is what ./jiffy run boots.
+UFLAGS := -std=gnu11 -O2 -g -static -Wall -Wextra -Werror -Wno-unused-parameter -pthread
+UTESTS := $(basename $(notdir $(wildcard tests/programs/*.c)))
+BUSYBOX ?= $(shell command -v busybox)
+
+$(O)/user/%: user/%.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $<"
+	$(Q)musl-gcc $(UFLAGS) -s $< -o $@
+
+$(O)/user/%.musl: tests/programs/%.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $<"
+	$(Q)musl-gcc $(UFLAGS) $< -o $@ -lm
+
+$(O)/user/%.glibc: tests/programs/%.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $<"
+	$(Q)gcc $(UFLAGS) $< -o $@ -lm
+
+$(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
+	@echo "  CPIO    $@"
+	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
+
+# The benchmark of processes, and the kernel's own sched/core.c as a program of this machine.
+$(O)/bench/yield: bench/user/yield.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $<"
+	$(Q)musl-gcc $(UFLAGS) $< -o $@
+
+$(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/native/machine/*.h arch/x86/machine/ctx.h)
+	@mkdir -p $(@D)
+	@echo "  HOSTCC  $<"
+	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
+		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
+
+.PHONY: programs
+programs: $(O)/initramfs.cpio $(foreach t,$(UTESTS),$(O)/user/$(t).musl $(O)/user/$(t).glibc)
+
+# ------------------------------------------------------------------------------------------------
+clean:
+	rm -rf build build-*
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+-include $(shell find $(O) $(HO) -name '*.d' 2>/dev/null)

@@ -1,0 +1,59 @@
+/*
+ * The contract of arch/api on Linux user space: what the host tests of lib, mm and sched link
+ * against. Each host thread plays the simulated CPU `host_cpu`.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "arch/api/cpu.h"
+#include "arch/api/preempt.h"
+#include "lib/kassert.h"
+#include "lib/klog.h"
+
+_Thread_local u32 host_cpu;
+_Thread_local bool host_irqs_on = true;
+u32 nr_cpus = 1;
+DEFINE_PER_CPU(u32, cpu_number);
+DEFINE_PER_CPU(u32, preempt_word);
+
+__attribute__((constructor)) static void host_cpus_init(void)
+{
+	for (u32 i = 0; i < NR_CPUS; i++) {
+		cpu_number[i] = i;
+		preempt_word[i] = PREEMPT_NO_RESCHED;
+	}
+}
+
+/* A test that expects a panic sets this; it must not return. */
+void (*host_panic_hook)(const char *message);
+
+void panic(const char *fmt, ...)
+{
+	char message[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	if (host_panic_hook)
+		host_panic_hook(message);
+	fprintf(stderr, "panic: %s\n", message);
+	abort();
+}
+
+void klog(enum klog_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (level > KLOG_WARN && !getenv("KLOG"))
+		return;
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+}
+
+/* Nobody to switch to. Weak: a test of the scheduler may bring its own. */
+__attribute__((weak)) void sched_preempt(void)
+{
+}

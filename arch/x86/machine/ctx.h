@@ -1,0 +1,53 @@
+/*
+ * A thread's machine state, and the switch.
+ *
+ * A switched-out thread's stack holds, from arch.sp up: the address to continue at, and rbp. All
+ * other callee-saved registers are clobbered by the switch, so that the compiler saves in the
+ * function around it what is alive there. The next thread continues by `pop; jmp` and not by `ret`:
+ * the return predictor's stack holds the chain of the thread that was left and would mispredict.
+ */
+#pragma once
+
+#include "arch/api/percpu.h"
+
+struct fpu_area;
+
+struct arch_thread {
+	u64 sp;               /* [o] while it does not run; first: ctx_switch */
+	u64 stack_top;        /* [I] */
+	struct fpu_area *fpu; /* [I] NULL: a kernel thread */
+	u64 fs_base, gs_base; /* [o] valid while it does not own the CPU's user registers */
+};
+
+/* Returns, in the thread that was switched to, the thread that was left. */
+static __always_inline struct thread *ctx_switch(struct thread *prev, struct arch_thread *from,
+						 const struct arch_thread *to)
+{
+	__asm__ volatile("pushq %%rbp\n\t"
+			 "pushq $1f\n\t"
+			 "movq %%rsp, (%[from])\n\t"
+			 "movq (%[to]), %%rsp\n\t"
+			 "popq %%rdx\n\t"
+			 "jmp *%%rdx\n"
+			 "1:\tpopq %%rbp"
+			 : "+a"(prev), [from] "+D"(from), [to] "+S"(to)
+			 :
+			 : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+			   "memory", "cc");
+	return prev;
+}
+
+/*
+ * FS, GS, FPU and TSS.rsp0 belong to one user thread a CPU, the owner. Kernel threads leave them
+ * alone, so that a switch to a kernel thread and back costs nothing here.
+ */
+DECLARE_PER_CPU(struct arch_thread *, ctx_user_owner);
+
+void ctx_load_user_state(struct arch_thread *next);
+
+/* next is a user thread. */
+static inline void ctx_switch_user(struct arch_thread *next)
+{
+	if (this_cpu_read(ctx_user_owner) != next)
+		ctx_load_user_state(next);
+}

@@ -1,0 +1,138 @@
+/*
+ * Open files, descriptor tables, and a process's view of the tree: what proc/ and syscall/ use of
+ * fs/. All may sleep unless said otherwise. Errors are Linux's.
+ */
+#pragma once
+
+#include "lib/refcount.h"
+#include "lib/uio.h"
+#include "sched/mutex.h"
+
+struct inode;
+struct dentry;
+struct file;
+struct vm_object;
+struct linux_stat;
+
+struct file_ops {
+	/* At *pos, which they advance. Bytes or -errno. */
+	ssize_t (*read)(struct file *f, struct uio *dst, u64 *pos);
+	ssize_t (*write)(struct file *f, struct uio *src, u64 *pos);
+	s64 (*seek)(struct file *f, s64 offset, int whence); /* NULL: -ESPIPE */
+	int (*ioctl)(struct file *f, unsigned cmd, uaddr_t arg);
+	/* POLL* ready now; *wq: the queue that is woken on changes (NULL: always ready). */
+	unsigned (*poll)(struct file *f, struct waitq **wq);
+	/* One entry per call of emit, from f->pos; emit returns false when full. */
+	int (*readdir)(struct file *f,
+		       bool (*emit)(void *arg, const char *name, size_t len, u64 ino, unsigned type,
+				    u64 next_pos),
+		       void *arg);
+	void (*release)(struct file *f);
+};
+
+struct file {
+	refcount_t refs;
+	const struct file_ops *ops; /* [I] */
+	struct dentry *dentry;      /* [I] NULL for pipes; holds a reference */
+	struct inode *inode;        /* [I] never NULL; holds a reference */
+	u32 flags;                  /* [a] O_* without creation flags */
+	u64 pos;                    /* [pos_lock] */
+	struct mutex pos_lock;
+	void *data;                 /* [ops] */
+};
+
+/* [a] beside the O_* in file.flags: an advisory lock was taken through this file. */
+#define FILE_HAS_FLOCK 0x80000000u
+
+void file_get(struct file *f);
+void file_put(struct file *f);
+ssize_t file_read_at(struct file *f, struct uio *dst, u64 pos);
+/* Reads exactly n bytes into kernel memory: 0, -ENOEXEC when the file is shorter, or -errno. */
+int file_read_exact(struct file *f, void *buf, size_t n, u64 pos);
+/* The pages of a regular file for mmap and exec; NULL: cannot be mapped. No new reference. */
+struct vm_object *file_vm_object(struct file *f);
+int file_stat(struct file *f, struct linux_stat *out);
+/* The absolute path, cut to size. Its length or -ENAMETOOLONG. */
+int file_path(struct file *f, char *buf, size_t size);
+
+/* Descriptor tables. Descriptors are 0 ... FD_LIMIT-1: what RLIMIT_NOFILE says. */
+#define FD_LIMIT 1024
+
+struct fdtable;
+struct fdtable *fdtable_create(void);
+struct fdtable *fdtable_copy(struct fdtable *t); /* fork: NULL out of memory */
+void fdtable_get(struct fdtable *t);             /* CLONE_FILES */
+void fdtable_put(struct fdtable *t);
+void fdtable_close_on_exec(struct fdtable *t);
+/* The file behind fd of the current thread, with a reference; NULL: -EBADF. */
+struct file *fd_get(int fd);
+/* The same in any table. */
+struct file *fdtable_file(struct fdtable *t, int fd);
+/* The lowest open descriptor >= fd, or -1. */
+int fdtable_next(struct fdtable *t, int fd);
+/* The lowest free descriptor >= min; takes over the caller's reference on success. fd or -EMFILE, -ENOMEM. */
+int fd_install(struct file *f, int min, bool cloexec);
+int fd_close(int fd);
+/* dup2: puts f at exactly fd (takes over the reference on success), closes what was there. */
+int fd_install_at(struct file *f, int fd, bool cloexec);
+int fd_get_cloexec(int fd); /* 0, 1, -EBADF */
+int fd_set_cloexec(int fd, bool on);
+
+/* Where a process stands in the tree. */
+struct fsctx;
+struct fsctx *fsctx_create(void); /* cwd and root "/", umask 022 */
+struct fsctx *fsctx_copy(struct fsctx *c);
+void fsctx_get(struct fsctx *c);
+void fsctx_put(struct fsctx *c);
+u32 fsctx_set_umask(struct fsctx *c, u32 mask); /* the old one */
+/* The paths of /proc/pid/cwd and root: length or -ENAMETOOLONG. */
+int fsctx_cwd_path(struct fsctx *c, char *buf, size_t size);
+int fsctx_root_path(struct fsctx *c, char *buf, size_t size);
+
+/* Opens a path of the current thread (kernel string). flags O_*, mode bits before umask. */
+int vfs_open(const char *path, int flags, u32 mode, struct file **out);
+/* For execve: a regular file with an x bit. -EACCES, -ENOENT … */
+int vfs_open_exec(const char *path, struct file **out);
+
+/* A pipe's two ends; flags: O_NONBLOCK. 0, -ENOMEM. */
+int pipe_create(int flags, struct file **rd, struct file **wr);
+
+/*
+ * What proc/ registers (each may stay NULL): a signal for the current thread (SIGPIPE), and the
+ * current process's controlling terminal for /dev/tty (NULL: none).
+ */
+struct tty;
+extern void (*fs_signal_current)(int sig);
+extern struct tty *(*fs_current_tty)(void);
+extern int (*fs_current_pid)(void); /* for fcntl's F_GETLK */
+
+/* Boot: mounts the root (tmpfs), /proc, /dev; unpacks cpio archives of modules into the root. */
+void fs_init(void);
+/* One module: 0, or -EINVAL, -ENOMEM, -ENOSPC with one log line; what came before stays. */
+int initrd_unpack(const void *data, size_t size);
+
+/*
+ * /proc. A file whose text a function writes when it is opened; `show` may sleep.
+ */
+struct textbuf;
+int procfs_add_file(const char *path, void (*show)(struct textbuf *t));
+/* Directories /proc/<pid>: proc/ registers who exists and what files each has. */
+struct procfs_pid_file {
+	const char *name; /* "stat", "cmdline" … "fd/" for the directory of descriptors */
+	u32 mode;         /* S_IFREG|0444, S_IFLNK|0777, S_IFDIR|0500 */
+	/* Writes the text (or the link's target). 0 or -errno (-ESRCH: gone). */
+	int (*show)(int pid, struct textbuf *t); /* not called for "fd/" */
+};
+struct procfs_pid_ops {
+	bool (*exists)(int pid);
+	int (*next)(int after); /* the smallest pid above `after`, or 0 */
+	int (*self)(void);      /* the current process's pid */
+	/* The process's descriptors with a reference, for "fd/"; NULL: gone. The member may be NULL:
+	 * then only the current process's are visible. */
+	struct fdtable *(*fdtable)(int pid);
+	const struct procfs_pid_file *files;
+	u32 nr_files;
+};
+void procfs_set_pid_ops(const struct procfs_pid_ops *ops);
+/* The text of /proc/cpuinfo and of /proc/cmdline, if somebody knows it. */
+extern void (*procfs_cpuinfo_hook)(struct textbuf *t);

@@ -1,0 +1,206 @@
+/*
+ * Mounted file systems: which there are, mount and umount.
+ *
+ * A mount covers a directory with the root of a new super. A super is busy, so that umount gives
+ * EBUSY, while a file of it is open, a process stands in it, or something is mounted in it
+ * (super.users). A lazy umount takes it out of the tree at once; its own tree is taken apart when
+ * the last user leaves. mount_mutex guards the list and serialises mount and umount; the two
+ * pointers that path walks read change under tree_lock as well.
+ */
+#include "fs/vfs.h"
+
+#include "lib/string.h"
+#include "lib/uapi/statfs.h"
+#include "mm/frame.h"
+
+static struct mutex mount_mutex = MUTEX_INIT(mount_mutex);
+static struct list_node mounts = LIST_INIT(mounts);
+
+int super_attach(struct super *sb, struct dentry *d)
+{
+	int err = 0;
+
+	mutex_lock(&mount_mutex);
+	spin_lock(&tree_lock);
+	if (!d) {
+		root_dentry = sb->root;
+	} else if (d->mounted) {
+		err = -EBUSY;
+	} else {
+		d->mounted = sb;
+		sb->mountpoint = d;
+		dentry_get(d);
+	}
+	spin_unlock(&tree_lock);
+	if (!err) {
+		if (d)
+			super_use(d->inode->sb);
+		list_add_tail(&mounts, &sb->mounts);
+	}
+	mutex_unlock(&mount_mutex);
+	return err;
+}
+
+/* Takes a tree of pinned dentries apart from the leaves up. Nobody can come in any more. */
+static void take_apart(struct super *sb)
+{
+	struct dentry *root = sb->root;
+
+	while (!root->inode->ops->lookup && root->inode->dir.nr_children) {
+		struct dentry *d = root, *child;
+
+		for (;;) {
+			child = NULL;
+			if (S_ISDIR(d->inode->mode) && d->inode->dir.nr_children)
+				child = list_first(&d->inode->dir.children, struct dentry, sibling);
+			if (!child)
+				break;
+			d = child;
+		}
+		struct inode *dir = d->parent->inode;
+
+		mutex_lock(&dir->lock);
+		d->inode->nlink = 0;
+		dentry_unlink(d);
+		mutex_unlock(&dir->lock);
+	}
+	sb->root = NULL;
+	dentry_put(root);
+	super_put(sb);
+}
+
+void super_unuse(struct super *sb)
+{
+	bool last = atomic_fetch_sub(&sb->users, 1u) == 1;
+
+	if (!last || !READ_ONCE(sb->detached))
+		return;
+	mutex_lock(&mount_mutex);
+	last = sb->detached && sb->root && atomic_load(&sb->users) == 0;
+	if (last)
+		sb->detached = false;
+	mutex_unlock(&mount_mutex);
+	if (last)
+		take_apart(sb);
+}
+
+int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags)
+{
+	struct super *sb;
+	int err;
+
+	if (flags & (LINUX_MS_BIND | LINUX_MS_MOVE))
+		return -EINVAL;
+	if (flags & (LINUX_MS_PRIVATE | LINUX_MS_SLAVE | LINUX_MS_SHARED | LINUX_MS_UNBINDABLE))
+		return 0; /* there is one name space: propagation changes nothing */
+	if (flags & LINUX_MS_REMOUNT) {
+		if (at->parent || at->inode->sb->root != at)
+			return -EINVAL;
+		at->inode->sb->flags = flags & LINUX_MS_RDONLY;
+		return 0;
+	}
+	if (!S_ISDIR(at->inode->mode))
+		return -ENOTDIR;
+	if (at->flags & DENTRY_TRANSIENT)
+		return -EINVAL; /* names of /proc come and go */
+	flags &= LINUX_MS_RDONLY | LINUX_MS_NOSUID | LINUX_MS_NODEV | LINUX_MS_NOEXEC;
+	if (!strcmp(type, "tmpfs") || !strcmp(type, "ramfs")) {
+		struct frame_stats s;
+
+		frame_stats(&s);
+		err = tmpfs_create("tmpfs", source, flags, s.total / 2, &sb);
+	} else if (!strcmp(type, "proc")) {
+		err = procfs_create(source, flags, &sb);
+	} else if (!strcmp(type, "devtmpfs")) {
+		err = devfs_create(source, flags, &sb);
+	} else {
+		return -ENODEV;
+	}
+	if (err)
+		return err;
+	err = super_attach(sb, at);
+	if (err)
+		take_apart(sb);
+	return err;
+}
+
+int devfs_create(const char *source, u32 flags, struct super **out)
+{
+	int err = tmpfs_create("devtmpfs", source, flags, 0, out);
+
+	if (!err) {
+		err = devfs_populate(*out);
+		if (err)
+			take_apart(*out);
+	}
+	return err;
+}
+
+int vfs_umount(struct dentry *root, bool detach)
+{
+	struct super *sb = root->inode->sb;
+	struct dentry *below = NULL;
+	bool idle = false;
+	int err = 0;
+
+	mutex_lock(&mount_mutex);
+	if (sb->root != root || !sb->mountpoint) {
+		err = root == root_dentry ? -EBUSY : -EINVAL;
+	} else if (!detach && atomic_load(&sb->users)) {
+		err = -EBUSY;
+	} else {
+		spin_lock(&tree_lock);
+		below = sb->mountpoint;
+		below->mounted = NULL;
+		sb->mountpoint = NULL;
+		spin_unlock(&tree_lock);
+		list_del_init(&sb->mounts);
+		idle = atomic_load(&sb->users) == 0;
+		sb->detached = !idle;
+	}
+	mutex_unlock(&mount_mutex);
+	if (err)
+		return err;
+	struct super *above = below->inode->sb;
+
+	dentry_put(below);
+	if (idle)
+		take_apart(sb);
+	super_unuse(above);
+	return 0;
+}
+
+void mounts_for_each(void (*fn)(struct super *sb, void *arg), void *arg)
+{
+	struct super *sb;
+
+	mutex_lock(&mount_mutex);
+	list_for_each(sb, &mounts, mounts)
+		fn(sb, arg);
+	mutex_unlock(&mount_mutex);
+}
+
+void vfs_statfs(struct super *sb, struct linux_statfs *out)
+{
+	*out = (struct linux_statfs){
+		.type = (s64)sb->magic,
+		.bsize = (s64)PAGE_SIZE,
+		.frsize = (s64)PAGE_SIZE,
+		.namelen = LINUX_NAME_MAX,
+		.fsid = sb->dev,
+		.flags = (s64)(sb->flags | 0x20), /* ST_VALID */
+	};
+	if (sb->magic == LINUX_TMPFS_MAGIC) {
+		struct frame_stats s;
+		u64 used = atomic_load(&sb->pages), limit = sb->max_pages;
+
+		frame_stats(&s);
+		if (!limit)
+			limit = s.total;
+		out->blocks = limit;
+		out->bfree = limit > used ? limit - used : 0;
+		out->bavail = MIN(out->bfree, frame_stats_available(&s));
+		out->files = s.total;
+		out->ffree = s.total - MIN(s.total, atomic_load(&sb->inodes));
+	}
+}

@@ -1,0 +1,381 @@
+/*
+ * Pipes and FIFOs (pipe(7)).
+ *
+ * 64 KiB in a ring of 16 pages, each allocated when the ring first reaches it. When the ring is
+ * empty both ends go back to its start, so a pipe that carries small messages lives in one page
+ * that stays in the cache. head and tail count bytes without end; the difference is what is in.
+ *
+ * pipe.lock (a mutex: copies to and from programs sleep) guards the ring. One wait queue serves
+ * both sides: readers wait only while the ring is empty, writers only while less than PIPE_BUF is
+ * free, so they never wait at the same time. Whoever leaves one of these two states wakes all.
+ *
+ * A write of at most PIPE_BUF bytes goes in whole or not at all; a larger one in pieces.
+ */
+#include "fs/vfs.h"
+
+#include "lib/string.h"
+#include "lib/uapi/ioctl.h"
+#include "lib/uapi/poll.h"
+#include "lib/uapi/signal.h"
+#include "lib/uapi/statfs.h"
+#include "arch/api/uaccess.h"
+#include "mm/slab.h"
+
+#define PIPE_PAGES 16
+#define PIPE_SIZE  (PIPE_PAGES * PAGE_SIZE)
+
+struct pipe {
+	struct mutex lock;
+	u32 head, tail;           /* [lock] bytes written, bytes read */
+	u32 readers, writers;     /* [lock] open files; read without it by poll and waiters */
+	u32 reader_opens, writer_opens; /* [lock] ever: what an open of a FIFO waits for */
+	struct waitq wait;
+	struct frame *page[PIPE_PAGES]; /* [lock] */
+};
+
+static struct super *pipefs; /* [I] after the first pipe */
+
+static struct pipe *pipe_alloc(void)
+{
+	struct pipe *p = kzalloc(sizeof(*p));
+
+	if (p) {
+		mutex_init(&p->lock);
+		waitq_init(&p->wait);
+	}
+	return p;
+}
+
+void pipe_destroy(struct pipe *p)
+{
+	for (unsigned i = 0; i < PIPE_PAGES; i++) {
+		if (p->page[i])
+			frame_put(p->page[i]);
+	}
+	kfree(p);
+}
+
+static u32 used(const struct pipe *p)
+{
+	return READ_ONCE(p->head) - READ_ONCE(p->tail);
+}
+
+/* The waker's side of wait_event: the barrier pairs with the one in waitq_prepare. */
+static void wake(struct pipe *p)
+{
+	memory_barrier();
+	if (!list_empty(&p->wait.waiters))
+		waitq_wake_all(&p->wait);
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+/* Moves what is there to dst. Lock held. */
+static size_t take(struct pipe *p, struct uio *dst)
+{
+	size_t done = 0;
+
+	while (dst->left && p->tail != p->head) {
+		u32 offset = p->tail % PAGE_SIZE;
+		size_t n = MIN((size_t)(p->head - p->tail), PAGE_SIZE - offset), moved;
+		struct frame *page = p->page[p->tail / PAGE_SIZE % PIPE_PAGES];
+
+		n = MIN(n, dst->left);
+		moved = uio_put(dst, (char *)frame_virt(page) + offset, n);
+		p->tail += (u32)moved;
+		done += moved;
+		if (moved < n)
+			break;
+	}
+	if (p->head == p->tail)
+		p->head = p->tail = 0;
+	return done;
+}
+
+static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
+{
+	struct pipe *p = f->inode->pipe;
+
+	if (!dst->left)
+		return 0;
+	for (;;) {
+		int err;
+
+		mutex_lock(&p->lock);
+		if (p->head != p->tail) {
+			bool was_full = PIPE_SIZE - used(p) < LINUX_PIPE_BUF;
+			size_t n = take(p, dst);
+
+			mutex_unlock(&p->lock);
+			if (was_full)
+				wake(p);
+			return n ? (ssize_t)n : -EFAULT;
+		}
+		bool closed = p->writers == 0;
+
+		mutex_unlock(&p->lock);
+		if (closed)
+			return 0;
+		if (f->flags & O_NONBLOCK)
+			return -EAGAIN;
+		err = wait_event_interruptible(&p->wait, used(p) || !READ_ONCE(p->writers));
+		if (err)
+			return err;
+	}
+}
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+/* Moves up to n bytes (that fit) from src into the ring. Lock held. Bytes, -EFAULT or -ENOMEM. */
+static ssize_t give(struct pipe *p, struct uio *src, size_t n)
+{
+	size_t done = 0;
+	int err = -EFAULT;
+
+	while (n) {
+		u32 offset = p->head % PAGE_SIZE;
+		size_t part = MIN(n, PAGE_SIZE - offset), moved;
+		struct frame **page = &p->page[p->head / PAGE_SIZE % PIPE_PAGES];
+
+		if (unlikely(!*page)) {
+			*page = frame_alloc(FRAME_KERNEL, 0);
+			if (!*page) {
+				err = -ENOMEM;
+				break;
+			}
+		}
+		moved = uio_get(src, (char *)frame_virt(*page) + offset, part);
+		p->head += (u32)moved;
+		done += moved;
+		n -= moved;
+		if (moved < part)
+			break;
+	}
+	return done ? (ssize_t)done : err;
+}
+
+static void broken_pipe(void)
+{
+	if (fs_signal_current)
+		fs_signal_current(SIGPIPE);
+}
+
+/* One step of a write: bytes moved, 0: must wait, or -errno. */
+static ssize_t write_step(struct pipe *p, struct uio *src, bool atomic)
+{
+	size_t room, n;
+	ssize_t moved = 0;
+	bool was_empty;
+
+	mutex_lock(&p->lock);
+	if (!p->readers) {
+		mutex_unlock(&p->lock);
+		return -EPIPE;
+	}
+	room = PIPE_SIZE - used(p);
+	n = MIN(room, src->left);
+	was_empty = p->head == p->tail;
+	if (n && (n == src->left || (!atomic && room >= LINUX_PIPE_BUF)))
+		moved = give(p, src, n);
+	mutex_unlock(&p->lock);
+	if (moved > 0 && was_empty)
+		wake(p);
+	return moved;
+}
+
+static ssize_t pipe_write(struct file *f, struct uio *src, u64 *pos)
+{
+	struct pipe *p = f->inode->pipe;
+	bool atomic = src->left <= LINUX_PIPE_BUF;
+	size_t done = 0;
+
+	while (src->left) {
+		ssize_t n = write_step(p, src, atomic);
+		size_t need = MIN(src->left, (size_t)LINUX_PIPE_BUF);
+
+		if (n == -EPIPE)
+			broken_pipe();
+		if (n > 0) {
+			done += (size_t)n;
+			continue;
+		}
+		if (n == 0 && (f->flags & O_NONBLOCK))
+			n = -EAGAIN;
+		if (n == 0)
+			n = wait_event_interruptible(&p->wait, PIPE_SIZE - used(p) >= need ||
+								       !READ_ONCE(p->readers));
+		if (n)
+			return done ? (ssize_t)done : n;
+	}
+	return (ssize_t)done;
+}
+
+/* ---- the rest ----------------------------------------------------------------------------- */
+
+/* Takes no lock: the caller may be on its way to sleep. */
+static unsigned pipe_poll(struct file *f, struct waitq **wq)
+{
+	struct pipe *p = f->inode->pipe;
+	unsigned mask = 0;
+
+	*wq = &p->wait;
+	if (file_readable(f)) {
+		if (used(p))
+			mask |= POLLIN | POLLRDNORM;
+		/* A FIFO that nobody has written to yet has not hung up. */
+		if (!READ_ONCE(p->writers) && (!f->dentry || READ_ONCE(p->writer_opens)))
+			mask |= POLLHUP;
+	}
+	if (file_writable(f)) {
+		if (PIPE_SIZE - used(p) >= LINUX_PIPE_BUF)
+			mask |= POLLOUT | POLLWRNORM;
+		if (!READ_ONCE(p->readers))
+			mask |= POLLERR;
+	}
+	return mask;
+}
+
+u32 pipe_readable_bytes(struct file *f)
+{
+	return used(f->inode->pipe);
+}
+
+static int pipe_ioctl(struct file *f, unsigned cmd, uaddr_t arg)
+{
+	int bytes = (int)used(f->inode->pipe);
+
+	return cmd == FIONREAD ? put_user(bytes, arg) : -ENOTTY;
+}
+
+static void pipe_release(struct file *f)
+{
+	struct pipe *p = f->inode->pipe;
+
+	mutex_lock(&p->lock);
+	if (file_readable(f))
+		p->readers--;
+	if (file_writable(f))
+		p->writers--;
+	/* What nobody can read any more: a FIFO starts empty for its next users. */
+	if (!p->readers && !p->writers)
+		p->head = p->tail = 0;
+	mutex_unlock(&p->lock);
+	wake(p);
+}
+
+const struct file_ops pipe_file_ops = {
+	.read = pipe_read,
+	.write = pipe_write,
+	.ioctl = pipe_ioctl,
+	.poll = pipe_poll,
+	.release = pipe_release,
+};
+
+static void anonymous_destroy(struct inode *inode)
+{
+	if (inode->pipe)
+		pipe_destroy(inode->pipe);
+}
+
+static const struct inode_ops anonymous_ops = {
+	.open = fifo_open, /* through /proc/self/fd */
+	.destroy = anonymous_destroy,
+};
+
+static struct inode *anonymous_inode(void)
+{
+	static struct mutex lock = MUTEX_INIT(lock);
+	struct inode *inode = NULL;
+
+	if (!READ_ONCE(pipefs)) {
+		mutex_lock(&lock);
+		if (!pipefs)
+			pipefs = super_create("pipefs", "pipefs", LINUX_PIPEFS_MAGIC, 0);
+		mutex_unlock(&lock);
+	}
+	if (pipefs)
+		inode = inode_create(pipefs, S_IFIFO | 0600, &anonymous_ops, &pipe_file_ops);
+	if (!inode)
+		return NULL;
+	inode->pipe = pipe_alloc();
+	if (!inode->pipe) {
+		inode_put(inode);
+		return NULL;
+	}
+	return inode;
+}
+
+int pipe_create(int flags, struct file **rd, struct file **wr)
+{
+	struct inode *inode = anonymous_inode();
+
+	if (!inode)
+		return -ENOMEM;
+	*rd = file_create(NULL, inode, &pipe_file_ops, (u32)flags | O_RDONLY);
+	if (!*rd) {
+		inode_put(inode);
+		return -ENOMEM;
+	}
+	inode->pipe->readers = 1;
+	inode_get(inode);
+	*wr = file_create(NULL, inode, &pipe_file_ops, (u32)flags | O_WRONLY);
+	if (!*wr) {
+		inode_put(inode);
+		file_put(*rd);
+		return -ENOMEM;
+	}
+	inode->pipe->writers = 1;
+	return 0;
+}
+
+/* ---- FIFOs: fifo(7) ------------------------------------------------------------------------ */
+
+/* Waits until the other side has been opened since `seen`, or is open. 0 or -ERESTARTSYS. */
+static int wait_for_partner(struct pipe *p, u32 *count, u32 *opens, u32 seen)
+{
+	return wait_event_interruptible(&p->wait, READ_ONCE(*count) || READ_ONCE(*opens) != seen);
+}
+
+static int fifo_pipe(struct inode *inode, struct pipe **out)
+{
+	int err = 0;
+
+	mutex_lock(&inode->lock);
+	if (!inode->pipe)
+		inode->pipe = pipe_alloc();
+	if (!inode->pipe)
+		err = -ENOMEM;
+	mutex_unlock(&inode->lock);
+	*out = inode->pipe;
+	return err;
+}
+
+int fifo_open(struct inode *inode, struct file *f)
+{
+	bool reads = file_readable(f), writes = file_writable(f);
+	u32 reader_opens, writer_opens;
+	struct pipe *p;
+	int err = fifo_pipe(inode, &p);
+
+	if (err)
+		return err;
+	f->ops = &pipe_file_ops;
+	mutex_lock(&p->lock);
+	if (writes && !reads && !p->readers && (f->flags & O_NONBLOCK)) {
+		mutex_unlock(&p->lock);
+		return -ENXIO;
+	}
+	p->readers += reads;
+	p->writers += writes;
+	reader_opens = p->reader_opens += reads;
+	writer_opens = p->writer_opens += writes;
+	mutex_unlock(&p->lock);
+	wake(p);
+	if (reads && !writes && !(f->flags & O_NONBLOCK))
+		err = wait_for_partner(p, &p->writers, &p->writer_opens, writer_opens);
+	else if (writes && !reads)
+		err = wait_for_partner(p, &p->readers, &p->reader_opens, reader_opens);
+	if (err)
+		pipe_release(f);
+	return err;
+}

@@ -1,0 +1,522 @@
+/*
+ * procfs: what the kernel says about itself and its processes, as files.
+ *
+ * Three kinds of names:
+ *  - nodes, registered by procfs_add_file, a small tree that only grows (nodes_mutex);
+ *  - /proc/<pid>, whose existence and files proc/ answers for (procfs_set_pid_ops);
+ *  - /proc/<pid>/fd/<n>, one link for each descriptor of that process.
+ * No directory here is in the dentry tree: each lookup makes an inode and a dentry that live as
+ * long as their user holds them, so nothing is cached that could get stale, and procfs can be
+ * mounted any number of times. An inode knows by `proc.node` and `proc.number` what it is.
+ *
+ * Opening a text file writes the whole text into a buffer of the open file: every read of it sees
+ * the same moment.
+ */
+#include "fs/vfs.h"
+
+#include "lib/fmt.h"
+#include "lib/string.h"
+#include "lib/uapi/statfs.h"
+#include "mm/slab.h"
+#include "sched/thread.h"
+
+#define MAX_TEXT (4 * MiB)
+
+/* Positions of readdir in /proc, behind the dots: nodes, and from here on processes. */
+#define POS_PIDS  0x10000
+#define INO_PIDS  0x100000ul /* inode numbers of a process's files: pid times this, plus 1 ... */
+#define INO_FDS   0x10000ul  /* within those: the descriptors */
+
+struct proc_node {
+	const char *name;
+	u64 ino;
+	void (*show)(struct textbuf *t); /* NULL: a directory */
+	struct proc_node *parent, *next, *children;
+};
+
+static struct mutex nodes_mutex = MUTEX_INIT(nodes_mutex);
+static struct proc_node root_node = { .name = "", .ino = 1 };
+static u64 last_ino = 1;
+static const struct procfs_pid_ops *pid_ops; /* [I] once set */
+
+static const struct inode_ops dir_iops, pid_dir_iops, fd_dir_iops, text_iops, pid_text_iops;
+static const struct inode_ops self_iops, pid_link_iops, fd_link_iops;
+static const struct file_ops dir_fops, pid_dir_fops, fd_dir_fops, text_fops;
+
+typedef bool emit_fn(void *arg, const char *name, size_t len, u64 ino, unsigned type, u64 next_pos);
+
+/* ---- nodes -------------------------------------------------------------------------------- */
+
+static struct proc_node *find_node(struct proc_node *dir, const char *name, size_t len)
+{
+	for (struct proc_node *n = READ_ONCE(dir->children); n; n = READ_ONCE(n->next)) {
+		if (strlen(n->name) == len && !memcmp(n->name, name, len))
+			return n;
+	}
+	return NULL;
+}
+
+static struct proc_node *add_node(struct proc_node *dir, const char *name, size_t len,
+				  void (*show)(struct textbuf *t))
+{
+	struct proc_node *n = kzalloc(sizeof(*n)), **link = &dir->children;
+	char *copy = kmalloc(len + 1);
+
+	if (!n || !copy) {
+		kfree(n);
+		kfree(copy);
+		return NULL;
+	}
+	memcpy(copy, name, len);
+	copy[len] = 0;
+	n->name = copy;
+	n->show = show;
+	n->parent = dir;
+	n->ino = ++last_ino;
+	while (*link)
+		link = &(*link)->next;
+	store_release(link, n); /* readers walk the list without a lock */
+	return n;
+}
+
+/* path: "meminfo", "jiffy/frames", or with "/proc/" before it. Directories are made as needed. */
+int procfs_add_file(const char *path, void (*show)(struct textbuf *t))
+{
+	struct proc_node *dir = &root_node;
+	int err = 0;
+
+	if (!strncmp(path, "/proc/", 6))
+		path += 6;
+	mutex_lock(&nodes_mutex);
+	for (const char *slash; dir && (slash = strchr(path, '/')); path = slash + 1) {
+		size_t len = (size_t)(slash - path);
+		struct proc_node *n = find_node(dir, path, len);
+
+		dir = n ? n : add_node(dir, path, len, NULL);
+	}
+	if (!dir)
+		err = -ENOMEM;
+	else if (find_node(dir, path, strlen(path)))
+		err = -EEXIST;
+	else if (!add_node(dir, path, strlen(path), show))
+		err = -ENOMEM;
+	mutex_unlock(&nodes_mutex);
+	return err;
+}
+
+void procfs_set_pid_ops(const struct procfs_pid_ops *ops)
+{
+	store_release(&pid_ops, ops);
+}
+
+/* ---- making inodes ------------------------------------------------------------------------ */
+
+/* An inode and its dentry below dir. */
+static int make(struct dentry *dir, const char *name, size_t len, u32 mode, u64 ino,
+		const struct inode_ops *ops, const struct file_ops *fops, const void *node,
+		u64 number, struct dentry **out)
+{
+	struct inode *inode = inode_create(dir->inode->sb, mode, ops, fops);
+
+	if (!inode)
+		return -ENOMEM;
+	inode->ino = ino;
+	inode->proc.node = node;
+	inode->proc.number = number;
+	*out = dentry_create(dir, name, len, inode, DENTRY_TRANSIENT);
+	if (!*out) {
+		inode_put(inode);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A decimal number without leading zeros, below 2^31; -1: none. */
+static int parse_number(const char *name, size_t len)
+{
+	u64 v = 0;
+
+	if (!len || len > 10 || (name[0] == '0' && len > 1))
+		return -1;
+	for (size_t i = 0; i < len; i++) {
+		if (name[i] < '0' || name[i] > '9')
+			return -1;
+		v = v * 10 + (u64)(name[i] - '0');
+	}
+	return v <= INT32_MAX ? (int)v : -1;
+}
+
+static int dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
+{
+	const struct proc_node *in = dir->inode->proc.node;
+	const struct proc_node *n = find_node((struct proc_node *)in, name, len);
+	int pid;
+
+	if (n && n->show)
+		return make(dir, name, len, S_IFREG | 0444, n->ino, &text_iops, &text_fops, n, 0,
+			    out);
+	if (n)
+		return make(dir, name, len, S_IFDIR | 0555, n->ino, &dir_iops, &dir_fops, n, 0,
+			    out);
+	if (in != &root_node || !pid_ops)
+		return -ENOENT;
+	if (len == 4 && !memcmp(name, "self", 4))
+		return make(dir, name, len, S_IFLNK | 0777, 2 * INO_PIDS - 1, &self_iops, NULL,
+			    NULL, 0, out);
+	pid = parse_number(name, len);
+	if (pid <= 0 || !pid_ops->exists(pid))
+		return -ENOENT;
+	return make(dir, name, len, S_IFDIR | 0555, (u64)pid * INO_PIDS, &pid_dir_iops,
+		    &pid_dir_fops, NULL, (u64)pid, out);
+}
+
+/* The name of a pid file in its directory, without the slash of "fd/". */
+static size_t pid_file_name_len(const struct procfs_pid_file *f)
+{
+	size_t len = strlen(f->name);
+
+	return f->name[len - 1] == '/' ? len - 1 : len;
+}
+
+static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
+{
+	u64 pid = dir->inode->proc.number;
+
+	for (u32 i = 0; i < pid_ops->nr_files; i++) {
+		const struct procfs_pid_file *f = &pid_ops->files[i];
+		const struct inode_ops *ops = &pid_text_iops;
+		const struct file_ops *fops = &text_fops;
+
+		if (pid_file_name_len(f) != len || memcmp(f->name, name, len))
+			continue;
+		if (!pid_ops->exists((int)pid))
+			return -ENOENT;
+		if (S_ISLNK(f->mode)) {
+			ops = &pid_link_iops;
+			fops = NULL;
+		} else if (S_ISDIR(f->mode)) {
+			ops = &fd_dir_iops;
+			fops = &fd_dir_fops;
+		}
+		return make(dir, name, len, f->mode, pid * INO_PIDS + 1 + i, ops, fops, f, pid,
+			    out);
+	}
+	return -ENOENT;
+}
+
+/* ---- text --------------------------------------------------------------------------------- */
+
+/* Fills t by show, growing the buffer until the text fits. The caller frees t->buf. */
+static int write_text(struct inode *inode, struct textbuf *t)
+{
+	for (size_t size = PAGE_SIZE; size <= MAX_TEXT; size *= 2) {
+		int err = 0;
+
+		*t = (struct textbuf){ .buf = kmalloc(size), .size = size };
+		if (!t->buf)
+			return -ENOMEM;
+		t->buf[0] = 0;
+		if (inode->proc.number)
+			err = ((const struct procfs_pid_file *)inode->proc.node)
+				      ->show((int)inode->proc.number, t);
+		else
+			((const struct proc_node *)inode->proc.node)->show(t);
+		if (!err && !t->overflow)
+			return 0;
+		kfree(t->buf);
+		t->buf = NULL;
+		if (err)
+			return err;
+	}
+	return -EFBIG;
+}
+
+static int text_open(struct inode *inode, struct file *f)
+{
+	struct textbuf *t;
+	int err;
+
+	if (file_writable(f))
+		return -EACCES;
+	t = kmalloc(sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	err = write_text(inode, t);
+	if (err)
+		kfree(t);
+	else
+		f->data = t;
+	return err;
+}
+
+static void text_release(struct file *f)
+{
+	struct textbuf *t = f->data;
+
+	kfree(t->buf);
+	kfree(t);
+}
+
+static ssize_t text_read(struct file *f, struct uio *dst, u64 *pos)
+{
+	struct textbuf *t = f->data;
+	size_t n, moved;
+
+	if (*pos >= t->len)
+		return 0;
+	n = MIN(t->len - *pos, (u64)dst->left);
+	moved = uio_put(dst, t->buf + *pos, n);
+	if (n && !moved)
+		return -EFAULT;
+	*pos += moved;
+	return (ssize_t)moved;
+}
+
+static s64 text_seek(struct file *f, s64 offset, int whence)
+{
+	if (whence == SEEK_END)
+		offset += (s64)((struct textbuf *)f->data)->len;
+	else if (whence == SEEK_CUR)
+		offset += (s64)f->pos;
+	else if (whence != SEEK_SET)
+		return -EINVAL;
+	if (offset < 0)
+		return -EINVAL;
+	f->pos = (u64)offset;
+	return offset;
+}
+
+/* ---- links -------------------------------------------------------------------------------- */
+
+static int self_readlink(struct inode *inode, char *buf, size_t size)
+{
+	int n = ksnprintf(buf, size, "%d", pid_ops->self());
+
+	return n < (int)size ? n : (int)size - 1;
+}
+
+static int pid_link_readlink(struct inode *inode, char *buf, size_t size)
+{
+	struct textbuf t = { .buf = buf, .size = size };
+	int err;
+
+	if (size)
+		buf[0] = 0;
+	err = ((const struct procfs_pid_file *)inode->proc.node)
+		      ->show((int)inode->proc.number, &t);
+	return err ? err : (int)t.len;
+}
+
+/* The descriptors of a process, with a reference; NULL: it is gone. */
+static struct fdtable *table_of(u64 pid)
+{
+	struct fdtable *t = NULL;
+
+	if (pid_ops->fdtable)
+		return pid_ops->fdtable((int)pid);
+	if (pid_ops->self() == (int)pid)
+		t = current()->files;
+	if (t)
+		fdtable_get(t);
+	return t;
+}
+
+static struct file *file_of(u64 pid, u64 fd)
+{
+	struct fdtable *t = table_of(pid);
+	struct file *f = t ? fdtable_file(t, (int)fd) : NULL;
+
+	if (t)
+		fdtable_put(t);
+	return f;
+}
+
+/* proc.number of a descriptor's link: pid above, fd below. */
+#define LINK_PID(n) ((n) >> 32)
+#define LINK_FD(n)  ((n) & 0xffffffff)
+
+static int fd_link_readlink(struct inode *inode, char *buf, size_t size)
+{
+	struct file *f = file_of(LINK_PID(inode->proc.number), LINK_FD(inode->proc.number));
+	int n;
+
+	if (!f)
+		return -ENOENT;
+	n = file_path(f, buf, size);
+	file_put(f);
+	return n;
+}
+
+/* Where such a link leads: not a path, but the very file; a pipe gets a dentry for the moment. */
+static int fd_link_follow(struct inode *inode, struct dentry **out)
+{
+	struct file *f = file_of(LINK_PID(inode->proc.number), LINK_FD(inode->proc.number));
+	char name[DENTRY_INLINE];
+	int err = 0;
+
+	if (!f)
+		return -ENOENT;
+	if (f->dentry) {
+		dentry_get(f->dentry);
+		*out = f->dentry;
+	} else {
+		int len = file_path(f, name, sizeof(name));
+
+		inode_get(f->inode);
+		*out = dentry_create(NULL, name, (size_t)len, f->inode, DENTRY_NAMELESS);
+		if (!*out) {
+			inode_put(f->inode);
+			err = -ENOMEM;
+		}
+	}
+	file_put(f);
+	return err;
+}
+
+static int fd_dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
+{
+	u64 pid = dir->inode->proc.number;
+	int fd = parse_number(name, len);
+	struct file *f = fd >= 0 ? file_of(pid, (u64)fd) : NULL;
+	u32 mode = S_IFLNK;
+
+	if (!f)
+		return -ENOENT;
+	mode |= (file_readable(f) ? 0500u : 0) | (file_writable(f) ? 0300u : 0);
+	file_put(f);
+	return make(dir, name, len, mode, pid * INO_PIDS + INO_FDS + (u64)fd, &fd_link_iops, NULL,
+		    NULL, pid << 32 | (u64)fd, out);
+}
+
+/* ---- directories -------------------------------------------------------------------------- */
+
+static bool emit_number(emit_fn *emit, void *arg, int number, u64 ino, u32 mode, u64 next)
+{
+	char name[16];
+	int len = ksnprintf(name, sizeof(name), "%d", number);
+
+	return emit(arg, name, (size_t)len, ino, LINUX_MODE_DT(mode), next);
+}
+
+/* Processes: position POS_PIDS + n stands for the first one with a pid above n. */
+static void readdir_pids(struct file *f, emit_fn *emit, void *arg)
+{
+	for (;;) {
+		int pid = pid_ops->next((int)(f->pos - POS_PIDS));
+		u64 next = POS_PIDS + (u64)pid;
+
+		if (pid <= 0 || !emit_number(emit, arg, pid, (u64)pid * INO_PIDS, S_IFDIR, next))
+			return;
+		f->pos = next;
+	}
+}
+
+static int dir_readdir(struct file *f, emit_fn *emit, void *arg)
+{
+	const struct proc_node *in = f->inode->proc.node;
+	bool pids = in == &root_node && pid_ops;
+	u64 pos = 2;
+
+	if (!dir_emit_dots(f, emit, arg))
+		return 0;
+	for (const struct proc_node *n = in->children; n; n = n->next, pos++) {
+		if (pos < f->pos)
+			continue;
+		if (!emit(arg, n->name, strlen(n->name), n->ino,
+			  LINUX_MODE_DT(n->show ? S_IFREG : S_IFDIR), pos + 1))
+			return 0;
+		f->pos = pos + 1;
+	}
+	if (pids && f->pos < POS_PIDS) {
+		if (!emit(arg, "self", 4, 2 * INO_PIDS - 1, LINUX_MODE_DT(S_IFLNK), POS_PIDS))
+			return 0;
+		f->pos = POS_PIDS;
+	}
+	if (pids)
+		readdir_pids(f, emit, arg);
+	return 0;
+}
+
+static int pid_dir_readdir(struct file *f, emit_fn *emit, void *arg)
+{
+	u64 pid = f->inode->proc.number;
+
+	if (!pid_ops->exists((int)pid))
+		return -ENOENT;
+	if (!dir_emit_dots(f, emit, arg))
+		return 0;
+	while (f->pos - 2 < pid_ops->nr_files) {
+		const struct procfs_pid_file *p = &pid_ops->files[f->pos - 2];
+
+		if (!emit(arg, p->name, pid_file_name_len(p), pid * INO_PIDS + f->pos - 1,
+			  LINUX_MODE_DT(p->mode), f->pos + 1))
+			return 0;
+		f->pos++;
+	}
+	return 0;
+}
+
+static int fd_dir_readdir(struct file *f, emit_fn *emit, void *arg)
+{
+	u64 pid = f->inode->proc.number;
+	struct fdtable *t = table_of(pid);
+
+	if (!t)
+		return -ENOENT;
+	if (dir_emit_dots(f, emit, arg)) {
+		int fd;
+
+		while ((fd = fdtable_next(t, (int)(f->pos - 2))) >= 0) {
+			u64 ino = pid * INO_PIDS + INO_FDS + (u64)fd;
+
+			if (!emit_number(emit, arg, fd, ino, S_IFLNK, (u64)fd + 3))
+				break;
+			f->pos = (u64)fd + 3;
+		}
+	}
+	fdtable_put(t);
+	return 0;
+}
+
+static const struct inode_ops dir_iops = { .lookup = dir_lookup };
+static const struct inode_ops pid_dir_iops = { .lookup = pid_dir_lookup };
+static const struct inode_ops fd_dir_iops = { .lookup = fd_dir_lookup };
+static const struct inode_ops text_iops = { .open = text_open };
+static const struct inode_ops pid_text_iops = { .open = text_open };
+static const struct inode_ops self_iops = { .readlink = self_readlink };
+static const struct inode_ops pid_link_iops = { .readlink = pid_link_readlink };
+static const struct inode_ops fd_link_iops = {
+	.readlink = fd_link_readlink,
+	.follow = fd_link_follow,
+};
+static const struct file_ops dir_fops = { .readdir = dir_readdir, .seek = dir_seek };
+static const struct file_ops pid_dir_fops = { .readdir = pid_dir_readdir, .seek = dir_seek };
+static const struct file_ops fd_dir_fops = { .readdir = fd_dir_readdir, .seek = dir_seek };
+static const struct file_ops text_fops = {
+	.read = text_read,
+	.seek = text_seek,
+	.release = text_release,
+};
+
+int procfs_create(const char *source, u32 flags, struct super **out)
+{
+	struct super *sb = super_create("proc", source, LINUX_PROC_MAGIC, flags);
+	struct inode *inode;
+
+	if (!sb)
+		return -ENOMEM;
+	inode = inode_create(sb, S_IFDIR | 0555, &dir_iops, &dir_fops);
+	if (inode) {
+		inode->ino = root_node.ino;
+		inode->proc.node = &root_node;
+		sb->root = dentry_create(NULL, "", 0, inode, 0);
+	}
+	if (!sb->root) {
+		if (inode)
+			inode_put(inode);
+		super_put(sb);
+		return -ENOMEM;
+	}
+	*out = sb;
+	return 0;
+}

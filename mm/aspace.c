@@ -1,0 +1,571 @@
+/*
+ * Address spaces: the calls of the mmap family. Each checks its arguments in Linux's order, makes
+ * what it needs (an object, a mapping), and runs one operation on the page table (mm/pt.c), which is
+ * the only record of what is mapped.
+ *
+ * Where a mapping without a wish goes: the highest hole below VM_MMAP_TOP that is large enough. So
+ * that the search need not start at the top each time, the space remembers `gap_end`, above which
+ * it found no hole larger than `gap_skipped`. What an unmapping frees above gap_end moves it up.
+ * It is a hint only: the operation itself finds out whether the place is free, under its locks.
+ */
+#include "mm/aspace.h"
+
+#include "arch/api/mmu.h"
+#include "arch/api/page.h"
+#include "arch/api/uaccess.h"
+#include "lib/err.h"
+#include "lib/string.h"
+#include "mm/anon_object.h"
+#include "mm/pt.h"
+#include "mm/slab.h"
+
+#define VM_MMAP_TOP    (USER_TOP - 64 * MiB + PAGE_SIZE) /* above: the stack that exec maps */
+#define VM_MMAP_BOTTOM (64 * KiB)                        /* as Linux's mmap_min_addr */
+
+static struct slab_cache *aspace_cache; /* [I] */
+
+spinlock_t aspaces_lock = SPINLOCK_INIT("aspaces", RANK_ASPACE);
+struct list_node aspaces = LIST_INIT(aspaces);
+
+void aspace_init(void)
+{
+	aspace_cache = slab_cache_create("aspace", sizeof(struct aspace), 64);
+	pt_init();
+}
+
+struct aspace *aspace_create(void)
+{
+	static atomic64_t ids;
+	struct aspace *as = slab_zalloc(aspace_cache);
+	struct frame *root;
+
+	if (!as)
+		return NULL;
+	root = frame_alloc(FRAME_TABLE, FRAME_ZERO);
+	if (!root) {
+		slab_free(aspace_cache, as);
+		return NULL;
+	}
+	root->side = NULL;
+	root->lock = 0;
+	root->used = 0;
+	root->level = PT_LEVELS;
+	root->stale = 0;
+	root->flags = 0;
+	as->root_frame = root;
+	as->root = frame_virt(root);
+	memcpy(as->root + PT_USER_ROOT_SLOTS,
+	       (pte_t *)phys_to_virt(kmap_root()) + PT_USER_ROOT_SLOTS,
+	       (PT_ENTRIES - PT_USER_ROOT_SLOTS) * sizeof(pte_t));
+	as->id = atomic_add_fetch(&ids, 1ul);
+	atomic_store(&as->tlb_gen, 1ul);
+	refcount_init(&as->refs, 1);
+	spin_init(&as->lock, "aspace", RANK_ASPACE);
+	as->gap_end = VM_MMAP_TOP;
+	spin_lock(&aspaces_lock);
+	list_add_tail(&aspaces, &as->all);
+	spin_unlock(&aspaces_lock);
+	return as;
+}
+
+void aspace_get(struct aspace *as)
+{
+	refcount_get(&as->refs);
+}
+
+void aspace_put(struct aspace *as)
+{
+	if (!refcount_put(&as->refs))
+		return;
+	spin_lock(&aspaces_lock);
+	list_del(&as->all);
+	spin_unlock(&aspaces_lock);
+	tlb_leave_space(as);
+	pt_destroy(as);
+	slab_free(aspace_cache, as);
+}
+
+void aspace_copy_limits(struct aspace *to, struct aspace *from)
+{
+	spin_lock(&from->lock);
+	to->brk_start = from->brk_start;
+	to->brk = from->brk;
+	to->gap_end = from->gap_end;
+	to->gap_skipped = from->gap_skipped;
+	spin_unlock(&from->lock);
+}
+
+/* ---- finding a place ----------------------------------------------------------------------------- */
+
+/* Large mappings start where large pages and large marks can: 1 GiB then costs one entry. */
+static u64 alignment_for(u64 len)
+{
+	return len >= GiB ? GiB : len >= 2 * MiB ? 2 * MiB : PAGE_SIZE;
+}
+
+/* An address for len bytes, or 0. */
+static u64 gap_take(struct aspace *as, u64 len)
+{
+	u64 align = alignment_for(len), from, skipped, largest, va;
+
+	spin_lock(&as->lock);
+	if (len <= as->gap_skipped) {
+		as->gap_end = VM_MMAP_TOP;
+		as->gap_skipped = 0;
+	}
+	from = as->gap_end;
+	skipped = as->gap_skipped;
+	spin_unlock(&as->lock);
+
+	va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, from, &largest);
+	if (!va && from != VM_MMAP_TOP) {
+		va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, VM_MMAP_TOP, &largest);
+		skipped = 0;
+	}
+	if (va) {
+		spin_lock(&as->lock);
+		as->gap_end = va;
+		as->gap_skipped = MAX(skipped, largest);
+		spin_unlock(&as->lock);
+	}
+	return va;
+}
+
+/* [.., end) became free. The next search starts above it, where the hole ends that it is part of. */
+static void gap_freed(struct aspace *as, u64 end)
+{
+	if (end <= READ_ONCE(as->gap_end))
+		return;
+	end = pt_hole_end(as, end, VM_MMAP_TOP);
+	spin_lock(&as->lock);
+	as->gap_end = MAX(as->gap_end, end);
+	spin_unlock(&as->lock);
+}
+
+/* ---- mmap ------------------------------------------------------------------------------------ */
+
+/* Makes [va, va + len) say `mark`. */
+static int map_mark(struct aspace *as, u64 va, u64 len, pte_t mark, bool noreplace)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_MAP);
+	op.mark = mark;
+	op.noreplace = noreplace;
+	return pt_op_run(&op, as, va, va + len);
+}
+
+/* The same for a mapping of obj. Its address is part of the mark, so it comes with the place. */
+static int map_object(struct aspace *as, u64 va, u64 len, unsigned kind, u64 bits,
+		      struct vm_object *obj, u64 offset, bool nowrite, bool noreplace)
+{
+	struct vm_mapping *m = mapping_create(obj, va, offset, nowrite);
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	err = map_mark(as, va, len, mark_mapped(kind, m, bits), noreplace);
+	mapping_put(m, 1);
+	return err;
+}
+
+struct map_request {
+	u64 len;
+	u64 bits;
+	unsigned kind; /* of the mark */
+	struct vm_object *obj;
+	u64 offset;
+	bool nowrite;
+};
+
+static int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
+{
+	if (r->kind == MARK_ANON)
+		return map_mark(as, va, r->len, mark_anon(r->bits), noreplace);
+	return map_object(as, va, r->len, r->kind, r->bits, r->obj, r->offset, r->nowrite,
+			  noreplace);
+}
+
+/* Anywhere, at the hint if that is free. The address or -errno. */
+static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r)
+{
+	int err;
+
+	if (hint) {
+		hint = MAX(ALIGN_UP(hint, PAGE_SIZE), VM_MMAP_BOTTOM);
+		if (hint < USER_TOP && r->len <= USER_TOP - hint) {
+			err = map_at(as, hint, r, true);
+			if (err != -EEXIST)
+				return err ? err : (s64)hint;
+		}
+	}
+	do {
+		u64 va = gap_take(as, r->len);
+
+		if (!va)
+			return -ENOMEM;
+		err = map_at(as, va, r, true);
+		if (!err)
+			return (s64)va;
+	} while (err == -EEXIST); /* another thread was faster */
+	return err;
+}
+
+static int check_type(int flags, const struct vm_object *obj)
+{
+	int type = flags & MAP_TYPE;
+
+	if (type == MAP_SHARED || type == MAP_PRIVATE)
+		return 0;
+	if (type != MAP_SHARED_VALIDATE || !obj)
+		return -EINVAL;
+	return flags & MAP_SYNC ? -ENOTSUP : 0;
+}
+
+static void populate(struct aspace *as, u64 va, u64 len, u64 bits)
+{
+	enum fault_access access = bits & VM_WRITE ? FAULT_WRITE : FAULT_READ;
+
+	for (u64 at = va; bits_accessible(bits) && at < va + len; at += PAGE_SIZE)
+		if (vm_fault(as, at, access))
+			break; /* mmap has succeeded: the error comes with the access */
+}
+
+s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
+	    u64 offset)
+{
+	struct map_request r = { .len = ALIGN_UP(len, PAGE_SIZE), .obj = obj, .offset = offset };
+	struct vm_object *own = NULL;
+	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+	s64 ret;
+	int err;
+
+	if (!IS_ALIGNED(offset, PAGE_SIZE) || len == 0)
+		return -EINVAL;
+	if (r.len == 0)
+		return -ENOMEM;
+	if (obj && offset + r.len < offset)
+		return -EOVERFLOW;
+	if (r.len > USER_TOP)
+		return -ENOMEM;
+	if (fixed && addr > USER_TOP - r.len)
+		return -ENOMEM;
+	if (fixed && !IS_ALIGNED(addr, PAGE_SIZE))
+		return -EINVAL;
+	if (fixed && addr < VM_MMAP_BOTTOM)
+		return -EPERM;
+	err = check_type(flags, obj);
+	if (err)
+		return err;
+
+	r.bits = prot_to_bits(prot) | (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
+		 (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
+	r.nowrite = flags & VM_MMAP_NOWRITE;
+	r.kind = (flags & MAP_TYPE) != MAP_PRIVATE ? MARK_SHARED : obj ? MARK_PRIVATE : MARK_ANON;
+	if (r.kind == MARK_SHARED && !obj) {
+		r.obj = own = anon_object_create(r.len >> PAGE_SHIFT);
+		r.offset = 0;
+		if (!own)
+			return -ENOMEM;
+	}
+	if (fixed) {
+		err = map_at(as, addr, &r, flags & MAP_FIXED_NOREPLACE);
+		ret = err ? err : (s64)addr;
+	} else {
+		ret = map_anywhere(as, addr, &r);
+	}
+	if (own)
+		own->ops->put(own);
+	if (ret > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)))
+		populate(as, (u64)ret, r.len, r.bits);
+	return ret;
+}
+
+/* ---- the rest of the family ------------------------------------------------------------------- */
+
+static int unmap(struct aspace *as, u64 start, u64 end)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	int err;
+
+	pt_op_init(&op, PT_UNMAP);
+	err = pt_op_run(&op, as, start, end);
+	if (!err)
+		gap_freed(as, end);
+	return err;
+}
+
+int vm_munmap(struct aspace *as, uaddr_t addr, u64 len)
+{
+	if (!IS_ALIGNED(addr, PAGE_SIZE) || addr > USER_TOP || len > USER_TOP - addr || len == 0)
+		return -EINVAL;
+	return unmap(as, addr, addr + ALIGN_UP(len, PAGE_SIZE));
+}
+
+int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	int grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
+	u64 end;
+	int err;
+
+	if (grows == (PROT_GROWSDOWN | PROT_GROWSUP) || !IS_ALIGNED(addr, PAGE_SIZE))
+		return -EINVAL;
+	if (len == 0)
+		return 0;
+	end = addr + ALIGN_UP(len, PAGE_SIZE);
+	if (end <= addr)
+		return -ENOMEM;
+	if ((prot & ~grows) & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM))
+		return -EINVAL;
+	if (addr >= USER_TOP)
+		return -ENOMEM;
+	pt_op_init(&op, PT_PROTECT);
+	op.bits = prot_to_bits(prot);
+	err = pt_op_run(&op, as, addr, MIN(end, USER_TOP));
+	return !err && end > USER_TOP ? -ENOMEM : err;
+}
+
+static int advise(struct aspace *as, u64 start, u64 end, int advice)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	int err;
+
+	if (advice != MADV_DONTNEED)
+		return 0;
+	pt_op_init(&op, PT_DONTNEED);
+	err = pt_op_run(&op, as, start, MIN(end, USER_TOP));
+	return !err && (op.holes || end > USER_TOP) ? -ENOMEM : err;
+}
+
+int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice)
+{
+	u64 size = ALIGN_UP(len, PAGE_SIZE);
+
+	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_WILLNEED:
+	case MADV_DONTNEED:
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+	case MADV_DONTDUMP:
+	case MADV_DODUMP:
+	case MADV_COLD:
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (!IS_ALIGNED(addr, PAGE_SIZE) || (len && !size) || addr + size < addr)
+		return -EINVAL;
+	if (size == 0)
+		return 0;
+	return addr < USER_TOP ? advise(as, addr, addr + size, advice) : -ENOMEM;
+}
+
+void aspace_set_brk(struct aspace *as, uaddr_t start)
+{
+	spin_lock(&as->lock);
+	as->brk_start = as->brk = start;
+	spin_unlock(&as->lock);
+}
+
+/*
+ * The pages of the break are ordinary private memory between the page-aligned start and end. Two
+ * threads that move the break at once may find each other's pages in the way: one of them fails, as
+ * if it had come second.
+ */
+uaddr_t vm_brk(struct aspace *as, uaddr_t want)
+{
+	u64 old_end, new_end;
+	uaddr_t brk;
+
+	spin_lock(&as->lock);
+	brk = as->brk;
+	if (want < as->brk_start || want >= USER_TOP) {
+		spin_unlock(&as->lock);
+		return brk;
+	}
+	spin_unlock(&as->lock);
+
+	old_end = ALIGN_UP(brk, PAGE_SIZE);
+	new_end = ALIGN_UP(want, PAGE_SIZE);
+	if (new_end > old_end &&
+	    map_mark(as, old_end, new_end - old_end, mark_anon(prot_to_bits(PROT_READ | PROT_WRITE)),
+		     true))
+		return brk;
+	if (new_end < old_end && unmap(as, new_end, old_end))
+		return brk;
+	spin_lock(&as->lock);
+	as->brk = want;
+	spin_unlock(&as->lock);
+	return want;
+}
+
+/* ---- reading and writing a space from outside ---------------------------------------------------- */
+
+/* Copies within one page, under the lock of its table. False: fault first. */
+static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool write)
+{
+	struct pt_cursor c;
+	pte_t *slot, e;
+	bool done = false;
+
+	pt_lock(&c, as, va, va, 1);
+	slot = &c.entry[pt_index(va, c.level)];
+	e = pte_load(slot);
+	if (pte_is_present(e) && (!write || (e.v & PTE_WRITE))) {
+		char *p = (char *)phys_to_virt(pte_pa(e, c.level)) + (va & (pt_span(c.level) - 1));
+
+		if (write) {
+			memcpy(p, buf, n);
+			pte_set_bits(slot, PTE_ACCESSED | PTE_DIRTY);
+		} else {
+			memcpy(buf, p, n);
+		}
+		done = true;
+	}
+	pt_unlock(&c);
+	return done;
+}
+
+static ssize_t copy_space(struct aspace *as, uaddr_t va, char *buf, size_t n, bool write)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		u64 at = va + done;
+		size_t part = MIN(n - done, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
+
+		while (!copy_page_part(as, at, buf + done, part, write))
+			if (vm_fault(as, at, write ? FAULT_WRITE : FAULT_READ))
+				return done ? (ssize_t)done : -EFAULT;
+		done += part;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t aspace_read(struct aspace *as, uaddr_t va, void *buf, size_t n)
+{
+	if (!user_range_ok(va, n))
+		return -EFAULT;
+	return copy_space(as, va, buf, n, false);
+}
+
+ssize_t aspace_write(struct aspace *as, uaddr_t va, const void *buf, size_t n)
+{
+	if (!user_range_ok(va, n))
+		return -EFAULT;
+	return copy_space(as, va, (char *)buf, n, true);
+}
+
+/* ---- what /proc shows ------------------------------------------------------------------------- */
+
+/* A region in the making: [start, end) of equal slots. start == end: none yet. */
+struct region_scan {
+	u64 start, end;
+	pte_t mark;                /* of the first slot */
+	struct vm_mapping *mapping; /* with a reference of ours */
+};
+
+/* Does the slot at va go on with what the region is? Two mappings of the same object may. */
+static bool region_continues(const struct region_scan *r, const struct pt_slot *s)
+{
+	const struct vm_mapping *a = r->mapping, *b;
+
+	if (s->va > r->end || ((r->mark.v ^ s->mark.v) & (VM_BITS | MARK_KINDS)))
+		return false;
+	if (!a)
+		return true;
+	b = mark_mapping(s->mark);
+	return a->obj == b->obj && a->offset - a->va == b->offset - b->va;
+}
+
+static int region_slot(const struct pt_slot *s, void *arg)
+{
+	struct region_scan *r = arg;
+
+	if (pte_is_none(s->mark))
+		return r->start < r->end;
+	if (r->start == r->end) {
+		r->start = s->va;
+		r->mark = s->mark;
+		if (mark_has_mapping(s->mark)) {
+			r->mapping = mark_mapping(s->mark);
+			mapping_get(r->mapping, 1);
+		}
+	} else if (!region_continues(r, s)) {
+		return 1;
+	}
+	r->end = s->va + s->size;
+	return 0;
+}
+
+int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *arg), void *arg)
+{
+	u64 va = 0;
+	int ret = 0;
+
+	while (!ret) {
+		struct region_scan r = { .start = va, .end = va };
+		struct vm_region out = { 0 };
+
+		pt_scan(as, va, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS), region_slot, &r);
+		if (r.start == r.end)
+			break;
+		out.start = r.start;
+		out.end = r.end;
+		out.prot = bits_to_prot(r.mark.v);
+		out.flags = mark_kind(r.mark) == MARK_SHARED ? MAP_SHARED : MAP_PRIVATE;
+		if (r.mark.v & VM_GROWSDOWN)
+			out.flags |= MAP_GROWSDOWN;
+		if (r.mark.v & VM_NORESERVE)
+			out.flags |= MAP_NORESERVE;
+		if (r.mapping) {
+			out.obj = r.mapping->obj;
+			out.offset = r.mapping->offset + (r.start - r.mapping->va);
+		}
+		if (!r.mapping || vm_object_is_anon(out.obj))
+			out.flags |= MAP_ANONYMOUS;
+		ret = fn(&out, arg);
+		if (r.mapping)
+			mapping_put(r.mapping, 1);
+		va = r.end;
+	}
+	return ret;
+}
+
+static int stats_slot(const struct pt_slot *s, void *arg)
+{
+	struct aspace_stats *out = arg;
+	pfn_t pfn;
+
+	if (pte_is_none(s->mark))
+		return 0;
+	out->mapped += s->size;
+	if (pte_is_present(s->e))
+		pfn = pte_pfn(s->e);
+	else if (mark_kind(s->e) == MARK_HELD)
+		pfn = mark_pfn(s->e);
+	else
+		return 0;
+	if (!pfn_is_zero_page(pfn))
+		out->resident += s->size >> PAGE_SHIFT;
+	return 0;
+}
+
+void aspace_stats(struct aspace *as, struct aspace_stats *out)
+{
+	*out = (struct aspace_stats){
+		.faults = atomic_load(&as->faults),
+		.minor_faults = atomic_load(&as->minor_faults),
+		.cow_faults = atomic_load(&as->cow_faults),
+	};
+	pt_scan(as, 0, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS), stats_slot, out);
+	out->tables = pt_count_tables(as);
+	spin_lock(&as->lock);
+	out->brk_start = as->brk_start;
+	out->brk = as->brk;
+	spin_unlock(&as->lock);
+}

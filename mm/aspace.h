@@ -1,0 +1,101 @@
+/*
+ * A process's address space: the mmap family, fork, and what /proc shows. The page table is the
+ * only record of what is mapped where (mm/pt.h tells how).
+ *
+ * All calls may sleep. Addresses and lengths come unchecked from the program; errors are Linux's,
+ * and an error means that nothing has changed, but for two cases in which Linux has partial effects:
+ * vm_mprotect changes what lies before a hole (-ENOMEM) or before a mapping that may not be written
+ * (-EACCES), and vm_madvise does its work around holes (-ENOMEM).
+ */
+#pragma once
+
+#include "arch/api/percpu.h"
+#include "arch/api/upcall.h"
+#include "lib/types.h"
+#include "mm/vm_object.h"
+
+struct aspace;
+struct thread;
+
+struct aspace *aspace_create(void); /* NULL: out of memory. One reference. */
+void aspace_get(struct aspace *as);
+void aspace_put(struct aspace *as); /* the last tears it down: may sleep */
+
+/* A copy of parent for a child. 0, -ENOMEM. */
+int aspace_fork(struct aspace *parent, struct aspace **child);
+
+/* Beside MAP_* in vm_mmap's flags: a shared mapping of a file that is not open for writing; PROT_WRITE
+ * can never be given to it (vm_mprotect: -EACCES). */
+#define VM_MMAP_NOWRITE (1 << 30)
+
+/*
+ * obj NULL: anonymous. Takes its own reference of obj. offset: in bytes, page aligned or -EINVAL.
+ * prot PROT_*, flags MAP_* of lib/uapi/mman.h. Returns the address or -errno.
+ */
+s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
+	    u64 offset);
+int vm_munmap(struct aspace *as, uaddr_t addr, u64 len);
+int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot);
+int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice);
+/* -ENOSYS pieces of the family (mremap, msync, mlock …) follow in issue 3. */
+
+/* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */
+void aspace_set_brk(struct aspace *as, uaddr_t start);
+uaddr_t vm_brk(struct aspace *as, uaddr_t want);
+
+/* Serves a fault, as vm_fault_current of arch/api/upcall.h, in a given space. */
+int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access);
+
+/*
+ * Reads or writes another space's memory (exec's argument pages, ptrace, /proc/pid/cmdline),
+ * serving faults as needed. Bytes done, or -EFAULT if none.
+ */
+ssize_t aspace_read(struct aspace *as, uaddr_t va, void *buf, size_t n);
+ssize_t aspace_write(struct aspace *as, uaddr_t va, const void *buf, size_t n);
+
+/*
+ * The switch. next NULL: a kernel thread, keeps the current space (lazily). Interrupts off. sched/
+ * calls it. A space that is torn down while a CPU keeps it lazily makes the CPU leave it, so no
+ * reference is needed.
+ */
+DECLARE_PER_CPU(struct aspace *, active_space); /* whose root this CPU has loaded; NULL: the kernel's */
+void mm_switch_to(struct aspace *next);
+static inline void mm_switch(struct aspace *next)
+{
+	if (next && next != this_cpu_read(active_space))
+		mm_switch_to(next);
+}
+
+/* One line of /proc/pid/maps. */
+struct vm_region {
+	uaddr_t start, end;
+	int prot;  /* PROT_* */
+	int flags; /* MAP_SHARED or MAP_PRIVATE, MAP_ANONYMOUS, MAP_GROWSDOWN */
+	struct vm_object *obj; /* NULL: anonymous. Valid during the callback. */
+	u64 offset;
+};
+/* Calls fn for each maximal region in order, until it returns non-zero, which is returned. May sleep in fn. */
+int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *arg), void *arg);
+
+struct aspace_stats {
+	u64 mapped;   /* bytes: VmSize */
+	u64 resident; /* pages: VmRSS */
+	u64 tables;   /* page-table pages */
+	u64 faults, minor_faults, cow_faults;
+	uaddr_t brk_start, brk;
+};
+void aspace_stats(struct aspace *as, struct aspace_stats *out);
+
+/* Machine-wide counters, since boot. */
+struct vm_stats {
+	u64 faults, minor_faults, zero_page_faults, cow_copied, cow_reused, spurious;
+};
+void vm_stats(struct vm_stats *out);
+
+void aspace_init(void);
+
+/*
+ * Checks every table, frame and mapping of all spaces against the slots that name it; panics with
+ * the first difference. Nobody else may use any space meanwhile. Returns the slots looked at.
+ */
+u64 aspace_audit(void);

@@ -1,0 +1,137 @@
+/*
+ * The auditor: walks all address spaces and recounts. Every reference that a slot owns must be in
+ * the count of what it names, and no other (mm/pt.h, "Ownership"); every leaf must be one that the
+ * rules of mm/mark.h allow. In particular a private page that the hardware may write has no second
+ * owner: that is what copy-on-write rests on.
+ *
+ * Passes: clear, count, compare, clear. The counters are in places that are unused while their owner
+ * lives: `owner` of an anonymous frame, `dead` of a mapping.
+ *
+ * For tests and debug builds: nothing may run beside it.
+ */
+#include "lib/kassert.h"
+#include "mm/pt.h"
+
+enum audit_pass { AUDIT_CLEAR, AUDIT_COUNT, AUDIT_COMPARE };
+
+static void audit_mapping(pte_t mark, enum audit_pass pass)
+{
+	struct vm_mapping *m;
+
+	if (!mark_has_mapping(mark))
+		return;
+	m = mark_mapping(mark);
+	if (pass == AUDIT_COUNT)
+		m->dead = (struct vm_mapping *)((u64)m->dead + 1);
+	else if (pass == AUDIT_COMPARE)
+		kassert_eq((u64)m->dead, atomic_load(&m->refs));
+	else
+		m->dead = NULL;
+}
+
+static void audit_frame(pfn_t pfn, enum audit_pass pass)
+{
+	struct frame *f = pfn_frame(pfn);
+
+	if (pfn_is_zero_page(pfn))
+		return;
+	kassert(f->type == FRAME_ANON || f->type == FRAME_FILE);
+	if (f->type == FRAME_FILE) {
+		kassert(frame_refs(f) >= 2); /* the slot's and the object's */
+		return;
+	}
+	if (pass == AUDIT_COUNT)
+		f->owner++;
+	else if (pass == AUDIT_COMPARE)
+		kassert_eq(f->owner, frame_refs(f));
+	else
+		f->owner = 0;
+}
+
+static void audit_leaf(pte_t e, pte_t mark)
+{
+	struct frame *f = pfn_frame(pte_pfn(e));
+	bool zero = pfn_is_zero_page(pte_pfn(e));
+
+	kassert(e.v & PTE_USER);
+	kassert(bits_accessible(e.v));
+	if (!(e.v & PTE_WRITE))
+		return;
+	kassert(e.v & VM_WRITE);
+	if (mark_kind(mark) == MARK_SHARED)
+		kassert(f->type == FRAME_FILE && !mark_mapping(mark)->nowrite);
+	else
+		kassert(!zero && f->type == FRAME_ANON && frame_refs(f) == 1);
+}
+
+static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass pass)
+{
+	pte_t side = table->side ? table->side->mark[i] : PTE_NONE;
+	bool has_frame = pte_is_present(e) || mark_kind(e) == MARK_HELD;
+
+	kassert(mark_kind(e) <= MARK_HELD || pte_is_present(e));
+	kassert(!(e.v & VM_SIDE) == pte_is_none(side));
+	kassert(!(e.v & VM_SIDE) || has_frame);
+	if (!has_frame) {
+		kassert(mark_kind(e) != 0);
+		audit_mapping(e, pass);
+		return;
+	}
+	kassert(table->level == 1);
+	if (e.v & VM_SIDE) {
+		kassert(mark_has_mapping(side) && !(side.v & VM_BITS));
+		audit_mapping(side, pass);
+	}
+	if (pte_is_present(e)) {
+		audit_leaf(e, mark_of_slot(e, table->side, i));
+		audit_frame(pte_pfn(e), pass);
+	} else {
+		kassert(!pfn_is_zero_page(mark_pfn(e)));
+		audit_frame(mark_pfn(e), pass);
+	}
+}
+
+static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass)
+{
+	pte_t *entry = frame_virt(table);
+	unsigned n = level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES, used = 0;
+	u64 slots = n;
+
+	kassert_eq(table->type, FRAME_TABLE);
+	kassert_eq(table->level, level);
+	kassert_eq(frame_refs(table), 1);
+	kassert(!table->stale && table->flags == 0);
+	kassert(level == 1 || !table->side);
+	for (unsigned i = 0; i < n; i++) {
+		pte_t e = entry[i];
+
+		if (pte_is_none(e)) {
+			kassert(!table->side || pte_is_none(table->side->mark[i]));
+			continue;
+		}
+		used++;
+		if (pte_is_table(e, level)) {
+			kassert_eq(e.v & ~PTE_ADDR & ~PTE_DIRTY, PTE_TABLE);
+			kassert(pte_table(e, level)->used > 0);
+			slots += audit_table(pte_table(e, level), level - 1, pass);
+		} else {
+			audit_slot(table, i, e, pass);
+		}
+	}
+	kassert_eq(used, table->used);
+	return slots;
+}
+
+u64 aspace_audit(void)
+{
+	struct aspace *as;
+	u64 slots = 0;
+
+	static const enum audit_pass passes[] = { AUDIT_CLEAR, AUDIT_COUNT, AUDIT_COMPARE,
+						  AUDIT_CLEAR };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(passes); i++)
+		list_for_each(as, &aspaces, all)
+			slots += audit_table(as->root_frame, PT_LEVELS, passes[i]);
+	return slots / ARRAY_SIZE(passes);
+}

@@ -1,0 +1,150 @@
+/*
+ * The buddy system.
+ *
+ * A free block of order n begins at a multiple of 2^n frames. Its head has type FRAME_FREE, its
+ * order, and a place in free[n]; the frames behind it have FRAME_FREE and BUDDY_INSIDE. So the
+ * frame at the buddy's number tells by itself whether it is the head of a free block of the same
+ * order, without any bitmap; and two free buddies never stand side by side, they merge at once.
+ *
+ * The number of a block's buddy can lie in a hole. That is safe to look at: the frame table has
+ * memory for every block of the greatest order that holds any RAM, and holes are FRAME_RESERVED.
+ *
+ * Lists are last in, first out: what was freed last may still be in the caches.
+ *
+ * Lock: buddy.lock, interrupts off, since interrupt handlers allocate. Type, order and link of a
+ * free frame belong to it.
+ */
+#include "mm/buddy.h"
+
+#include "lib/kassert.h"
+
+void buddy_init(struct buddy *b, pfn_t start, pfn_t end)
+{
+	spin_init(&b->lock, "buddy", RANK_BUDDY);
+	b->orders = 0;
+	b->start = start;
+	b->end = end;
+	b->nr_free = 0;
+	for (unsigned i = 0; i <= FRAME_MAX_ORDER; i++)
+		list_init(&b->free[i]);
+}
+
+static inline void block_push(struct buddy *b, struct frame *f, unsigned order)
+{
+	f->order = (u8)order;
+	list_add(&b->free[order], &f->link);
+	b->orders |= 1u << order;
+}
+
+static inline void block_remove(struct buddy *b, struct frame *f, unsigned order)
+{
+	list_del(&f->link);
+	if (list_empty(&b->free[order]))
+		b->orders &= ~(1u << order);
+}
+
+struct frame *buddy_alloc_locked(struct buddy *b, unsigned order)
+{
+	u32 fitting = b->orders >> order;
+
+	if (fitting == 0)
+		return NULL;
+	unsigned from = order + (unsigned)__builtin_ctz(fitting);
+	struct frame *f = list_entry(b->free[from].next, struct frame, link);
+
+	kassert(f->type == FRAME_FREE && f->order == from);
+	block_remove(b, f, from);
+	while (from > order) {
+		from--;
+		block_push(b, f + (1ul << from), from);
+	}
+	f->order = (u8)order;
+	b->nr_free -= 1ul << order;
+	return f;
+}
+
+void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
+{
+	pfn_t pfn = frame_pfn(f);
+
+	kassert(order <= FRAME_MAX_ORDER && IS_ALIGNED(pfn, 1ul << order));
+	kassert(pfn >= b->start && pfn + (1ul << order) <= b->end);
+	b->nr_free += 1ul << order;
+	for (size_t i = 0; i < 1ul << order; i++) {
+		f[i].type = FRAME_FREE;
+		f[i].order = BUDDY_INSIDE;
+	}
+	while (order < FRAME_MAX_ORDER) {
+		pfn_t other = pfn ^ (1ul << order);
+		struct frame *buddy = pfn_frame(other);
+
+		if (other < b->start || other >= b->end)
+			break;
+		/* Owners change types without our lock, but never from or to FRAME_FREE. */
+		if (__atomic_load_n(&buddy->type, __ATOMIC_RELAXED) != FRAME_FREE ||
+		    buddy->order != order)
+			break;
+		block_remove(b, buddy, order);
+		buddy->order = BUDDY_INSIDE;
+		pfn &= ~(1ul << order);
+		order++;
+	}
+	block_push(b, pfn_frame(pfn), order);
+}
+
+void buddy_add(struct buddy *b, pfn_t start, pfn_t end)
+{
+	kassert(start >= b->start && end <= b->end);
+	while (start < end) {
+		unsigned order = FRAME_MAX_ORDER;
+		u64 flags = spin_lock_irqsave(&b->lock);
+
+		if (start != 0)
+			order = MIN(order, (unsigned)__builtin_ctzl(start));
+		while (start + (1ul << order) > end)
+			order--;
+		kassert_eq(pfn_frame(start)->type, FRAME_RESERVED);
+		buddy_free_locked(b, pfn_frame(start), order);
+		start += 1ul << order;
+		spin_unlock_irqrestore(&b->lock, flags);
+	}
+}
+
+/* The frames of one list, checked one by one. */
+static u64 check_list(struct buddy *b, unsigned order)
+{
+	u64 frames = 0;
+	struct frame *f;
+
+	list_for_each(f, &b->free[order], link) {
+		pfn_t pfn = frame_pfn(f);
+		pfn_t other = pfn ^ (1ul << order);
+
+		kassert(pfn >= b->start && pfn + (1ul << order) <= b->end);
+		kassert(IS_ALIGNED(pfn, 1ul << order));
+		kassert_eq(f->order, order);
+		for (size_t i = 0; i < 1ul << order; i++) {
+			kassert_eq(f[i].type, FRAME_FREE);
+			kassert_eq(frame_refs(&f[i]), 0);
+			kassert(i == 0 || f[i].order == BUDDY_INSIDE);
+		}
+		if (order < FRAME_MAX_ORDER && other >= b->start && other < b->end)
+			kassert(pfn_frame(other)->type != FRAME_FREE ||
+				pfn_frame(other)->order != order);
+		frames += 1ul << order;
+	}
+	return frames;
+}
+
+void buddy_check(struct buddy *b)
+{
+	u64 frames = 0;
+	u64 flags = spin_lock_irqsave(&b->lock);
+
+	for (unsigned order = 0; order <= FRAME_MAX_ORDER; order++) {
+		kassert_eq(list_empty(&b->free[order]), (b->orders >> order & 1) == 0);
+		frames += check_list(b, order);
+	}
+	kassert_eq(frames, b->nr_free);
+	spin_unlock_irqrestore(&b->lock, flags);
+}

@@ -1,0 +1,34 @@
+/*
+ * The buddy system: naturally aligned blocks of 2^order frames, for one span of frame numbers
+ * with any holes. mm/frame.c has the kernel's one; tests make small ones.
+ */
+#pragma once
+
+#include "mm/frame.h"
+
+struct buddy {
+	spinlock_t lock;
+	u32 orders;     /* [l] bit n: free[n] is not empty */
+	pfn_t start, end; /* [I] the span; the table covers it in whole blocks of FRAME_MAX_ORDER */
+	u64 nr_free;    /* [l] frames */
+	struct list_node free[FRAME_MAX_ORDER + 1]; /* [l] heads of blocks, by order */
+};
+
+/* A frame.order that no block has: a frame inside a free block, behind its head. */
+#define BUDDY_INSIDE 0xff
+
+/* An empty one. Frames of [start, end) that are never added stay FRAME_RESERVED. */
+void buddy_init(struct buddy *b, pfn_t start, pfn_t end);
+
+/* Gives it frames of type RESERVED for the first time. Takes the lock. */
+void buddy_add(struct buddy *b, pfn_t start, pfn_t end);
+
+/*
+ * A block, or NULL. Its frames still say FRAME_FREE, order of the head is set. With the lock held
+ * and interrupts off. buddy_free_locked wants the same order as the allocation, or the pieces.
+ */
+struct frame *buddy_alloc_locked(struct buddy *b, unsigned order);
+void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order);
+
+/* Walks all lists and panics on any contradiction. For tests. Takes the lock. */
+void buddy_check(struct buddy *b);

@@ -1,0 +1,273 @@
+/*
+ * Page faults of programs: the one place that decides what an access to an address means.
+ *
+ * The slot tells (mm/mark.h). Nothing there: SEGV_MAPERR. Less permission than the access needs:
+ * SEGV_ACCERR. Otherwise a frame is found and put into the slot:
+ *
+ *	anonymous mark, write        a zeroed frame
+ *	anonymous mark, read         the shared zero page, without the right to write
+ *	private mark, read           the object's frame, without the right to write
+ *	private mark, write          a copy of it
+ *	shared mark                  the object's frame
+ *	leaf without PTE_WRITE, but  the zero page: a zeroed frame. A frame of ours that nobody else
+ *	VM_WRITE, and a write        names: the right to write. Anything else: a copy
+ *	leaf that allows the access  somebody was faster, or the CPU remembers less permission than
+ *	                             there is: forget the page, try again
+ *
+ * All under the lock of the lowest table over the address, but for the object's page: fetching that
+ * may sleep, so it happens without locks, and the slot must say the same afterwards, or all starts
+ * anew.
+ *
+ * What a fault needs (a frame, tables down to level 1, a side array) is allocated before the first
+ * change. A new frame in place of an old one (zero page, copy) needs a flush: other CPUs, or this
+ * one by reading ahead, may remember the old one. More permission needs none.
+ */
+#include "arch/api/page.h"
+#include "arch/api/uaccess.h"
+#include "lib/err.h"
+#include "mm/pt.h"
+
+#define FAULT_SIGBUS (FAULT_BUS | BUS_ADRERR)
+#define FAULT_NOMEM  (FAULT_BUS | FAULT_OOM | BUS_ADRERR)
+
+/* The object's page has to be fetched, without locks. Not an si_code. */
+#define FAULT_FETCH (-1)
+
+struct fault {
+	struct aspace *as;
+	u64 va; /* page aligned */
+	enum fault_access access;
+	struct pt_cursor c;
+
+	pte_t want; /* fetch for this mark; its mapping has got a reference */
+
+	/* Fetched for `mark`, with references: */
+	pte_t mark;
+	struct vm_mapping *mapping;
+	struct frame *page; /* the object's; NULL: nothing fetched yet */
+	struct frame *copy; /* private write: our copy of it */
+};
+
+static DEFINE_PER_CPU(struct vm_stats, fault_stats);
+#define count(what) (this_cpu_ptr(&fault_stats)->what++)
+
+static bool bits_allow(u64 bits, enum fault_access access)
+{
+	if (access == FAULT_WRITE)
+		return bits & VM_WRITE;
+	if (access == FAULT_EXEC)
+		return !(bits & PTE_NOEXEC);
+	return bits_accessible(bits);
+}
+
+static pte_t *fault_slot(struct fault *f)
+{
+	return &f->c.entry[pt_index(f->va, f->c.level)];
+}
+
+/* Fills the slot of f->va, a mark, with a leaf; the tables for it are there (pt_spare). */
+static void fault_install(struct fault *f, pte_t leaf)
+{
+	pt_descend(&f->c, f->va);
+	dassert(frame_refs(f->c.table) == 1);
+	pte_store(fault_slot(f), leaf);
+}
+
+static int fault_anon(struct fault *f, pte_t mark)
+{
+	struct frame *frame;
+	pte_t leaf;
+
+	if (unlikely(f->c.level > 1) && pt_spare(&f->c, f->c.level - 1))
+		return FAULT_NOMEM;
+	if (f->access != FAULT_WRITE) {
+		fault_install(f, leaf_make(frame_pfn(zero_frame), mark.v));
+		count(zero_page_faults);
+		return 0;
+	}
+	frame = frame_alloc(FRAME_ANON, FRAME_ZERO | FRAME_ATOMIC);
+	if (!frame)
+		return FAULT_NOMEM;
+	leaf = leaf_make(frame_pfn(frame), mark.v);
+	leaf.v |= PTE_WRITE | PTE_DIRTY;
+	fault_install(f, leaf);
+	return 0;
+}
+
+/* A mark of a mapping: its page has been fetched for just this mark, or must be. */
+static int fault_mapped(struct fault *f, pte_t mark)
+{
+	bool shared = mark_kind(mark) == MARK_SHARED;
+	struct frame *frame;
+	struct vm_side *side;
+	pte_t leaf;
+
+	if (!f->page || f->mark.v != mark.v) {
+		f->want = mark;
+		mapping_get(mark_mapping(mark), 1);
+		return FAULT_FETCH;
+	}
+	/* The side array belongs to the table of level 1, which may not be there yet. */
+	if (f->c.level > 1 || !f->c.table->side) {
+		side = pt_alloc_side();
+		if (!side)
+			return FAULT_NOMEM;
+		if (f->c.level > 1 && pt_spare(&f->c, f->c.level - 1)) {
+			pt_free_side(side);
+			return FAULT_NOMEM;
+		}
+		pt_descend(&f->c, f->va);
+		f->c.table->side = side;
+	}
+	frame = f->copy ? f->copy : f->page;
+	leaf = leaf_make(frame_pfn(frame), mark.v);
+	leaf.v |= VM_SIDE;
+	if (f->copy || (shared && (mark.v & VM_WRITE)))
+		leaf.v |= PTE_WRITE | (f->access == FAULT_WRITE ? PTE_DIRTY : 0);
+	/* The slot's reference of the mapping moves to the side mark. */
+	side = f->c.table->side;
+	side->mark[pt_index(f->va, 1)].v = mark.v & ~VM_BITS;
+	fault_install(f, leaf);
+	if (f->copy)
+		f->copy = NULL; /* the slot owns it */
+	else
+		f->page = NULL;
+	return 0;
+}
+
+/* A write to a leaf that may be written, but not by the hardware. */
+static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
+{
+	pte_t mark = mark_of_slot(e, f->c.table->side, pt_index(f->va, f->c.level));
+	struct frame *old = pfn_frame(pte_pfn(e)), *new;
+	bool zero = pfn_is_zero_page(pte_pfn(e));
+
+	dassert(frame_refs(f->c.table) == 1);
+	if (mark_kind(mark) == MARK_SHARED ||
+	    (!zero && old->type == FRAME_ANON && frame_refs(old) == 1)) {
+		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
+		count(cow_reused);
+		tlb_note_avoided();
+		return 0;
+	}
+	new = frame_alloc(FRAME_ANON, (zero ? FRAME_ZERO : 0) | FRAME_ATOMIC);
+	if (!new)
+		return FAULT_NOMEM;
+	if (!zero) {
+		copy_page(frame_virt(new), frame_virt(old));
+		count(cow_copied);
+	}
+	atomic_fetch_add(&f->as->cow_faults, 1ul);
+	pte_exchange(slot, pte_make_pfn(frame_pfn(new), (e.v & ~PTE_ADDR) | PTE_WRITE | PTE_DIRTY));
+	tlb_flush_page(f->as, f->va);
+	if (!zero) {
+		if (frame_refs(old) == 1)
+			mmu_check_unreachable(frame_pfn(old));
+		frame_put(old);
+	}
+	return 0;
+}
+
+/* One attempt, under the lock. */
+static int fault_locked(struct fault *f)
+{
+	pte_t *slot = fault_slot(f);
+	pte_t e = pte_load(slot);
+
+	if (pte_is_none(e))
+		return SEGV_MAPERR;
+	if (!bits_allow(e.v, f->access))
+		return SEGV_ACCERR;
+	if (pte_is_present(e)) {
+		if (f->access == FAULT_WRITE && !(e.v & PTE_WRITE))
+			return fault_cow(f, slot, e);
+		tlb_flush_local_page(f->va);
+		count(spurious);
+		return 0;
+	}
+	switch (mark_kind(e)) {
+	case MARK_ANON:
+		return fault_anon(f, e);
+	case MARK_PRIVATE:
+	case MARK_SHARED:
+		return fault_mapped(f, e);
+	default:
+		panic("fault at %#lx: slot %#lx", f->va, e.v);
+	}
+}
+
+static void fault_release(struct fault *f)
+{
+	if (f->page)
+		frame_put(f->page);
+	if (f->copy)
+		frame_put(f->copy);
+	if (f->mapping)
+		mapping_put(f->mapping, 1);
+	f->page = f->copy = NULL;
+	f->mapping = NULL;
+}
+
+/* Gets the page for f->mark, and our copy of it if that is what the slot will hold. May sleep. */
+static int fault_fetch(struct fault *f)
+{
+	struct vm_object *obj = f->mapping->obj;
+	u64 index = (f->mapping->offset + (f->va - f->mapping->va)) >> PAGE_SHIFT;
+	int err = obj->ops->get_page(obj, index, &f->page);
+
+	if (err) {
+		f->page = NULL;
+		return err == -ENOMEM ? FAULT_NOMEM : FAULT_SIGBUS;
+	}
+	if (mark_kind(f->mark) == MARK_PRIVATE && f->access == FAULT_WRITE) {
+		f->copy = frame_alloc(FRAME_ANON, 0);
+		if (!f->copy)
+			return FAULT_NOMEM;
+		copy_page(frame_virt(f->copy), frame_virt(f->page));
+		count(cow_copied);
+	}
+	return 0;
+}
+
+int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
+{
+	struct fault f = { .as = as, .va = va & PAGE_MASK, .access = access };
+	int ret;
+
+	count(faults);
+	atomic_fetch_add(&as->faults, 1ul);
+	if (va >= USER_TOP)
+		return SEGV_MAPERR;
+	for (;;) {
+		pt_lock(&f.c, as, f.va, f.va, 1);
+		ret = fault_locked(&f);
+		pt_unlock(&f.c);
+		if (likely(ret != FAULT_FETCH))
+			break;
+		fault_release(&f); /* what was fetched for a mark that is no more */
+		f.mark = f.want;
+		f.mapping = mark_mapping(f.want);
+		ret = fault_fetch(&f);
+		if (ret)
+			break;
+	}
+	if (f.mapping)
+		fault_release(&f);
+	if (!ret) {
+		count(minor_faults); /* nothing here waits for a disk */
+		atomic_fetch_add(&as->minor_faults, 1ul);
+	}
+	return ret;
+}
+
+void vm_stats(struct vm_stats *out)
+{
+	*out = (struct vm_stats){ 0 };
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		const u64 *from = (const u64 *)per_cpu_ptr(&fault_stats, cpu);
+		u64 *to = (u64 *)out;
+
+		for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
+			to[i] += READ_ONCE(from[i]);
+	}
+}

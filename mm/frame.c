@@ -1,0 +1,564 @@
+/*
+ * Frames: the table, the per-CPU stacks in front of the buddy system, and reference counts.
+ *
+ * A CPU has two stacks of single free frames: `hot` (freed lately, content arbitrary) and
+ * `zeroed` (all bytes zero: cleared in idle time, or given back by somebody who knows). Taking
+ * and giving touch nothing that another CPU writes. Interrupts are off meanwhile, because
+ * handlers allocate too; that also keeps the thread on its CPU. The stacks exchange BATCH frames
+ * at a time with the buddy system, under its lock. Frames on another CPU's stacks are out of
+ * reach: at most HOT_MAX + ZEROED_MAX of each.
+ *
+ * The books: a CPU counts what it took from the buddy system and has not given back, as `used` by
+ * type plus the heights of its stacks. (A frame allocated here and freed there makes one CPU's
+ * `used` negative; the sum is right.) Frames move between a CPU and the buddy system only under
+ * the buddy lock, and within a CPU only between owner_begin and owner_end; so a reader with the
+ * lock gets figures that add up exactly, at any time.
+ *
+ * Debug builds fill the first and last POISON_BYTES of a freed frame and look at them when it is
+ * allocated again; frame.flags says whether that was done (a frame that boot handed over has not
+ * been touched).
+ */
+#include "mm/frame.h"
+
+#include "arch/api/boot.h"
+#include "arch/api/page.h"
+#include "lib/kassert.h"
+#include "lib/string.h"
+#include "mm/buddy.h"
+#include "mm/internal.h"
+
+#define HOT_MAX    64
+#define ZEROED_MAX 64
+#define BATCH      16
+
+struct frame_cpu {
+	u32 seq; /* see owner_begin */
+	u32 hot_n, zeroed_n;
+	u64 frees; /* frames given back */
+	s64 used[FRAME_TYPES];
+	struct frame *hot[HOT_MAX];
+	struct frame *zeroed[ZEROED_MAX];
+};
+static DEFINE_PER_CPU(struct frame_cpu, frame_cpu); /* [o] interrupts off */
+
+static struct buddy buddy;
+static u64 total_frames;    /* [I] */
+static u64 reserved_frames; /* [buddy.lock] of total_frames, never given to the buddy system */
+static u32 modules_freed;   /* [buddy.lock] bit per module */
+
+u64 alloc_fail_at;
+
+/* ---- the table -------------------------------------------------------------------------------- */
+
+#define BLOCK_FRAMES (1ul << FRAME_MAX_ORDER)
+
+/* The frame numbers whose entries have memory: RAM, out to whole blocks (see mm/buddy.c). */
+static bool table_range(unsigned index, pfn_t *start, pfn_t *end)
+{
+	if (!early_ram_range(index, start, end))
+		return false;
+	*start = ALIGN_DOWN(*start, BLOCK_FRAMES);
+	*end = ALIGN_UP(*end, BLOCK_FRAMES);
+	return true;
+}
+
+bool pfn_valid(pfn_t pfn)
+{
+	pfn_t start, end;
+
+	for (unsigned i = 0; table_range(i, &start, &end); i++)
+		if (pfn >= start && pfn < end)
+			return true;
+	return false;
+}
+
+int frame_table_map(int (*map)(u64 va_start, u64 va_end))
+{
+	pfn_t start, end, next_start, next_end;
+	bool more = table_range(0, &start, &end);
+
+	_Static_assert(BLOCK_FRAMES * sizeof(struct frame) % PAGE_SIZE == 0, "whole pages");
+	for (unsigned i = 1; more; i++) {
+		more = table_range(i, &next_start, &next_end);
+		if (more && next_start <= end) {
+			end = next_end;
+			continue;
+		}
+		int ret = map((u64)pfn_frame(start), (u64)pfn_frame(end));
+
+		if (ret != 0)
+			return ret;
+		start = next_start;
+		end = next_end;
+	}
+	return 0;
+}
+
+void frame_init(void)
+{
+	pfn_t start, end, last = 0;
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		*per_cpu_ptr(&frame_cpu, cpu) = (struct frame_cpu){ .seq = 0 };
+	for (unsigned i = 0; table_range(i, &start, &end); i++)
+		last = end;
+	buddy_init(&buddy, 0, last);
+	for (unsigned i = 0; early_take_range(i, &start, &end); i++)
+		buddy_add(&buddy, start, end);
+	total_frames = early_ram_frames();
+	reserved_frames = total_frames - buddy.nr_free;
+	modules_freed = 0;
+}
+
+/* May this frame of module `index` be given away: RAM that nobody else at boot laid claim to? */
+static bool module_frame_free(pfn_t pfn, u32 index)
+{
+	u64 pa = pfn << PAGE_SHIFT;
+	pfn_t start, end;
+	bool is_ram = false;
+
+	for (unsigned i = 0; early_ram_range(i, &start, &end); i++)
+		is_ram |= pfn >= start && pfn < end;
+	if (!is_ram || pa < EARLY_LOW_END)
+		return false;
+	if (pa < boot_info.kernel_end && pa + PAGE_SIZE > boot_info.kernel_start)
+		return false;
+	for (u32 i = 0; i < boot_info.nr_modules; i++)
+		if (i != index && pa < boot_info.module[i].end &&
+		    pa + PAGE_SIZE > boot_info.module[i].start)
+			return false;
+	return pfn_frame(pfn)->type == FRAME_RESERVED;
+}
+
+/* A page that two modules share stays reserved: neither knows that the other is done with it. */
+void boot_module_free(u32 index)
+{
+	kassert(index < boot_info.nr_modules && !(modules_freed & 1u << index));
+	modules_freed |= 1u << index;
+	pfn_t pfn = boot_info.module[index].start >> PAGE_SHIFT;
+	pfn_t end = ALIGN_UP(boot_info.module[index].end, PAGE_SIZE) >> PAGE_SHIFT;
+
+	for (; pfn < end; pfn++) {
+		if (!module_frame_free(pfn, index))
+			continue;
+		u64 irq = spin_lock_irqsave(&buddy.lock);
+
+		buddy_free_locked(&buddy, pfn_frame(pfn), 0);
+		reserved_frames--;
+		spin_unlock_irqrestore(&buddy.lock, irq);
+	}
+}
+
+/* ---- poison ------------------------------------------------------------------------------------ */
+
+static const char *const type_names[FRAME_TYPES] = {
+	"reserved", "free", "cached", "kernel", "slab", "table", "anon", "file",
+};
+
+static __noinline __cold __noreturn void frame_panic(const struct frame *f, const char *what)
+{
+	panic("frame %#lx: %s (type %u %s, order %u, refs %u)", frame_pfn(f), what, f->type,
+	      f->type < FRAME_TYPES ? type_names[f->type] : "unknown", f->order, frame_refs(f));
+}
+
+#ifdef CONFIG_DEBUG
+#define POISON_BYTES   64
+#define POISON         0xfeedfacedeadbea7ul
+#define FRAME_POISONED 0x8000 /* in frame.flags, while free */
+
+static void frame_poison(struct frame *f)
+{
+	u64 *first = frame_virt(f);
+	u64 *last = first + (PAGE_SIZE - POISON_BYTES) / 8;
+
+	for (unsigned i = 0; i < POISON_BYTES / 8; i++)
+		first[i] = last[i] = POISON;
+	f->flags = FRAME_POISONED;
+}
+
+static void frame_check(struct frame *f, u64 expect)
+{
+	const u64 *first = frame_virt(f);
+	const u64 *last = first + (PAGE_SIZE - POISON_BYTES) / 8;
+
+	for (unsigned i = 0; i < POISON_BYTES / 8; i++)
+		if (first[i] != expect || last[i] != expect)
+			frame_panic(f, expect ? "written after it was freed"
+					      : "not zero, but freed as zeroed");
+}
+
+static void frame_check_poison(struct frame *f)
+{
+	if (f->flags & FRAME_POISONED)
+		frame_check(f, POISON);
+	f->flags = 0;
+}
+#else
+#define frame_poison(f)       ((void)(f))
+#define frame_check(f, v)     ((void)(f))
+#define frame_check_poison(f) ((void)(f))
+#endif
+
+/* ---- allocation -------------------------------------------------------------------------------- */
+
+/* References 1, order 0, flags 0, and the type, in one store (atomic: mm/buddy.c looks at types of
+ * frames that are not its own). */
+static inline void frame_set_used(struct frame *f, enum frame_type type)
+{
+	_Static_assert(offsetof(struct frame, refs) == 0 && offsetof(struct frame, type) == 4 &&
+			       offsetof(struct frame, flags) == 6,
+		       "one word");
+	__atomic_store_n((u64 *)f, 1 | (u64)type << 32, __ATOMIC_RELAXED);
+}
+
+/* Up to BATCH frames from the buddy system onto the empty hot stack. False: there are none. With
+ * interrupts off, so the bare lock does. */
+static __noinline bool hot_refill(struct frame_cpu *cpu)
+{
+	spin_acquire(&buddy.lock);
+	for (unsigned i = 0; i < BATCH; i++) {
+		struct frame *f = buddy_alloc_locked(&buddy, 0);
+
+		if (!f)
+			break;
+		f->type = FRAME_CACHED;
+		cpu->hot[cpu->hot_n++] = f;
+	}
+	spin_release(&buddy.lock);
+	return cpu->hot_n != 0;
+}
+
+/* The coldest BATCH frames of the full hot stack go back. */
+static __noinline void hot_spill(struct frame_cpu *cpu)
+{
+	spin_acquire(&buddy.lock);
+	for (unsigned i = 0; i < BATCH; i++)
+		buddy_free_locked(&buddy, cpu->hot[i], 0);
+	cpu->hot_n -= BATCH;
+	spin_release(&buddy.lock);
+	memmove(cpu->hot, cpu->hot + BATCH, cpu->hot_n * sizeof(cpu->hot[0]));
+}
+
+static inline void count_alloc(struct frame_cpu *cpu, struct frame *f, enum frame_type type)
+{
+	cpu->used[type]++;
+	frame_set_used(f, type);
+}
+
+static inline struct frame *hot_pop(struct frame_cpu *cpu, enum frame_type type)
+{
+	struct frame *f = cpu->hot[cpu->hot_n - 1];
+
+	frame_check_poison(f);
+	owner_begin(&cpu->seq);
+	cpu->hot_n--;
+	count_alloc(cpu, f, type);
+	owner_end(&cpu->seq);
+	return f;
+}
+
+static struct frame *zeroed_pop(struct frame_cpu *cpu, enum frame_type type)
+{
+	struct frame *f = cpu->zeroed[cpu->zeroed_n - 1];
+
+	frame_check(f, 0);
+	owner_begin(&cpu->seq);
+	cpu->zeroed_n--;
+	count_alloc(cpu, f, type);
+	owner_end(&cpu->seq);
+	return f;
+}
+
+/* Any single frame; *clear: its content is not zero yet, and should be. */
+static struct frame *take_frame(enum frame_type type, unsigned flags, bool *clear)
+{
+	struct frame *f = NULL;
+	u64 irq = irq_save();
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	*clear = false;
+	if ((flags & FRAME_ZERO) && cpu->zeroed_n != 0) {
+		f = zeroed_pop(cpu, type);
+	} else if (cpu->hot_n != 0 || hot_refill(cpu)) {
+		f = hot_pop(cpu, type);
+		*clear = flags & FRAME_ZERO;
+	} else if (cpu->zeroed_n != 0) {
+		f = zeroed_pop(cpu, type);
+	}
+	irq_restore(irq);
+	return f;
+}
+
+/* Everything but the plain case: a zeroed frame is wanted, or the hot stack is empty, or a failure. */
+static __noinline struct frame *frame_alloc_slow(enum frame_type type, unsigned flags)
+{
+	bool clear;
+
+	if (alloc_fails())
+		return NULL;
+	struct frame *f = take_frame(type, flags, &clear);
+
+	if (clear)
+		clear_page(frame_virt(f));
+	return f;
+}
+
+struct frame *frame_alloc(enum frame_type type, unsigned flags)
+{
+	if (unlikely(alloc_fails_wanted() || (flags & FRAME_ZERO)))
+		return frame_alloc_slow(type, flags);
+	u64 irq = irq_save();
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	if (unlikely(cpu->hot_n == 0)) {
+		irq_restore(irq);
+		return frame_alloc_slow(type, flags);
+	}
+	struct frame *f = hot_pop(cpu, type);
+
+	irq_restore(irq);
+	return f;
+}
+
+static struct frame *block_alloc(unsigned order, enum frame_type type)
+{
+	u64 irq = spin_lock_irqsave(&buddy.lock);
+	struct frame *f = buddy_alloc_locked(&buddy, order);
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	if (f) {
+		owner_begin(&cpu->seq);
+		cpu->used[type] += 1l << order;
+			owner_end(&cpu->seq);
+		/* Before the lock is dropped nobody may take them for a free block. */
+		for (size_t i = 0; i < 1ul << order; i++)
+			f[i].type = (u8)type;
+	}
+	spin_unlock_irqrestore(&buddy.lock, irq);
+	return f;
+}
+
+struct frame *frame_alloc_order(unsigned order, enum frame_type type, unsigned flags)
+{
+	kassert(order <= FRAME_MAX_ORDER && type >= FRAME_KERNEL && type < FRAME_TYPES);
+	if (order == 0)
+		return frame_alloc(type, flags);
+	if (alloc_fails())
+		return NULL;
+	struct frame *f = block_alloc(order, type);
+
+	if (!f) {
+		frame_drain();
+		f = block_alloc(order, type);
+		if (!f)
+			return NULL;
+	}
+	for (size_t i = 0; i < 1ul << order; i++) {
+		frame_check_poison(&f[i]);
+		f[i].order = 0;
+		f[i].flags = 0;
+		if (flags & FRAME_ZERO)
+			clear_page(frame_virt(&f[i]));
+	}
+	f->order = (u8)order;
+	atomic_store(&f->refs, 1u);
+	return f;
+}
+
+/* ---- freeing ----------------------------------------------------------------------------------- */
+
+static __noinline void block_free(struct frame *f)
+{
+	unsigned order = f->order;
+	enum frame_type type = f->type;
+
+	for (size_t i = 0; i < 1ul << order; i++) {
+		if (f[i].type != type || frame_refs(&f[i]) != 0)
+			frame_panic(&f[i], "freed with its block, but in use otherwise");
+		frame_poison(&f[i]);
+	}
+	u64 irq = spin_lock_irqsave(&buddy.lock);
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	owner_begin(&cpu->seq);
+	cpu->used[type] -= 1l << order;
+	cpu->frees += 1ul << order;
+	owner_end(&cpu->seq);
+	buddy_free_locked(&buddy, f, order);
+	spin_unlock_irqrestore(&buddy.lock, irq);
+}
+
+/* The last reference is gone. A frame without an owner's type had no reference to drop. */
+static inline void frame_check_owned(struct frame *f)
+{
+	if (unlikely(f->type < FRAME_KERNEL || f->type >= FRAME_TYPES))
+		frame_panic(f, "freed, but not allocated");
+}
+
+static inline void count_free(struct frame_cpu *cpu, struct frame *f)
+{
+	cpu->used[f->type]--;
+	cpu->frees++;
+	__atomic_store_n(&f->type, FRAME_CACHED, __ATOMIC_RELAXED);
+}
+
+static inline void hot_push(struct frame_cpu *cpu, struct frame *f)
+{
+	owner_begin(&cpu->seq);
+	cpu->hot[cpu->hot_n++] = f;
+	count_free(cpu, f);
+	owner_end(&cpu->seq);
+}
+
+static __noinline void frame_free_slow(struct frame *f)
+{
+	u64 irq = irq_save();
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	if (cpu->hot_n == HOT_MAX)
+		hot_spill(cpu);
+	hot_push(cpu, f);
+	irq_restore(irq);
+}
+
+/* A frame whose last reference is gone. */
+static void frame_free(struct frame *f)
+{
+	frame_poison(f);
+	u64 irq = irq_save();
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	if (unlikely(cpu->hot_n == HOT_MAX)) {
+		irq_restore(irq);
+		frame_free_slow(f);
+		return;
+	}
+	hot_push(cpu, f);
+	irq_restore(irq);
+}
+
+/* False: the stack of zeroed frames is full. */
+static bool zeroed_push(struct frame *f)
+{
+	u64 irq = irq_save();
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	bool room = cpu->zeroed_n < ZEROED_MAX;
+
+	if (room) {
+		owner_begin(&cpu->seq);
+		cpu->zeroed[cpu->zeroed_n++] = f;
+		count_free(cpu, f);
+		f->flags = 0;
+		owner_end(&cpu->seq);
+	}
+	irq_restore(irq);
+	return room;
+}
+
+/* True: that was the last reference. */
+static inline bool frame_unref(struct frame *f)
+{
+	u32 old = atomic_fetch_sub(&f->refs, 1u);
+
+	if (likely(old > 1))
+		return false;
+	if (unlikely(old == 0)) {
+		atomic_store(&f->refs, 0u);
+		frame_panic(f, "reference dropped that nobody holds");
+	}
+	frame_check_owned(f);
+	return true;
+}
+
+void frame_put(struct frame *f)
+{
+	if (!frame_unref(f))
+		return;
+	if (unlikely(f->order != 0))
+		block_free(f);
+	else
+		frame_free(f);
+}
+
+void frame_put_zeroed(struct frame *f)
+{
+	if (!frame_unref(f))
+		return;
+	kassert_eq(f->order, 0);
+	frame_check(f, 0);
+	if (!zeroed_push(f))
+		frame_free(f);
+}
+
+/* Leaves memory alone when there is little: clearing ahead would only empty the last lists. */
+bool frame_prezero(void)
+{
+	u64 irq = spin_lock_irqsave(&buddy.lock);
+	bool wanted = this_cpu_ptr(&frame_cpu)->zeroed_n < ZEROED_MAX && buddy.nr_free >= 1024;
+
+	spin_unlock_irqrestore(&buddy.lock, irq);
+	if (!wanted)
+		return false;
+	bool clear;
+	struct frame *f = take_frame(FRAME_KERNEL, 0, &clear);
+
+	if (!f)
+		return false;
+	clear_page(frame_virt(f));
+	frame_put_zeroed(f);
+	return true;
+}
+
+void frame_drain(void)
+{
+	u64 irq = spin_lock_irqsave(&buddy.lock);
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+
+	while (cpu->hot_n != 0)
+		buddy_free_locked(&buddy, cpu->hot[--cpu->hot_n], 0);
+	while (cpu->zeroed_n != 0)
+		buddy_free_locked(&buddy, cpu->zeroed[--cpu->zeroed_n], 0);
+	spin_unlock_irqrestore(&buddy.lock, irq);
+}
+
+/* ---- the books --------------------------------------------------------------------------------- */
+
+/* Adds one CPU's figures, copied at a moment when they agreed. With buddy.lock held. */
+#ifdef __SANITIZE_THREAD__
+__attribute__((no_sanitize_thread)) /* a race by design: see owner_begin */
+#endif
+static void add_cpu_stats(struct frame_stats *out, const struct frame_cpu *cpu)
+{
+	u64 cached, frees;
+	s64 used[FRAME_TYPES];
+	u32 seq;
+
+	do {
+		while ((seq = READ_ONCE(cpu->seq)) & 1)
+			cpu_relax();
+		barrier();
+		cached = READ_ONCE(cpu->hot_n) + READ_ONCE(cpu->zeroed_n);
+		frees = READ_ONCE(cpu->frees);
+		for (unsigned i = 0; i < FRAME_TYPES; i++)
+			used[i] = READ_ONCE(cpu->used[i]);
+		barrier();
+	} while (READ_ONCE(cpu->seq) != seq);
+	out->cached += cached;
+	out->frees += frees;
+	for (unsigned i = 0; i < FRAME_TYPES; i++)
+		out->used[i] += (u64)used[i];
+}
+
+void frame_stats(struct frame_stats *out)
+{
+	u64 irq = spin_lock_irqsave(&buddy.lock);
+
+	*out = (struct frame_stats){ .total = total_frames, .free = buddy.nr_free };
+	out->used[FRAME_RESERVED] = reserved_frames;
+	for (u32 i = 0; i < nr_cpus; i++)
+		add_cpu_stats(out, per_cpu_ptr(&frame_cpu, i));
+	out->allocs = out->frees;
+	for (unsigned i = FRAME_KERNEL; i < FRAME_TYPES; i++)
+		out->allocs += out->used[i];
+	spin_unlock_irqrestore(&buddy.lock, irq);
+}

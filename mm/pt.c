@@ -1,0 +1,816 @@
+/*
+ * Programs' page tables: see mm/pt.h for ownership and locks, mm/mark.h for what slots say.
+ *
+ * An operation on a range runs in two steps. First, under the lock of the lowest table that covers
+ * the range, it looks at the two edges: only there can a mark (or, for a new mapping, an empty slot)
+ * be covered in part, so only there tables must be split, at most three on each side; it takes that
+ * many cleared tables. Then it goes through the slots in order, in straight-line code that cannot
+ * run out of memory. Splitting changes nothing that a program or a reader of /proc could see.
+ *
+ * A table that became empty goes as soon as the entry above it is locked by the same operation. If
+ * it is the covering table itself, the entry above belongs to somebody else's lock: pt_prune takes
+ * that afterwards and looks again.
+ *
+ * References of mappings are dropped and added in runs: a run of slots that name the same mapping
+ * costs one atomic operation.
+ */
+#include "mm/pt.h"
+
+#include "arch/api/cpu.h"
+#include "arch/api/preempt.h"
+#include "lib/err.h"
+#include "lib/kassert.h"
+#include "lib/string.h"
+#include "mm/slab.h"
+
+struct frame *zero_frame;
+
+/* ---- locks ------------------------------------------------------------------------------------ */
+
+/*
+ * A ticket lock in struct frame.lock: the upper half draws, the lower half is served. frame.flags
+ * tells the holding cursor's CPU + 1: preemption is off while it holds, so the CPU names it.
+ */
+static inline void table_lock(struct frame *t)
+{
+	u32 ticket = __atomic_fetch_add(&t->lock, 1u << 16, __ATOMIC_ACQUIRE) >> 16;
+
+	while (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
+		cpu_relax();
+	WRITE_ONCE(t->flags, (u16)(cpu_id() + 1));
+}
+
+static inline void table_unlock(struct frame *t)
+{
+	u16 *served = (u16 *)&t->lock;
+
+	WRITE_ONCE(t->flags, 0);
+	__atomic_store_n(served, (u16)(*served + 1), __ATOMIC_RELEASE);
+}
+
+static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
+{
+	table->owner = (u64)c->locked;
+	c->locked = table;
+}
+
+void pt_lock_table(struct pt_cursor *c, struct frame *table)
+{
+	if (READ_ONCE(table->flags) == cpu_id() + 1)
+		return; /* on the way along an edge */
+	table_lock(table);
+	kassert(!table->stale); /* its parent, which we hold, names it */
+	cursor_keep(c, table);
+}
+
+void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
+{
+	c->as = as;
+	c->locked = NULL;
+	c->spare = NULL;
+	preempt_disable();
+	for (;;) {
+		pte_t *entry = as->root;
+		unsigned level = PT_LEVELS;
+		struct frame *table;
+
+		while (level > min_level && (start ^ last) >> pt_shift(level) == 0) {
+			pte_t e = pte_load(&entry[pt_index(start, level)]);
+
+			if (!pte_is_table(e, level))
+				break;
+			entry = phys_to_virt(pte_pa(e, level));
+			level--;
+		}
+		table = virt_frame(entry);
+		table_lock(table);
+		if (likely(!table->stale)) {
+			c->table = table;
+			c->entry = entry;
+			c->level = level;
+			cursor_keep(c, table);
+			return;
+		}
+		table_unlock(table);
+	}
+}
+
+void pt_unlock(struct pt_cursor *c)
+{
+	struct frame *t = c->locked;
+
+	while (t) {
+		struct frame *next = (struct frame *)t->owner;
+
+		table_unlock(t);
+		t = next;
+	}
+	while (unlikely(c->spare != NULL)) {
+		t = c->spare;
+		c->spare = (struct frame *)t->owner;
+		frame_put(t);
+	}
+	preempt_enable();
+}
+
+/* ---- tables ----------------------------------------------------------------------------------- */
+
+int pt_spare(struct pt_cursor *c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct frame *t = frame_alloc(FRAME_TABLE, FRAME_ZERO | FRAME_ATOMIC);
+
+		if (!t) {
+			while (i-- > 0) {
+				t = c->spare;
+				c->spare = (struct frame *)t->owner;
+				frame_put(t);
+			}
+			return -ENOMEM;
+		}
+		t->side = NULL;
+		t->lock = 0;
+		t->used = 0;
+		t->stale = 0;
+		t->flags = 0;
+		t->owner = (u64)c->spare;
+		c->spare = t;
+	}
+	return 0;
+}
+
+struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+	pte_t e = pte_load(slot);
+	struct frame *t = c->spare;
+
+	kassert(t && table->level > 1 && !pte_is_present(e));
+	dassert(frame_refs(table) == 1);
+	c->spare = (struct frame *)t->owner;
+	t->level = table->level - 1;
+	table_lock(t);
+	cursor_keep(c, t);
+	if (pte_is_none(e)) {
+		table->used++;
+	} else {
+		pte_t *entry = frame_virt(t);
+
+		kassert(mark_kind(e) != MARK_HELD);
+		for (unsigned i = 0; i < PT_ENTRIES; i++)
+			entry[i] = e;
+		t->used = PT_ENTRIES;
+		if (mark_has_mapping(e))
+			mapping_get(mark_mapping(e), PT_ENTRIES - 1);
+	}
+	pte_store(slot, pte_make(frame_pa(t), PTE_TABLE));
+	return t;
+}
+
+void pt_descend(struct pt_cursor *c, u64 va)
+{
+	while (c->level > 1) {
+		pte_t e = pte_load(&c->entry[pt_index(va, c->level)]);
+
+		if (pte_is_table(e, c->level)) {
+			c->table = pte_table(e, c->level);
+			pt_lock_table(c, c->table);
+		} else {
+			c->table = pt_split(c, c->table, pt_index(va, c->level));
+		}
+		c->entry = frame_virt(c->table);
+		c->level--;
+	}
+}
+
+struct vm_side *pt_alloc_side(void)
+{
+	struct frame *f = frame_alloc(FRAME_KERNEL, FRAME_ZERO | FRAME_ATOMIC);
+
+	return f ? frame_virt(f) : NULL;
+}
+
+void pt_free_side(struct vm_side *side)
+{
+	if (side)
+		frame_put(virt_frame(side));
+}
+
+void pt_free_table(struct frame *table)
+{
+	pt_free_side(table->side);
+	frame_put(table);
+}
+
+/* Takes an empty table, locked by the cursor, out of its parent's slot, which becomes e. */
+static void remove_table(struct pt_op *op, pte_t *slot, pte_t e, struct frame *table, u64 va)
+{
+	struct frame **link = &op->c.locked;
+
+	kassert_eq(table->used, 0);
+	pte_exchange(slot, e);
+	table->stale = 1;
+	while (*link != table)
+		link = (struct frame **)&(*link)->owner;
+	*link = (struct frame *)table->owner;
+	pt_free_side(table->side);
+	table->side = NULL;
+	table_unlock(table);
+	tlb_gather_table(&op->tlb, table, va);
+}
+
+/* ---- mappings --------------------------------------------------------------------------------- */
+
+static struct slab_cache *mapping_cache; /* [I] */
+
+struct vm_mapping *mapping_create(struct vm_object *obj, u64 va, u64 offset, bool nowrite)
+{
+	struct vm_mapping *m = slab_alloc(mapping_cache);
+
+	if (!m)
+		return NULL;
+	*m = (struct vm_mapping){ .obj = obj, .va = va, .offset = offset, .nowrite = nowrite };
+	atomic_store(&m->refs, 1ul);
+	obj->ops->get(obj);
+	return m;
+}
+
+void mapping_put_later(struct vm_mapping *m, u64 n, struct vm_mapping **dead)
+{
+	u64 old = atomic_fetch_sub(&m->refs, n);
+
+	kassert(old >= n);
+	if (old == n) {
+		m->dead = *dead;
+		*dead = m;
+	}
+}
+
+void mapping_destroy_all(struct vm_mapping *dead)
+{
+	while (dead) {
+		struct vm_mapping *m = dead;
+
+		dead = m->dead;
+		m->obj->ops->put(m->obj);
+		slab_free(mapping_cache, m);
+	}
+}
+
+void mapping_put(struct vm_mapping *m, u64 n)
+{
+	struct vm_mapping *dead = NULL;
+
+	mapping_put_later(m, n, &dead);
+	mapping_destroy_all(dead);
+}
+
+static void drop_flush(struct pt_op *op)
+{
+	if (op->drop_n)
+		mapping_put_later(op->drop, op->drop_n, &op->dead);
+	op->drop_n = 0;
+}
+
+/* A mark lost its slot. */
+static inline void drop_mark(struct pt_op *op, pte_t mark)
+{
+	struct vm_mapping *m;
+
+	if (!mark_has_mapping(mark))
+		return;
+	m = mark_mapping(mark);
+	if (op->drop != m) {
+		drop_flush(op);
+		op->drop = m;
+	}
+	op->drop_n++;
+}
+
+void pt_init(void)
+{
+	_Static_assert(sizeof(struct vm_mapping) == 64, "a mark's payload counts in 64 bytes");
+	mapping_cache = slab_cache_create("vm_mapping", sizeof(struct vm_mapping), 64);
+	zero_frame = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
+	if (!zero_frame)
+		panic("out of memory at boot: no frame for the zero page");
+}
+
+/* ---- one slot --------------------------------------------------------------------------------- */
+
+/* The frame of a leaf or a held entry goes after the flush. */
+static inline void drop_frame(struct pt_op *op, pfn_t pfn)
+{
+	if (!pfn_is_zero_page(pfn))
+		tlb_gather_frame(&op->tlb, pfn_frame(pfn));
+}
+
+/*
+ * Empties a slot that is neither empty nor a table, by writing `to`. Drops what it named, but for
+ * the side mark if keep_side: that is returned, with its reference.
+ */
+static inline pte_t slot_take(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e,
+			      pte_t to, bool keep_side)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+	pte_t mark = e;
+
+	dassert(frame_refs(table) == 1);
+	if (pte_is_present(e)) {
+		e = pte_exchange(slot, to);
+		tlb_gather_page(&op->tlb, va, pt_span(table->level));
+		drop_frame(op, pte_pfn(e));
+		mark = PTE_NONE;
+	} else {
+		pte_store(slot, to);
+		if (mark_kind(e) == MARK_HELD) {
+			drop_frame(op, mark_pfn(e));
+			mark = PTE_NONE;
+		}
+	}
+	if (pte_is_none(mark) && (e.v & VM_SIDE)) {
+		mark = table->side->mark[index];
+		table->side->mark[index] = PTE_NONE;
+	}
+	if (!keep_side)
+		drop_mark(op, mark);
+	return mark;
+}
+
+static inline void slot_unmap(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
+{
+	slot_take(op, table, index, va, e, PTE_NONE, false);
+	table->used--;
+}
+
+static inline void slot_map(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
+{
+	if (pte_is_none(e)) {
+		pte_store((pte_t *)frame_virt(table) + index, op->mark);
+		table->used++;
+	} else {
+		slot_take(op, table, index, va, e, op->mark, false);
+	}
+	op->map_n++;
+}
+
+static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned index, u64 va,
+				 pte_t e)
+{
+	pte_t mark;
+
+	if (!pte_is_present(e) && mark_kind(e) != MARK_HELD)
+		return;
+	/* The reference of the side mark moves into the slot with the mark. */
+	mark = mark_of_slot(e, table->side, index);
+	slot_take(op, table, index, va, e, mark, true);
+}
+
+/* A leaf gets new protection; -EACCES is not possible any more. */
+static void leaf_protect(struct pt_op *op, struct frame *table, unsigned index, u64 va, bool shared)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+	pte_t old = pte_load(slot), new;
+
+	dassert(frame_refs(table) == 1);
+	do {
+		if (bits_accessible(op->bits)) {
+			new.v = (old.v & ~(VM_PROT | PTE_WRITE)) | op->bits;
+			if ((op->bits & VM_WRITE) && (shared || (old.v & PTE_WRITE)))
+				new.v |= PTE_WRITE;
+		} else if (pfn_is_zero_page(pte_pfn(old))) {
+			new = mark_anon((old.v & VM_FLAGS) | op->bits);
+		} else {
+			new = mark_held(pte_pfn(old), (old.v & (VM_FLAGS | VM_SIDE)) | op->bits);
+		}
+	} while (!__atomic_compare_exchange_n(&slot->v, &old.v, new.v, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_RELAXED));
+	if (!pte_is_present(new) || (old.v & ~new.v & PTE_WRITE) ||
+	    (new.v & ~old.v & PTE_NOEXEC))
+		tlb_gather_page(&op->tlb, va, pt_span(table->level));
+}
+
+static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+	pte_t mark = mark_of_slot(e, table->side, index);
+	bool shared = mark_kind(mark) == MARK_SHARED;
+
+	if (shared && (op->bits & VM_WRITE) && mark_mapping(mark)->nowrite)
+		return -EACCES;
+	if (pte_is_present(e)) {
+		leaf_protect(op, table, index, va, shared);
+	} else if (mark_kind(e) == MARK_HELD && bits_accessible(op->bits)) {
+		pte_t leaf = leaf_make(mark_pfn(e), (e.v & VM_FLAGS) | op->bits);
+
+		leaf.v |= e.v & VM_SIDE;
+		if (shared && (op->bits & VM_WRITE))
+			leaf.v |= PTE_WRITE;
+		pte_store(slot, leaf);
+	} else {
+		pte_store(slot, (pte_t){ (e.v & ~VM_PROT) | op->bits });
+	}
+	return 0;
+}
+
+/* ---- ranges ----------------------------------------------------------------------------------- */
+
+static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
+{
+	switch (op->kind) {
+	case PT_MAP:
+		slot_map(op, table, index, va, e);
+		return 0;
+	case PT_UNMAP:
+		if (!pte_is_none(e))
+			slot_unmap(op, table, index, va, e);
+		return 0;
+	case PT_PROTECT:
+		if (pte_is_none(e))
+			return -ENOMEM;
+		return slot_protect(op, table, index, va, e);
+	case PT_DONTNEED:
+		if (pte_is_none(e))
+			op->holes = true;
+		else
+			slot_dontneed(op, table, index, va, e);
+		return 0;
+	}
+	return 0;
+}
+
+/* Level 1: all slots are covered as a whole. */
+static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	pte_t *entry = frame_virt(table);
+	int err = 0;
+
+	for (; va < end && !err; va += PAGE_SIZE) {
+		unsigned i = pt_index(va, 1);
+
+		if (op->kind == PT_UNMAP && table->used == 0)
+			break;
+		err = op_slot(op, table, i, va, pte_load(&entry[i]));
+	}
+	return err;
+}
+
+static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end);
+
+/* The slot at index holds a table, of which [va, end) is concerned. */
+static int op_below(struct pt_op *op, struct frame *table, unsigned index, u64 va, u64 end, bool whole)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+	struct frame *child = pte_table(pte_load(slot), table->level);
+	bool replace = whole && op->kind == PT_MAP;
+	int err;
+
+	pt_lock_table(&op->c, child);
+	if (replace)
+		op->kind = PT_UNMAP; /* empty it, then the mark takes its place */
+	err = op_table(op, child, va, end);
+	if (replace) {
+		op->kind = PT_MAP;
+		remove_table(op, slot, op->mark, child, va);
+		op->map_n++;
+	} else if (child->used == 0) {
+		remove_table(op, slot, PTE_NONE, child, va);
+		table->used--;
+	}
+	return err;
+}
+
+static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	pte_t *entry = frame_virt(table);
+	u64 span = pt_span(table->level);
+	int err = 0;
+
+	if (table->level == 1)
+		return op_leaves(op, table, va, end);
+	while (va < end && !err) {
+		unsigned i = pt_index(va, table->level);
+		u64 next = MIN((va | (span - 1)) + 1, end);
+		bool whole = next - va == span;
+		pte_t e = pte_load(&entry[i]);
+
+		if (op->kind == PT_UNMAP && table->used == 0)
+			break;
+		if (!pte_is_table(e, table->level)) {
+			/* DONTNEED has nothing to do in a mark, nor others in a hole. */
+			if (whole || op->kind == PT_DONTNEED ||
+			    (pte_is_none(e) && op->kind != PT_MAP)) {
+				err = op_slot(op, table, i, va, e);
+				va = next;
+				continue;
+			}
+			pt_split(&op->c, table, i);
+		}
+		err = op_below(op, table, i, va, next, whole);
+		va = next;
+	}
+	return err;
+}
+
+/* Bit k: a table of level k is missing on the way to address b, an edge of the range. */
+static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
+{
+	struct frame *table = c->table;
+	unsigned level = c->level, missing = 0;
+	pte_t e = PTE_NONE;
+
+	for (; !IS_ALIGNED(b, pt_span(level)); level--) {
+		if (!missing) {
+			pte_t *entry = frame_virt(table);
+
+			e = pte_load(&entry[pt_index(b, level)]);
+			if (pte_is_table(e, level)) {
+				table = pte_table(e, level);
+				pt_lock_table(c, table);
+				continue;
+			}
+			if (kind == PT_DONTNEED || (pte_is_none(e) && kind != PT_MAP))
+				return 0;
+		}
+		missing |= 1u << (level - 1);
+	}
+	return missing;
+}
+
+/* The tables that splitting at the edges takes. */
+static unsigned tables_missing(struct pt_op *op, u64 start, u64 end)
+{
+	unsigned at_start = edge_missing(&op->c, start, op->kind);
+	unsigned at_end = edge_missing(&op->c, end, op->kind);
+	unsigned n = 0;
+
+	for (unsigned k = 1; k < PT_LEVELS; k++) {
+		bool a = at_start >> k & 1, b = at_end >> k & 1;
+
+		n += a + b;
+		if (a && b && start >> pt_shift(k + 1) == end >> pt_shift(k + 1))
+			n--; /* one table for both */
+	}
+	return n;
+}
+
+static bool range_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64 end)
+{
+	pte_t *entry = frame_virt(table);
+	u64 span = pt_span(table->level);
+
+	if (table->used == 0)
+		return true;
+	while (va < end) {
+		u64 next = MIN((va | (span - 1)) + 1, end);
+		pte_t e = pte_load(&entry[pt_index(va, table->level)]);
+
+		if (pte_is_table(e, table->level)) {
+			struct frame *child = pte_table(e, table->level);
+
+			pt_lock_table(c, child);
+			if (!range_is_empty(c, child, va, next))
+				return false;
+		} else if (!pte_is_none(e)) {
+			return false;
+		}
+		va = next;
+	}
+	return true;
+}
+
+void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
+{
+	op->kind = kind;
+	op->mark = PTE_NONE;
+	op->bits = 0;
+	op->noreplace = false;
+	op->holes = false;
+	op->drop = NULL;
+	op->drop_n = 0;
+	op->dead = NULL;
+	op->map_n = 0;
+}
+
+/* Takes empty tables out, from the one that covers va upward. */
+static void pt_prune(struct aspace *as, u64 va)
+{
+	for (unsigned level = 2; level <= PT_LEVELS; level++) {
+		__attribute__((uninitialized)) struct pt_op op;
+		bool empty;
+		pte_t *slot, e;
+
+		pt_op_init(&op, PT_UNMAP);
+		tlb_gather_init(&op.tlb, as);
+		pt_lock(&op.c, as, va, va, level);
+		slot = &op.c.entry[pt_index(va, op.c.level)];
+		e = pte_load(slot);
+		if (op.c.level == level && pte_is_table(e, level)) {
+			struct frame *child = pte_table(e, level);
+
+			pt_lock_table(&op.c, child);
+			if (child->used == 0) {
+				remove_table(&op, slot, PTE_NONE, child, va);
+				op.c.table->used--;
+			}
+		}
+		empty = op.c.table->used == 0;
+		tlb_gather_finish(&op.tlb);
+		pt_unlock(&op.c);
+		if (!empty)
+			break;
+	}
+}
+
+int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
+{
+	bool prune = false;
+	int err = 0;
+
+	dassert(start < end && IS_ALIGNED(start | end, PAGE_SIZE) && end <= pt_span(4) * 256);
+	tlb_gather_init(&op->tlb, as);
+	pt_lock(&op->c, as, start, end - 1, 1);
+	if (op->noreplace && !range_is_empty(&op->c, op->c.table, start, end))
+		err = -EEXIST;
+	if (!err && op->c.level > 1)
+		err = pt_spare(&op->c, tables_missing(op, start, end));
+	if (!err) {
+		err = op_table(op, op->c.table, start, end);
+		drop_flush(op);
+		if (op->map_n && mark_has_mapping(op->mark))
+			mapping_get(mark_mapping(op->mark), op->map_n);
+		prune = op->c.table->used == 0 && op->c.level < PT_LEVELS;
+		tlb_gather_finish(&op->tlb);
+	}
+	pt_unlock(&op->c);
+	if (prune)
+		pt_prune(as, start);
+	mapping_destroy_all(op->dead);
+	return err;
+}
+
+/* ---- readers ---------------------------------------------------------------------------------- */
+
+int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
+	    void *arg)
+{
+	u64 va = start;
+	int ret = 0;
+
+	while (va < end && !ret) {
+		struct pt_cursor c;
+		u64 span;
+
+		pt_lock(&c, as, va, va, 1);
+		span = pt_span(c.level);
+		do {
+			unsigned i = pt_index(va, c.level);
+			struct pt_slot s = { .va = ALIGN_DOWN(va, span), .size = span,
+					     .level = c.level, .e = pte_load(&c.entry[i]) };
+
+			if (pte_is_table(s.e, c.level))
+				break; /* made since, or the next slot: lock that one */
+			if (!pte_is_none(s.e))
+				s.mark = mark_of_slot(s.e, c.table->side, i);
+			ret = fn(&s, arg);
+			va = s.va + span;
+		} while (!ret && va < end && pt_index(va, c.level) != 0);
+		pt_unlock(&c);
+	}
+	return ret;
+}
+
+/* The slot that covers va, and its level: read without locks. */
+static pte_t pt_peek(struct aspace *as, u64 va, unsigned *level)
+{
+	pte_t *entry = as->root;
+	pte_t e;
+
+	for (*level = PT_LEVELS;; (*level)--) {
+		e = pte_load(&entry[pt_index(va, *level)]);
+		if (!pte_is_table(e, *level))
+			return e;
+		entry = phys_to_virt(pte_pa(e, *level));
+	}
+}
+
+u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 *largest)
+{
+	u64 low = top, end = top; /* [low, end) is free */
+
+	*largest = 0;
+	while (low > bottom) {
+		unsigned level;
+		u64 below;
+		pte_t e;
+
+		preempt_disable();
+		e = pt_peek(as, low - 1, &level);
+		preempt_enable();
+		below = ALIGN_DOWN(low - 1, pt_span(level));
+		if (pte_is_none(e)) {
+			u64 va = ALIGN_DOWN(end - len, align);
+
+			low = MAX(below, bottom);
+			if (va >= low && va < end) {
+				*largest = MAX(*largest, end - (va + len));
+				return va;
+			}
+		} else {
+			*largest = MAX(*largest, end - low);
+			low = below;
+			end = below;
+		}
+	}
+	*largest = MAX(*largest, end - low);
+	return 0;
+}
+
+u64 pt_hole_end(struct aspace *as, u64 va, u64 top)
+{
+	while (va < top) {
+		unsigned level;
+		pte_t e;
+
+		preempt_disable();
+		e = pt_peek(as, va, &level);
+		preempt_enable();
+		if (!pte_is_none(e))
+			return va;
+		va = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
+	}
+	return top;
+}
+
+/* ---- the end ---------------------------------------------------------------------------------- */
+
+static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_t e)
+{
+	pfn_t pfn = 0;
+
+	if (pte_is_present(e))
+		pfn = pte_pfn(e);
+	else if (mark_kind(e) == MARK_HELD)
+		pfn = mark_pfn(e);
+	else {
+		drop_mark(op, e);
+		return;
+	}
+	if (e.v & VM_SIDE)
+		drop_mark(op, table->side->mark[i]);
+	if (!pfn_is_zero_page(pfn))
+		frame_put(pfn_frame(pfn));
+}
+
+static void destroy_table(struct pt_op *op, struct frame *table)
+{
+	pte_t *entry = frame_virt(table);
+	unsigned n = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
+
+	for (unsigned i = 0; i < n && table->used > 0; i++) {
+		pte_t e = entry[i];
+
+		if (pte_is_none(e))
+			continue;
+		if (pte_is_table(e, table->level))
+			destroy_table(op, pte_table(e, table->level));
+		else
+			destroy_slot(op, table, i, e);
+		table->used--;
+	}
+	kassert_eq(table->used, 0);
+	mmu_check_unreachable(frame_pfn(table));
+	pt_free_table(table);
+}
+
+void pt_destroy(struct aspace *as)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_UNMAP);
+	destroy_table(&op, as->root_frame);
+	drop_flush(&op);
+	mapping_destroy_all(op.dead);
+}
+
+static u64 count_tables(struct frame *table)
+{
+	pte_t *entry = frame_virt(table);
+	unsigned n = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
+	u64 count = 1;
+
+	for (unsigned i = 0; i < n && table->level > 1; i++)
+		if (pte_is_table(pte_load(&entry[i]), table->level))
+			count += count_tables(pte_table(entry[i], table->level));
+	return count;
+}
+
+u64 pt_count_tables(struct aspace *as)
+{
+	u64 n;
+
+	preempt_disable();
+	n = count_tables(as->root_frame);
+	preempt_enable();
+	return n;
+}

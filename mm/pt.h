@@ -1,0 +1,153 @@
+/*
+ * Programs' page tables: locking, walking, and the operations on ranges of which the mmap family is
+ * made. The marks in the slots are described in mm/mark.h, the theory in docs/memory.md.
+ *
+ * Ownership. A table owns what its slots name: a present leaf and a held frame own one reference
+ * of the frame (the shared zero page is not counted), a mark and a side mark own one of the mapping,
+ * an entry that points to a table owns one of the table (frame.refs). Whoever takes a name out of a
+ * slot takes over its reference.
+ *
+ * Locks. Each table has a lock (struct frame.lock). An operation on [start, end) locks the lowest
+ * table that covers the range, then tables below it as it comes to them, each before it reads the
+ * table's entries, and keeps all until it is done. Since nobody locks a table without holding its
+ * parent's lock, except as his first, and then only goes down, there is no cycle. A table taken out
+ * of the tree is marked stale under its lock: who waited for it starts anew from the root. The
+ * first walk down takes no locks, with preemption off; a table removed is not freed while such a
+ * walk may be on (today: one CPU; with several: after a grace period, in pt_free_table).
+ *
+ * Under these locks nothing sleeps: memory comes with FRAME_ATOMIC, the pages of files are fetched
+ * before, and what is given up waits in the operation until the locks are dropped.
+ */
+#pragma once
+
+#include "arch/api/mmu.h"
+#include "mm/mark.h"
+#include "mm/space.h"
+#include "mm/tlb.h"
+
+/* Where user space ends, in slots of the root. */
+#define PT_USER_ROOT_SLOTS 256u
+
+struct pt_cursor {
+	struct aspace *as;
+	struct frame *table;  /* the table at hand, locked */
+	pte_t *entry;         /* its entries */
+	unsigned level;       /* its level */
+	struct frame *locked; /* all tables locked by this cursor, through frame.owner */
+	struct frame *spare;  /* cleared tables to come, through frame.owner */
+};
+
+static inline struct frame *pte_table(pte_t e, unsigned level)
+{
+	return pa_frame(pte_pa(e, level));
+}
+
+/*
+ * Locks the lowest table, of at least min_level, that covers start ... last. Preemption is off until
+ * pt_unlock. `used` counts a table's slots that are not zero.
+ */
+void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
+/* Drops all locks; frees spare tables that were not used. */
+void pt_unlock(struct pt_cursor *c);
+
+/* Locks a table below one that the cursor holds, unless it holds it already. */
+void pt_lock_table(struct pt_cursor *c, struct frame *table);
+
+/* Adds n cleared tables to the spare ones. -ENOMEM: none was added. */
+int pt_spare(struct pt_cursor *c, unsigned n);
+
+/*
+ * Puts a spare table in the place of an empty slot or a mark, whose 512 parts say what it said.
+ * Returns the table, locked.
+ */
+struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index);
+
+/* Moves the cursor's table down to level 1 for va, splitting. The spare tables must suffice. */
+void pt_descend(struct pt_cursor *c, u64 va);
+
+/* A cleared side array for a table (struct frame.side). NULL: out of memory. */
+struct vm_side *pt_alloc_side(void);
+void pt_free_side(struct vm_side *side); /* may be NULL */
+
+/* Frees a table that is out of every tree, with its side array. */
+void pt_free_table(struct frame *table);
+
+/* ---- operations on ranges --------------------------------------------------------------------- */
+
+enum pt_op_kind {
+	PT_MAP,      /* every slot becomes `mark`; what was there goes */
+	PT_UNMAP,    /* every slot becomes empty */
+	PT_PROTECT,  /* protection becomes `bits`; stops at a hole */
+	PT_DONTNEED, /* contents go, mappings stay */
+};
+
+struct pt_op {
+	struct pt_cursor c;
+	enum pt_op_kind kind;
+	pte_t mark;                /* MAP */
+	u64 bits;                  /* PROTECT: VM_PROT */
+	bool noreplace;            /* MAP: -EEXIST if something is there */
+	bool holes;                /* out: DONTNEED met a hole */
+	struct vm_mapping *drop;   /* the mapping of which drop_n references go */
+	u64 drop_n;
+	struct vm_mapping *dead;
+	u64 map_n;                 /* slots that name mark's mapping now */
+	struct tlb_gather tlb;
+};
+
+/*
+ * Runs op on [start, end), page aligned, inside user space, not empty. The caller fills kind and its
+ * arguments and calls pt_op_init before. 0; -ENOMEM, -EEXIST: nothing has changed. PT_PROTECT:
+ * -ENOMEM at a hole, -EACCES where a mapping may never be written: what lies before has changed.
+ */
+void pt_op_init(struct pt_op *op, enum pt_op_kind kind);
+int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
+
+/*
+ * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with the
+ * lock of its table held: fn must not sleep. Stops at non-zero, which it returns.
+ */
+struct pt_slot {
+	u64 va, size;
+	pte_t e, mark; /* mark: of mark_of_slot, or 0 */
+	unsigned level;
+};
+int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
+	    void *arg);
+
+/*
+ * The highest free range of len bytes, aligned, below top and not below bottom; 0: none. Without
+ * locks: what was free may be taken by the time that the caller locks it. *largest: the largest hole
+ * passed by, or left above the range.
+ */
+u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 *largest);
+
+/* Where the free range at va ends, at most top; va itself if something is there. */
+u64 pt_hole_end(struct aspace *as, u64 va, u64 top);
+
+/* Gives up everything of a space that nobody uses any more, the root too. */
+void pt_destroy(struct aspace *as);
+
+/* Tables of the space, with the root. */
+u64 pt_count_tables(struct aspace *as);
+
+/* ---- mappings --------------------------------------------------------------------------------- */
+
+struct vm_mapping *mapping_create(struct vm_object *obj, u64 va, u64 offset, bool nowrite);
+static inline void mapping_get(struct vm_mapping *m, u64 n)
+{
+	atomic_fetch_add(&m->refs, n);
+}
+/* Drops n references; at zero destroys it, which may sleep. */
+void mapping_put(struct vm_mapping *m, u64 n);
+/* As mapping_put for callers that must not sleep: at zero m goes to the list *dead. */
+void mapping_put_later(struct vm_mapping *m, u64 n, struct vm_mapping **dead);
+void mapping_destroy_all(struct vm_mapping *dead);
+
+void pt_init(void); /* boot */
+extern struct frame *zero_frame; /* [I] the page of zeroes that read faults map */
+
+static inline bool pfn_is_zero_page(pfn_t pfn)
+{
+	return pfn == frame_pfn(zero_frame);
+}

@@ -1,0 +1,46 @@
+/*
+ * What aspace.c, fault.c, fork.c, pt.c, tlb.c and kmap.c share: an address space's innards.
+ */
+#pragma once
+
+#include "arch/api/percpu.h"
+#include "arch/api/pte.h"
+#include "lib/atomic.h"
+#include "lib/refcount.h"
+#include "mm/aspace.h"
+#include "mm/frame.h"
+
+struct aspace {
+	/* Read by each switch and each fault. */
+	pte_t *root;            /* [I] the table itself */
+	struct frame *root_frame; /* [I] */
+	u64 id;                 /* [I] never used twice: names the space in the CPUs' contexts */
+	atomic64_t tlb_gen;     /* [a] raised by each flush: see mm/tlb.c */
+	u64 cpus[NR_CPUS / 64]; /* [a] CPUs that use this root, running or lazily */
+	refcount_t refs;
+
+	/* Faults since its creation. [a] */
+	atomic64_t faults, minor_faults, cow_faults;
+
+	/* Where the next mapping without a wish goes: see aspace.c. */
+	spinlock_t lock; /* protects what follows */
+	u64 gap_end;     /* [lock] no free hole larger than gap_skipped lies above */
+	u64 gap_skipped; /* [lock] */
+	uaddr_t brk_start, brk; /* [lock] */
+
+	struct list_node all; /* [aspaces_lock] */
+};
+
+/* Every space, for the auditor and whoever must choose a victim. */
+extern spinlock_t aspaces_lock;
+extern struct list_node aspaces; /* [aspaces_lock] */
+
+/* Kernel's table: mm/kmap.c. early: where tables come from while booting, or NULL. */
+void kmap_set_root(paddr_t root, paddr_t (*early)(void));
+paddr_t kmap_root(void);
+
+/* mm/tlb.c: has this CPU, and every other one that still uses the space's root, leave it. */
+void tlb_leave_space(struct aspace *as);
+
+/* mm/aspace.c: what a fork's child takes over beside the page table. */
+void aspace_copy_limits(struct aspace *to, struct aspace *from);

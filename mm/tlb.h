@@ -1,0 +1,93 @@
+/*
+ * Flushing translations. `as` NULL means the kernel's part, which all spaces share.
+ * A range above TLB_FLUSH_CEILING pages flushes the whole space.
+ *
+ * The caller has written the entries before. Nothing that the old entries named may be reused
+ * before the flush has returned. Any context but NMI; with several CPUs: interrupts on, or nobody
+ * else uses the space.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct aspace;
+struct frame;
+
+#define TLB_FLUSH_CEILING 64
+
+void tlb_flush_page(struct aspace *as, u64 va);
+void tlb_flush_range(struct aspace *as, u64 start, u64 end);
+void tlb_flush_space(struct aspace *as);
+void tlb_flush_all(void); /* every translation of every space, global pages too */
+
+/* This CPU alone forgets one page: after a fault that turned out to be spurious. */
+void tlb_flush_local_page(u64 va);
+
+/* A change of entries needed no flush: counted. */
+void tlb_note_avoided(void);
+
+/*
+ * A gather collects what one operation takes out of a space, flushes once, and only then gives up
+ * the frames and tables. Use: tlb_gather_init, any number of tlb_gather_page and _frame,
+ * tlb_gather_finish. When the batch is full, it flushes and gives up in between.
+ */
+#define TLB_GATHER_FRAMES 60
+
+struct tlb_gather {
+	struct aspace *as;
+	u64 start, end;  /* translations to forget; end 0: none */
+	u32 nr;
+	bool tables;     /* a table was taken out: also CPUs that use the space lazily must flush */
+	struct frame *frame[TLB_GATHER_FRAMES];
+};
+
+static inline void tlb_gather_init(struct tlb_gather *g, struct aspace *as)
+{
+	g->as = as;
+	g->start = UINT64_MAX;
+	g->end = 0;
+	g->nr = 0;
+	g->tables = false;
+}
+
+/* Translations of [va, va + size) lost permissions, or went. */
+static inline void tlb_gather_page(struct tlb_gather *g, u64 va, u64 size)
+{
+	if (va < g->start)
+		g->start = va;
+	if (va + size > g->end)
+		g->end = va + size;
+}
+
+void tlb_gather_flush(struct tlb_gather *g);
+
+/* A reference on a frame (or the table itself) to drop after the flush. */
+static inline void tlb_gather_frame(struct tlb_gather *g, struct frame *f)
+{
+	if (unlikely(g->nr == TLB_GATHER_FRAMES))
+		tlb_gather_flush(g);
+	g->frame[g->nr++] = f;
+}
+
+/* A table taken out of its tree; va: any address that it translated. (One flushed page is enough to
+ * forget all upper-level entries.) */
+static inline void tlb_gather_table(struct tlb_gather *g, struct frame *table, u64 va)
+{
+	tlb_gather_frame(g, table);
+	tlb_gather_page(g, va, PAGE_SIZE);
+	g->tables = true;
+}
+
+static inline void tlb_gather_finish(struct tlb_gather *g)
+{
+	if (g->nr || g->end)
+		tlb_gather_flush(g);
+}
+
+struct tlb_stats {
+	u64 page, range, space, all;  /* flushes of each kind */
+	u64 avoided;                  /* changes that needed none */
+	u64 cr3_loads;                /* address-space switches that loaded the root */
+	u64 cr3_skipped;              /* of them, without forgetting translations */
+};
+void tlb_stats(struct tlb_stats *out);

@@ -1,0 +1,28 @@
+/*
+ * What mm knows of a file: an object that can be asked for its pages. The file system embeds one
+ * in each of its inodes and implements the operations.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct frame;
+struct vm_object;
+
+struct vm_object_ops {
+	/*
+	 * The frame with page `index` (offset / PAGE_SIZE) of the object, with a reference for the
+	 * caller. May sleep. -ENXIO: beyond the end (SIGBUS); -ENOMEM, -EIO. The frame's content
+	 * beyond the end of the object within its last page is zero.
+	 */
+	int (*get_page)(struct vm_object *obj, u64 index, struct frame **out);
+	void (*get)(struct vm_object *obj);
+	void (*put)(struct vm_object *obj); /* may sleep: never under a spinlock */
+	/* For /proc/self/maps: the path, cut to len, terminated. */
+	void (*name)(struct vm_object *obj, char *buf, size_t len);
+	u64 (*inode_number)(struct vm_object *obj);
+};
+
+struct vm_object {
+	const struct vm_object_ops *ops;
+};

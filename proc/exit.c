@@ -1,0 +1,346 @@
+/*
+ * The end of threads and processes.
+ *
+ * A thread ends itself, in its own context, able to sleep: by exit(2), or on its way to user mode
+ * when THREAD_EXIT tells it to (proc_user_return). exit_group, a deadly signal and execve set that
+ * flag for the others and wake them from whatever a signal may interrupt. So nothing of a thread
+ * is ever taken away by another.
+ *
+ * The last thread to leave the list makes the process a zombie, under proc_lock, after memory and
+ * files are gone: a parent that sees the zombie may rely on that. From that moment on the parent
+ * may free the process at any time, hence the dying thread then touches neither process nor task.
+ */
+#include "proc/internal.h"
+
+#include "arch/api/cpu.h"
+#include "arch/api/uaccess.h"
+#include "dev/tty.h"
+#include "fs/file.h"
+#include "lib/klog.h"
+#include "lib/string.h"
+#include "lib/uapi/futex.h"
+#include "lib/uapi/wait.h"
+#include "mm/aspace.h"
+
+/* What the end of a process leaves to be done outside of proc_lock. */
+struct aftermath {
+	struct process *reaped;  /* nobody waits for it: free it */
+	int ended_session;       /* its leader was this one; 0: no */
+};
+
+/* The log's lines are what the host's side reads: keep them. */
+__noreturn static void end_machine(u32 status)
+{
+	int sig = status & 0x7f;
+
+	if (sig)
+		log_info("jiffy: killed by signal %d (%s)\n", sig, signal_name(sig));
+	else
+		log_info("jiffy: exit status %u\n", status >> 8 & 0xff);
+	machine_end(MACHINE_POWEROFF);
+}
+
+/* CLONE_CHILD_CLEARTID: tells pthread_join. Only while others can see the memory. */
+static void clear_child_tid(struct task *t)
+{
+	u32 zero = 0;
+
+	if (!t->clear_tid)
+		return;
+	if (put_user(zero, t->clear_tid) == 0)
+		futex_wake(t->clear_tid, 1, FUTEX_BITSET_ALL);
+	t->clear_tid = 0;
+}
+
+static void release_files(struct thread *me)
+{
+	struct fdtable *files = me->files;
+	struct fsctx *fs = me->fs;
+	u64 flags = spin_lock_irqsave(&proc_lock); /* /proc/<pid>/fd looks in from outside */
+
+	me->files = NULL;
+	me->fs = NULL;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	if (files)
+		fdtable_put(files);
+	if (fs)
+		fsctx_put(fs);
+}
+
+/*
+ * This thread is leaving. True for the last one, which then owns the process: the others are past
+ * the point where they touch it.
+ */
+static bool begin_leaving(struct process *p, struct task *t, u32 status)
+{
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	bool last = true;
+	struct task *other;
+
+	t->exiting = true;
+	if (!p->group_exit && t->tid == p->nr)
+		p->exit_status = status;
+	list_for_each(other, &p->threads, node)
+		if (!other->exiting)
+			last = false;
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+	return last;
+}
+
+static bool group_has_stopped(struct pid *group)
+{
+	struct process *p;
+
+	list_for_each(p, &group->group, group_node)
+		if (p->job_stop && !p->zombie)
+			return true;
+	return false;
+}
+
+/* Stopped processes that nobody could continue any more get SIGHUP and SIGCONT (POSIX). */
+static void hang_up_if_orphaned(struct pid *group, const struct process *without)
+{
+	struct linux_siginfo info;
+
+	if (!session_group_is_orphaned(group, without) || !group_has_stopped(group))
+		return;
+	signal_info_kernel(&info, SIGHUP);
+	signal_send_group(group, &info);
+	signal_info_kernel(&info, SIGCONT);
+	signal_send_group(group, &info);
+}
+
+static void wake_parent(struct process *parent)
+{
+	waitq_wake_all(&parent->child_wait);
+}
+
+static void child_info(struct process *p, struct linux_siginfo *info, int sig, int code, int status)
+{
+	u64 utime, stime;
+
+	usage_times(p, &utime, &stime);
+	*info = (struct linux_siginfo){ .signo = sig, .code = code };
+	info->child.pid = (s32)p->nr;
+	info->child.uid = p->uid;
+	info->child.status = status;
+	info->child.utime = (s64)(utime / 10);
+	info->child.stime = (s64)(stime / 10);
+}
+
+/* Tells the parent of a zombie. True if nobody is going to wait for it. */
+static bool notify_parent_exit(struct process *p)
+{
+	struct process *parent = p->parent;
+	struct linux_siginfo info;
+	int sig = p->exit_status & 0x7f;
+	bool reap = p->exit_signal == SIGCHLD && !signal_parent_wants_child(parent);
+
+	if (p->exit_signal) {
+		child_info(p, &info, p->exit_signal, sig ? CLD_KILLED : CLD_EXITED,
+			   sig ? sig : (int)(p->exit_status >> 8 & 0xff));
+		signal_send(parent, NULL, &info);
+	}
+	wake_parent(parent);
+	return reap;
+}
+
+void exit_notify_parent_stop(struct process *p, int code)
+{
+	struct process *parent = p->parent;
+	struct linux_siginfo info;
+	u64 flags;
+	bool silent;
+
+	if (!parent)
+		return;
+	flags = spin_lock_irqsave(&parent->sig_lock);
+	silent = parent->action[SIGCHLD - 1].flags & SA_NOCLDSTOP ||
+		 parent->action[SIGCHLD - 1].handler == SIG_IGN;
+	spin_unlock_irqrestore(&parent->sig_lock, flags);
+	if (!silent) {
+		child_info(p, &info, SIGCHLD, code, code == CLD_CONTINUED ? SIGCONT : p->stop_signal);
+		signal_send(parent, NULL, &info);
+	}
+	wake_parent(parent);
+}
+
+/* The nearest living ancestor that said it takes orphans, else pid 1. */
+static struct process *reaper_of(struct process *p)
+{
+	for (struct process *a = p->parent; a; a = a->parent)
+		if (a->subreaper && !a->zombie)
+			return a;
+	return proc_init_process;
+}
+
+static void give_children_away(struct process *p)
+{
+	struct process *reaper = reaper_of(p), *c, *next;
+
+	list_for_each_safe(c, next, &p->children, sibling) {
+		list_del(&c->sibling);
+		list_add_tail(&reaper->children, &c->sibling);
+		c->parent = reaper;
+		WRITE_ONCE(c->ppid, reaper->nr);
+		c->exit_signal = SIGCHLD;
+		if (c->group != p->group)
+			hang_up_if_orphaned(c->group, NULL);
+		if (c->zombie && notify_parent_exit(c)) {
+			process_leave_tree(c);
+			process_free(c);
+		} else if (!c->zombie && c->pdeath_signal) {
+			struct linux_siginfo info;
+
+			signal_info_kernel(&info, c->pdeath_signal);
+			signal_send(c, NULL, &info);
+		}
+	}
+}
+
+/* A session leader's end: its terminal's foreground group hears of it. proc_lock held. */
+static void end_session(struct process *p, struct aftermath *after)
+{
+	struct tty *tty = p->session->tty;
+	struct linux_siginfo info;
+	struct pid *group;
+
+	after->ended_session = (int)p->nr;
+	p->session->tty = NULL;
+	group = tty ? pid_find((u32)tty_foreground(tty)) : NULL;
+	if (!group)
+		return;
+	signal_info_kernel(&info, SIGHUP);
+	signal_send_group(group, &info);
+	signal_info_kernel(&info, SIGCONT);
+	signal_send_group(group, &info);
+}
+
+/* proc_lock held: the process has no thread any more. */
+static void become_zombie(struct process *p, struct aftermath *after)
+{
+	kassert(list_empty(&p->threads));
+	p->zombie = true;
+	if (p->session == p->pid)
+		end_session(p, after);
+	give_children_away(p);
+	hang_up_if_orphaned(p->group, p);
+	if (notify_parent_exit(p)) {
+		process_leave_tree(p);
+		after->reaped = p;
+	}
+}
+
+/* Out of the list of threads. Afterwards neither task nor process is ours to touch. */
+static void leave(struct process *p, struct task *t, struct aftermath *after)
+{
+	struct thread *me = current();
+	bool stop_complete;
+	u64 flags = spin_lock_irqsave(&proc_lock);
+
+	spin_lock(&p->sig_lock);
+	signal_flush(p, &t->pending);
+	list_del(&t->node);
+	p->nr_threads--;
+	p->utime_ms += me->user_ticks;
+	p->stime_ms += me->kernel_ticks;
+	p->nivcsw += me->switches_forced;
+	p->nvcsw += me->switches - me->switches_forced;
+	if (p->nr_threads == 0) {
+		signal_flush(p, &p->pending);
+		memcpy(p->last_name, me->name, sizeof(p->last_name));
+	}
+	stop_complete = p->nr_threads && p->job_stop && p->nr_stopped == p->nr_threads;
+	if (stop_complete)
+		p->report_stop = true;
+	spin_unlock(&p->sig_lock);
+	me->proc = NULL;
+	me->signals = NULL;
+	t->pid->task = NULL;
+	pid_put(t->pid);
+	if (stop_complete)
+		exit_notify_parent_stop(p, CLD_STOPPED);
+	if (p->nr_threads == 0)
+		become_zombie(p, after);
+	else
+		waitq_wake_all(&p->thread_wait);
+	spin_unlock_irqrestore(&proc_lock, flags);
+}
+
+/* The memory: each thread lets go of it, the last one gives it back. */
+static void release_memory(struct process *p, bool last)
+{
+	struct aspace_stats st;
+	struct aspace *as = p->as;
+	struct file *exe = p->exe;
+	u64 flags;
+
+	thread_set_aspace(NULL);
+	if (!last)
+		return;
+	if (as) {
+		aspace_stats(as, &st);
+		p->maxrss = MAX(p->maxrss, st.resident);
+		p->minflt += st.minor_faults;
+	}
+	flags = spin_lock_irqsave(&proc_lock);
+	p->as = NULL;
+	p->exe = NULL;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	if (as)
+		aspace_put(as);
+	if (exe)
+		file_put(exe);
+}
+
+__noreturn static void leave_process(u32 status)
+{
+	struct process *p = current_proc();
+	struct task *t = current_task();
+	struct aftermath after = { 0 };
+	bool last = begin_leaving(p, t, status);
+
+	if (last && p == proc_init_process)
+		end_machine(p->exit_status);
+	clear_child_tid(t);
+	vfork_release(t);
+	if (last)
+		itimer_stop(p);
+	release_files(current());
+	/*
+	 * Others that began to leave before us may still use the space (futex, files): each lets go of
+	 * it before it leaves the list, and the owner waits for them here.
+	 */
+	if (last)
+		wait_event(&p->thread_wait, READ_ONCE(p->nr_threads) == 1);
+	release_memory(p, last);
+	leave(p, t, &after);
+	task_free(t);
+	if (after.ended_session)
+		tty_session_ended(after.ended_session);
+	if (after.reaped)
+		process_free(after.reaped);
+	thread_exit((int)status);
+}
+
+void proc_exit_thread(int code)
+{
+	leave_process(WAIT_STATUS_EXIT((u32)code));
+}
+
+void proc_exit_group(u32 status)
+{
+	struct process *p = current_proc();
+	struct task *t;
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+
+	if (!p->group_exit) {
+		p->group_exit = true;
+		p->exit_status = status;
+		list_for_each(t, &p->threads, node)
+			if (t != current_task())
+				signal_kill_thread(t);
+	}
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+	leave_process(status);
+}

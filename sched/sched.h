@@ -1,0 +1,38 @@
+/*
+ * The scheduler's interface: run queues of FIFO rings by level, one per CPU (sched/rq.h), a slice
+ * counted in ticks, preemption by the tick and by wake-ups.
+ */
+#pragma once
+
+#include "sched/thread.h"
+
+#define SCHED_HZ       1000 /* ticks per second while a CPU is not idle */
+#define SCHED_SLICE_NS (4 * NSEC_PER_MSEC) /* at nice 0 */
+
+void sched_init(void);           /* this CPU's queue; the caller becomes its first thread */
+void sched_start_ticking(void);  /* after the clock is up */
+__noreturn void sched_idle(void); /* the boot thread's last call */
+
+/* The current thread goes to the end of its level's ring. Returns when it runs again. */
+void sched_yield(void);
+
+/* Makes t runnable if its state is one of `states`. True if it did. Any context but NMI. */
+bool sched_wake(struct thread *t, unsigned states);
+
+/* Sets the state and switches away until woken. The lower half of wait_event. */
+void sched_block(void);
+
+/* Sleeps until the monotonic time, interruptibly: 0, or -ERESTARTSYS. */
+int sched_sleep_until(u64 deadline_ns);
+
+void sched_set_level(struct thread *t, unsigned level, bool fifo);
+void sched_set_nice(struct thread *t, int nice);
+
+struct sched_stats {
+	u64 switches;      /* ctx_switch executed, all CPUs */
+	u64 preemptions;   /* of them, forced */
+	u64 ticks, idle_ticks, wakeups;
+	u32 runnable;      /* threads running or queued, without idle */
+	u32 threads;
+};
+void sched_stats(struct sched_stats *out);

@@ -1,0 +1,150 @@
+/*
+ * Kernel stacks: KSTACK_SIZE bytes between unmapped guard pages, in the kernel's own address space.
+ * A few stay mapped for reuse, so that fork does not pay for mapping and flushing.
+ *
+ * Tops are coloured: threads start at different offsets within the first cache lines below the
+ * page's end, so that the hot lines of many stacks do not fall into the same cache sets.
+ */
+#include "arch/api/ctx.h"
+#include "arch/api/upcall.h"
+#include "lib/kassert.h"
+#include "lib/list.h"
+#include "mm/frame.h"
+#include "mm/kmap.h"
+#include "mm/slab.h"
+#include "sched/internal.h"
+
+#define STACK_PAGES  (KSTACK_SIZE / PAGE_SIZE)
+#define CACHE_MAX    16
+#define COLOURS      8
+#define COLOUR_BYTES 128
+
+struct stack {
+	struct list_node all;  /* [lock] every mapped stack */
+	struct list_node idle; /* [lock] those nobody uses */
+	u64 base;              /* [I] lowest mapped address; the page below is the guard */
+	u32 colour;            /* [I] */
+	const char *owner;     /* the thread's name; NULL: cached */
+};
+
+static spinlock_t lock = SPINLOCK_INIT("stacks", RANK_ASPACE);
+static struct list_node all_stacks = LIST_INIT(all_stacks);
+static struct list_node idle_stacks = LIST_INIT(idle_stacks);
+static u32 nr_idle, next_colour;
+
+/* The highest word of the mapped pages leads back to the struct. */
+#define RESERVED_BYTES 64
+
+static void *top_of(const struct stack *s)
+{
+	return (void *)(s->base + KSTACK_SIZE - RESERVED_BYTES - s->colour * COLOUR_BYTES);
+}
+
+static struct stack **owner_word(u64 top)
+{
+	return (struct stack **)(ALIGN_UP(top, PAGE_SIZE) - sizeof(struct stack *));
+}
+
+_Static_assert(RESERVED_BYTES + COLOURS * COLOUR_BYTES < PAGE_SIZE, "owner_word");
+
+static void unmap_stack(u64 base, u64 pages)
+{
+	for (u64 i = 0; i < pages; i++) {
+		paddr_t pa;
+
+		if (get_physical_address(base + i * PAGE_SIZE, &pa))
+			panic("stack page %#lx is not mapped", base + i * PAGE_SIZE);
+		unmap_page(base + i * PAGE_SIZE, PAGE_SIZE);
+		frame_put(pa_frame(pa));
+	}
+	kva_free(base, STACK_PAGES);
+}
+
+static u64 map_stack(void)
+{
+	u64 base = kva_alloc(STACK_PAGES);
+
+	if (!base)
+		return 0;
+	for (u64 i = 0; i < STACK_PAGES; i++) {
+		struct frame *f = frame_alloc(FRAME_KERNEL, FRAME_ATOMIC);
+
+		if (!f || map_page(base + i * PAGE_SIZE, frame_pa(f), PAGE_SIZE, KMAP_WRITE)) {
+			if (f)
+				frame_put(f);
+			unmap_stack(base, i);
+			return 0;
+		}
+	}
+	return base;
+}
+
+static struct stack *take_idle(const char *owner)
+{
+	u64 flags = spin_lock_irqsave(&lock);
+	struct stack *s = list_first(&idle_stacks, struct stack, idle);
+
+	if (s) {
+		list_del(&s->idle);
+		s->owner = owner;
+		nr_idle--;
+	}
+	spin_unlock_irqrestore(&lock, flags);
+	return s;
+}
+
+void *stack_alloc(const char *owner)
+{
+	struct stack *s = take_idle(owner);
+
+	if (s)
+		return top_of(s);
+	s = kzalloc(sizeof(*s));
+	if (!s)
+		return NULL;
+	s->base = map_stack();
+	if (!s->base) {
+		kfree(s);
+		return NULL;
+	}
+	s->owner = owner;
+	u64 flags = spin_lock_irqsave(&lock);
+	s->colour = next_colour++ % COLOURS;
+	list_add(&all_stacks, &s->all);
+	*owner_word((u64)top_of(s)) = s;
+	spin_unlock_irqrestore(&lock, flags);
+	return top_of(s);
+}
+
+void stack_free(void *top)
+{
+	struct stack *s = *owner_word((u64)top);
+
+	kassert_eq(top_of(s), top);
+	u64 flags = spin_lock_irqsave(&lock);
+	kassert(s->owner);
+	s->owner = NULL;
+	bool keep = nr_idle < CACHE_MAX;
+	if (keep) {
+		list_add(&idle_stacks, &s->idle);
+		nr_idle++;
+	} else {
+		list_del(&s->all);
+	}
+	spin_unlock_irqrestore(&lock, flags);
+	if (!keep) {
+		unmap_stack(s->base, STACK_PAGES);
+		kfree(s);
+	}
+}
+
+/* In a fault or a panic: no lock, since its holder may be the very thread that overflowed. */
+const char *kstack_guard_owner(u64 va)
+{
+	struct stack *s;
+
+	list_for_each(s, &all_stacks, all)
+		if (va >= s->base - PAGE_SIZE && va < s->base)
+			return s->owner ? s->owner : "(none)";
+	return NULL;
+}

@@ -1,0 +1,228 @@
+/*
+ * Threads from their making to their end.
+ *
+ * References: one while the thread may run (dropped behind its last switch, by the thread that
+ * follows it), one for the creator, and those of thread_get. The last one frees stack and struct.
+ */
+#include "sched/thread.h"
+
+#include "arch/api/cpu.h"
+#include "lib/err.h"
+#include "lib/kassert.h"
+#include "lib/string.h"
+#include "mm/aspace.h"
+#include "mm/slab.h"
+#include "sched/internal.h"
+#include "sched/rq.h"
+
+static spinlock_t all_lock = SPINLOCK_INIT("all_threads", RANK_WAITQ);
+static struct list_node all_threads = LIST_INIT(all_threads); /* [all_lock] */
+static u32 nr_threads;                                          /* [all_lock] */
+static u32 next_tid = 1;                                        /* [all_lock] */
+static struct slab_cache *thread_cache;
+
+void (*thread_release_hook)(struct thread *t);
+void (*thread_exit_hook)(struct thread *t);
+
+/* Behind 1 the ids go up to Linux's default pid_max and start again; a living one is not reused. */
+#define TID_MAX 32768
+
+static bool tid_in_use(u32 tid)
+{
+	struct thread *t;
+
+	list_for_each(t, &all_threads, all)
+		if (t->tid == tid)
+			return true;
+	return false;
+}
+
+static u32 new_tid(void)
+{
+	static bool wrapped;
+	u32 tid;
+
+	do {
+		tid = next_tid++;
+		if (next_tid == TID_MAX) {
+			next_tid = 300; /* as Linux: low ids stay with what the boot started */
+			wrapped = true;
+		}
+	} while (wrapped && tid_in_use(tid));
+	return tid;
+}
+
+static void register_thread(struct thread *t, bool program)
+{
+	u64 flags = spin_lock_irqsave(&all_lock);
+
+	/* Kernel threads have ids above those of programs: pid 1 is the first program. */
+	static u32 next_kernel_tid = 1u << 22;
+	t->tid = program ? new_tid() : next_kernel_tid++;
+	list_add_tail(&all_threads, &t->all);
+	nr_threads++;
+	spin_unlock_irqrestore(&all_lock, flags);
+}
+
+void thread_init_boot(struct thread *t)
+{
+	refcount_init(&t->refs, 1);
+	waitq_init(&t->exited);
+	thread_cache = slab_cache_create("thread", sizeof(struct thread), 64);
+}
+
+u32 thread_count(void)
+{
+	return READ_ONCE(nr_threads);
+}
+
+void thread_set_name(struct thread *t, const char *name)
+{
+	kstrlcpy(t->name, name, sizeof(t->name));
+}
+
+static void kernel_thread_entry(struct thread *prev);
+static void user_thread_entry(struct thread *prev);
+
+static struct thread *thread_new(const char *name, unsigned level, bool program)
+{
+	struct thread *t = slab_zalloc(thread_cache);
+
+	if (!t)
+		return NULL;
+	thread_set_name(t, name);
+	t->stack_top = stack_alloc(t->name);
+	if (!t->stack_top) {
+		slab_free(thread_cache, t);
+		return NULL;
+	}
+	t->state = T_NEW;
+	t->level = (u8)level;
+	t->slice_left = SCHED_SLICE_NS * SCHED_HZ / NSEC_PER_SEC;
+	t->cpu = cpu_id();
+	refcount_init(&t->refs, 1);
+	waitq_init(&t->exited);
+	ctx_init(&t->arch, t->stack_top, program ? user_thread_entry : kernel_thread_entry);
+	register_thread(t, program);
+	return t;
+}
+
+/* A kernel thread's function and argument wait where a program's registers would be. */
+struct kernel_start {
+	int (*fn)(void *arg);
+	void *arg;
+};
+_Static_assert(sizeof(struct kernel_start) <= ARCH_REGS_OFFSET, "fits below the stack's top");
+
+static void kernel_thread_entry(struct thread *prev)
+{
+	struct kernel_start *start = (void *)ctx_user_regs(current()->stack_top);
+
+	sched_first_switch(prev);
+	thread_exit(start->fn(start->arg));
+}
+
+static void user_thread_entry(struct thread *prev)
+{
+	sched_first_switch(prev);
+	ctx_enter_user();
+}
+
+void thread_start(struct thread *t)
+{
+	kassert_eq(t->state, T_NEW);
+	thread_get(t); /* its own, while it runs */
+	sched_wake(t, T_NEW);
+}
+
+struct thread *thread_create(const char *name, int (*fn)(void *arg), void *arg, unsigned level)
+{
+	struct thread *t = thread_new(name, level, false);
+
+	if (!t)
+		return NULL;
+	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
+	thread_start(t);
+	return t;
+}
+
+struct thread *thread_create_user(const char *name)
+{
+	struct thread *t = thread_new(name, current()->as ? current()->level : SCHED_LEVEL_NORMAL, true);
+
+	if (t && ctx_user_create(&t->arch)) {
+		thread_put(t);
+		return NULL;
+	}
+	return t;
+}
+
+void thread_exit(int status)
+{
+	struct thread *t = current();
+
+	might_sleep();
+	if (thread_exit_hook)
+		thread_exit_hook(t);
+	ctx_user_destroy(&t->arch);
+	t->exit_status = status;
+	irq_disable(); /* a DEAD thread is freed behind its next switch, so that must be its last */
+	WRITE_ONCE(t->state, T_DEAD);
+	waitq_wake_all(&t->exited);
+	sched_block();
+	panic("thread %s (%u) runs after its end", t->name, t->tid);
+}
+
+int thread_join(struct thread *t)
+{
+	wait_event(&t->exited, READ_ONCE(t->state) == T_DEAD);
+	int status = t->exit_status;
+
+	thread_put(t);
+	return status;
+}
+
+void thread_get(struct thread *t)
+{
+	refcount_get(&t->refs);
+}
+
+void thread_put(struct thread *t)
+{
+	if (!refcount_put(&t->refs))
+		return;
+	u64 flags = spin_lock_irqsave(&all_lock);
+	list_del(&t->all);
+	nr_threads--;
+	spin_unlock_irqrestore(&all_lock, flags);
+	if (thread_release_hook)
+		thread_release_hook(t);
+	ctx_user_destroy(&t->arch);
+	stack_free(t->stack_top);
+	slab_free(thread_cache, t);
+}
+
+int thread_for_each(int (*fn)(struct thread *t, void *arg), void *arg)
+{
+	u64 flags = spin_lock_irqsave(&all_lock);
+	struct thread *t;
+	int ret = 0;
+
+	list_for_each(t, &all_threads, all) {
+		ret = fn(t, arg);
+		if (ret)
+			break;
+	}
+	spin_unlock_irqrestore(&all_lock, flags);
+	return ret;
+}
+
+void thread_set_aspace(struct aspace *as)
+{
+	u64 flags = irq_save();
+
+	current()->as = as;
+	if (as)
+		mm_switch(as);
+	irq_restore(flags);
+}

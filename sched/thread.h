@@ -1,0 +1,115 @@
+/*
+ * Threads: what the scheduler knows of one, and how they are made, end and wait.
+ *
+ * A thread is RUNNABLE (running on its CPU, or in its run queue), waits in one of the sleeping
+ * states, or is DEAD. `state` is written by the thread itself (on its way to sleep) and by
+ * wakers under the run queue's lock; a thread preempted between deciding to sleep and sleeping
+ * stays in the queue whatever its state says.
+ */
+#pragma once
+
+#include "arch/api/ctx.h"
+#include "lib/atomic.h"
+#include "lib/list.h"
+#include "lib/refcount.h"
+#include "sched/waitq.h"
+#include "sync/spinlock.h"
+
+struct aspace;
+struct process;
+struct fdtable;
+struct fsctx;
+
+enum thread_state {
+	T_RUNNABLE = 0,
+	T_SLEEPING = 1,      /* only its event wakes it: 'D' */
+	T_INTERRUPTIBLE = 2, /* a signal wakes it too: 'S' */
+	T_STOPPED = 4,       /* job control: only SIGCONT or SIGKILL wake it: 'T' */
+	T_DEAD = 8,
+	T_NEW = 16,
+};
+
+/* thread.work, atomic: what must be done before user mode. */
+#define THREAD_SIGPENDING (1u << 0) /* look at the signals; interruptible sleeps end with -ERESTARTSYS */
+#define THREAD_EXIT       (1u << 1) /* the process ends */
+
+/* Run-queue levels: 0 first. SCHED_FIFO/RR priority p is level 99 - p; a higher level never runs
+ * while a lower one has a runnable thread. */
+#define SCHED_LEVELS       128
+#define SCHED_LEVEL_KERNEL 99 /* the kernel's own service threads */
+#define SCHED_LEVEL_NORMAL 110
+#define SCHED_LEVEL_BATCH  118
+
+struct thread {
+	/* Touched by each switch. */
+	struct arch_thread arch;   /* [o] first, and */
+	atomic_t work;             /* [a] THREAD_*, right behind it: entry.S looks here */
+	struct aspace *as;         /* [o] NULL: a kernel thread */
+	u8 level;                  /* [rq] */
+	bool on_rq;                /* [rq] in a ring, or running */
+	s8 nice;                   /* [rq] -20 … 19: ticks of a slice */
+	bool fifo;                 /* [rq] no slice: runs until it blocks */
+	u32 state;                 /* see above */
+	u32 slice_left;            /* [o] ticks */
+	u32 cpu;                   /* [rq] whose queue */
+	struct thread *ring_next, *ring_prev; /* [rq] */
+	u64 switches;              /* [o] times switched to */
+	u64 switches_forced;       /* [o] times preempted */
+
+	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each */
+
+	/* Identity. */
+	u32 tid;                   /* [I] */
+	char name[16];             /* [o] */
+	void *stack_top;           /* [I] */
+	refcount_t refs;
+	struct list_node all;      /* [all_threads lock] */
+
+	/* Ends. */
+	int exit_status;           /* [o] valid once state is T_DEAD */
+	struct waitq exited;
+
+	/* Processes (proc/, fs/): NULL in kernel threads. */
+	struct process *proc;
+	struct fdtable *files;
+	struct fsctx *fs;
+	void *signals;             /* proc/signal.c */
+	int fault_depth;           /* [o] nested checked copies, for assertions */
+};
+
+static inline struct thread *current(void)
+{
+	return this_cpu_read(current_thread);
+}
+
+/*
+ * A kernel thread that runs fn(arg) at once; its return value is its exit status. Has a reference
+ * for the caller, who ends with thread_join or thread_put. NULL: out of memory.
+ */
+struct thread *thread_create(const char *name, int (*fn)(void *arg), void *arg, unsigned level);
+__noreturn void thread_exit(int status);
+int thread_join(struct thread *t); /* waits, returns its status, drops the reference. Sleeps. */
+void thread_get(struct thread *t);
+void thread_put(struct thread *t);
+
+/*
+ * For fork: a thread in state T_NEW with a stack, a tid and one reference, that enters user mode
+ * with the registers at ctx_user_regs(t->stack_top) once thread_start puts it in the queue. A thread
+ * that never started is given back by thread_put.
+ */
+struct thread *thread_create_user(const char *name);
+void thread_start(struct thread *t);
+void thread_set_name(struct thread *t, const char *name);
+
+/* Calls fn for each thread, under a lock: fn must not sleep. Stops at non-zero, which it returns. */
+int thread_for_each(int (*fn)(struct thread *t, void *arg), void *arg);
+
+/* Address-space change of the current thread (execve, exit): as becomes current on this CPU. The
+ * caller owns the references. */
+void thread_set_aspace(struct aspace *as);
+
+/* Called by the last thread_put, before the memory goes: drops what proc/ hung on the thread.
+ * Interrupts may be off: it must not sleep. */
+extern void (*thread_release_hook)(struct thread *t);
+/* Called in thread_exit on the dying thread, still able to sleep. */
+extern void (*thread_exit_hook)(struct thread *t);

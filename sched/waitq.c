@@ -1,0 +1,110 @@
+/*
+ * Wait queues: see waitq.h for why no wake-up is lost. The barrier between the store of the state
+ * and the second look at the condition is the spin lock's locked instruction in waitq_prepare and
+ * an explicit one for those who do not trust that.
+ */
+#include "sched/waitq.h"
+
+#include "lib/kassert.h"
+#include "sched/sched.h"
+#include "time/timer.h"
+
+void waitq_init(struct waitq *q)
+{
+	spin_init(&q->lock, "waitq", RANK_WAITQ);
+	list_init(&q->waiters);
+}
+
+void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
+{
+	w->thread = current();
+	u64 flags = spin_lock_irqsave(&q->lock);
+	list_add_tail(&q->waiters, &w->node);
+	WRITE_ONCE(w->thread->state, state);
+	spin_unlock_irqrestore(&q->lock, flags);
+	memory_barrier(); /* the state is out before the condition is read */
+}
+
+void waitq_finish(struct waitq *q, struct waiter *w)
+{
+	WRITE_ONCE(current()->state, T_RUNNABLE);
+	u64 flags = spin_lock_irqsave(&q->lock);
+	if (!list_empty(&w->node))
+		list_del_init(&w->node);
+	spin_unlock_irqrestore(&q->lock, flags);
+}
+
+/*
+ * The waiter stays in the queue until waitq_finish; one that is awake already does not use up a
+ * wake-up of waitq_wake_one.
+ */
+static void wake(struct waitq *q, bool all)
+{
+	u64 flags = spin_lock_irqsave(&q->lock);
+	struct waiter *w, *tmp;
+
+	list_for_each_safe(w, tmp, &q->waiters, node) {
+		list_del_init(&w->node);
+		if (sched_wake(w->thread, T_SLEEPING | T_INTERRUPTIBLE) && !all)
+			break;
+	}
+	spin_unlock_irqrestore(&q->lock, flags);
+}
+
+void waitq_wake_one(struct waitq *q)
+{
+	memory_barrier(); /* the condition is out before the queue is read */
+	wake(q, false);
+}
+
+void waitq_wake_all(struct waitq *q)
+{
+	memory_barrier();
+	wake(q, true);
+}
+
+bool signal_pending_current(void)
+{
+	return atomic_load(&current()->work) != 0;
+}
+
+void might_sleep(void)
+{
+	if (preempt_count() || !irqs_enabled())
+		panic("thread %s would sleep with preemption %u and interrupts %s", current()->name,
+		      preempt_count(), irqs_enabled() ? "on" : "off");
+}
+
+struct sleep_timer {
+	struct timer timer;
+	struct thread *thread;
+};
+
+static void sleep_over(struct timer *t)
+{
+	struct sleep_timer *s = container_of(t, struct sleep_timer, timer);
+
+	sched_wake(s->thread, T_SLEEPING | T_INTERRUPTIBLE);
+}
+
+void sched_sleep(u64 deadline_ns)
+{
+	struct sleep_timer s = { .thread = current() };
+
+	if (deadline_ns == WAIT_FOREVER) {
+		sched_block();
+		return;
+	}
+	timer_init(&s.timer, sleep_over);
+	timer_start(&s.timer, deadline_ns);
+	sched_block();
+	timer_cancel(&s.timer);
+}
+
+int sched_sleep_until(u64 deadline_ns)
+{
+	struct waitq nobody = WAITQ_INIT(nobody);
+	int ret = wait_event_deadline(&nobody, false, deadline_ns);
+
+	return ret == -ETIMEDOUT ? 0 : ret;
+}

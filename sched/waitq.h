@@ -1,0 +1,83 @@
+/*
+ * Wait queues. Sleeping is only through wait_event(queue, condition): the waiter joins the queue
+ * and sets its state, then a full barrier, then looks at the condition again; the waker changes
+ * the condition, then wakes. So no wake-up is lost. The condition is evaluated many times, without
+ * locks, in the waiter's context.
+ *
+ * waitq_wake_* may be called in any context but NMI.
+ */
+#pragma once
+
+#include "lib/err.h"
+#include "lib/list.h"
+#include "sync/spinlock.h"
+
+struct thread;
+
+struct waitq {
+	spinlock_t lock;
+	struct list_node waiters; /* struct waiter */
+};
+
+struct waiter {
+	struct list_node node;
+	struct thread *thread;
+};
+
+#define WAITQ_INIT(name)                                                                           \
+	{                                                                                          \
+		SPINLOCK_INIT(#name, RANK_WAITQ), LIST_INIT((name).waiters)                        \
+	}
+
+void waitq_init(struct waitq *q);
+void waitq_wake_one(struct waitq *q); /* the one that waits longest */
+void waitq_wake_all(struct waitq *q);
+
+#define WAIT_FOREVER UINT64_MAX
+
+/* The pieces of wait_event. state: T_SLEEPING or T_INTERRUPTIBLE. A waiter may be on several
+ * queues (poll) with a struct waiter for each. */
+void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state);
+void waitq_finish(struct waitq *q, struct waiter *w);
+/* Sleeps until woken or until the monotonic time deadline_ns. */
+void sched_sleep(u64 deadline_ns);
+bool signal_pending_current(void);
+
+#define wait_event_(q, cond, state, deadline)                                                      \
+	({                                                                                         \
+		int wait_ret_ = 0;                                                                 \
+		if (!(cond)) {                                                                     \
+			struct waiter waiter_;                                                     \
+			might_sleep();                                                             \
+			for (;;) {                                                                 \
+				waitq_prepare((q), &waiter_, (state));                             \
+				if (cond)                                                          \
+					break;                                                     \
+				if ((state) == 2 /* T_INTERRUPTIBLE */ &&                          \
+				    signal_pending_current()) {                                    \
+					wait_ret_ = -ERESTARTSYS;                                  \
+					break;                                                     \
+				}                                                                  \
+				if ((deadline) != WAIT_FOREVER && clock_ns() >= (deadline)) {      \
+					wait_ret_ = -ETIMEDOUT;                                    \
+					break;                                                     \
+				}                                                                  \
+				sched_sleep(deadline);                                             \
+				waitq_finish((q), &waiter_);                                       \
+			}                                                                          \
+			waitq_finish((q), &waiter_);                                               \
+		}                                                                                  \
+		wait_ret_;                                                                         \
+	})
+
+/* 0 always. */
+#define wait_event(q, cond) ((void)wait_event_(q, cond, 1, WAIT_FOREVER))
+/* 0, or -ERESTARTSYS when a signal came first. */
+#define wait_event_interruptible(q, cond) wait_event_(q, cond, 2, WAIT_FOREVER)
+/* deadline: monotonic ns. 0, -ERESTARTSYS, or -ETIMEDOUT. */
+#define wait_event_deadline(q, cond, deadline) wait_event_(q, cond, 2, deadline)
+
+u64 clock_ns(void); /* time/clock.h */
+
+/* Panics where sleeping is not allowed: preemption or interrupts off. */
+void might_sleep(void);

@@ -1,0 +1,70 @@
+/* System call: futex (proc/futex.c). */
+#include "syscall/syscalls.h"
+
+#include "arch/api/uaccess.h"
+#include "lib/uapi/futex.h"
+#include "lib/uapi/time.h"
+#include "proc/process.h"
+#include "time/clock.h"
+
+/* FUTEX_WAIT's time is relative, FUTEX_WAIT_BITSET's absolute, on the clock that op names. */
+static int deadline_of(int op, uaddr_t utime, u64 *deadline)
+{
+	struct linux_timespec ts;
+	u64 ns, now = clock_ns();
+
+	*deadline = WAIT_FOREVER;
+	if (!utime)
+		return 0;
+	if (get_user(ts, utime))
+		return -EFAULT;
+	if (ts.sec < 0 || ts.nsec < 0 || ts.nsec >= (s64)NSEC_PER_SEC)
+		return -EINVAL;
+	if ((u64)ts.sec >= INT64_MAX / NSEC_PER_SEC)
+		return 0;
+	ns = (u64)ts.sec * NSEC_PER_SEC + (u64)ts.nsec;
+	if ((op & FUTEX_CMD_MASK) == FUTEX_WAIT) {
+		*deadline = now + ns;
+	} else if (op & FUTEX_CLOCK_REALTIME) {
+		u64 wall = clock_realtime_ns();
+
+		*deadline = now + (ns > wall ? ns - wall : 0);
+	} else {
+		*deadline = ns;
+	}
+	return 0;
+}
+
+static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
+{
+	u64 deadline;
+	int err = deadline_of(op, utime, &deadline);
+
+	if (err)
+		return err;
+	err = futex_wait(addr, val, bitset, deadline);
+	/* A relative time must not start anew: only a handler-free restart of a timeless wait is right. */
+	if (err == -ERESTARTSYS && utime && (op & FUTEX_CMD_MASK) == FUTEX_WAIT)
+		return -EINTR;
+	return err;
+}
+
+s64 sys_futex(uaddr_t addr, int op, u32 val, u64 timeout, uaddr_t addr2, u32 val3)
+{
+	switch (op & FUTEX_CMD_MASK) {
+	case FUTEX_WAIT:
+		return wait(addr, op, val, timeout, FUTEX_BITSET_ALL);
+	case FUTEX_WAIT_BITSET:
+		return wait(addr, op, val, timeout, val3);
+	case FUTEX_WAKE:
+		return futex_wake(addr, val, FUTEX_BITSET_ALL);
+	case FUTEX_WAKE_BITSET:
+		return futex_wake(addr, val, val3);
+	case FUTEX_REQUEUE:
+		return futex_requeue(addr, val, (u32)timeout, addr2, false, 0);
+	case FUTEX_CMP_REQUEUE:
+		return futex_requeue(addr, val, (u32)timeout, addr2, true, val3);
+	default:
+		return -ENOSYS;
+	}
+}

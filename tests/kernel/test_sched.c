@@ -1,0 +1,344 @@
+/*
+ * Threads, preemption, sleeping and waking, mutexes, the slice. What must be proved by counting is
+ * proved by the scheduler's own counters, read before and after.
+ */
+#include "arch/api/cpu.h"
+#include "init/ktest.h"
+#include "lib/cmdline.h"
+#include "lib/klog.h"
+#include "sched/mutex.h"
+#include "sched/sched.h"
+#include "time/clock.h"
+#include "time/timer.h"
+
+static int give_back(void *arg)
+{
+	return (int)(u64)arg;
+}
+
+KTEST(thread_exit_status_reaches_join)
+{
+	for (u64 i = 0; i < 100; i++) {
+		struct thread *t = thread_create("status", give_back, (void *)i, SCHED_LEVEL_NORMAL);
+
+		ktest_check(t);
+		ktest_check_eq(thread_join(t), i);
+	}
+}
+
+KTEST(threads_leave_nothing_behind)
+{
+	struct sched_stats before, after;
+
+	sched_stats(&before);
+	for (int round = 0; round < 20; round++) {
+		struct thread *t[16];
+
+		for (u64 i = 0; i < 16; i++) {
+			t[i] = thread_create("many", give_back, (void *)i, SCHED_LEVEL_NORMAL);
+			ktest_check(t[i]);
+		}
+		for (u64 i = 0; i < 16; i++)
+			ktest_check_eq(thread_join(t[i]), i);
+	}
+	sched_stats(&after);
+	ktest_check_eq(before.threads, after.threads);
+}
+
+/* ---- yield ------------------------------------------------------------------------------------- */
+
+static u32 turn_of, turns_wrong;
+
+static int take_turns(void *arg)
+{
+	u32 me = (u32)(u64)arg;
+
+	for (int i = 0; i < 1000; i++) {
+		if (turn_of != me)
+			turns_wrong++;
+		turn_of = (me + 1) % 3;
+		sched_yield();
+	}
+	return 0;
+}
+
+KTEST(three_threads_alternate_by_yield)
+{
+	struct thread *t[3];
+
+	turn_of = 0;
+	turns_wrong = 0;
+	preempt_disable(); /* all three enter the ring before the first runs */
+	for (u64 i = 0; i < 3; i++) {
+		t[i] = thread_create("turns", take_turns, (void *)i, SCHED_LEVEL_NORMAL);
+		sched_set_level(t[i], SCHED_LEVEL_NORMAL, true); /* no slice: yields alone decide */
+	}
+	preempt_enable();
+	for (u64 i = 0; i < 3; i++)
+		thread_join(t[i]);
+	ktest_check_eq(turns_wrong, 0);
+}
+
+KTEST(yield_alone_does_not_switch)
+{
+	struct thread *me = current();
+	u64 before = me->switches;
+
+	sched_set_level(me, 0, true); /* nobody shares this level */
+	for (int i = 0; i < 1000; i++)
+		sched_yield();
+	u64 after = me->switches;
+	sched_set_level(me, SCHED_LEVEL_NORMAL, false);
+	ktest_check_eq(before, after);
+}
+
+/* ---- preemption by the timer --------------------------------------------------------------------- */
+
+CMDLINE_OPTION("ktest.exact", exact_option, "time is simulated exactly (-icount): judge loops too");
+
+static volatile bool counters_stop;
+static volatile u64 counter[3];
+
+static int count_for_ever(void *arg)
+{
+	u64 i = (u64)arg;
+
+	while (!counters_stop)
+		counter[i]++;
+	return 0;
+}
+
+/* |a - b| in thousandths of b. */
+static u64 deviation(u64 a, u64 b)
+{
+	u64 d = a > b ? a - b : b - a;
+
+	return b ? d * 1000 / b : 1000;
+}
+
+static u64 ticks_of(struct thread *const t[3])
+{
+	return t[0]->kernel_ticks + t[1]->kernel_ticks + t[2]->kernel_ticks;
+}
+
+/*
+ * A, B and C only count, without ever yielding: each gets its third of 1,000 ticks (one second
+ * where no ticks are lost), and each switch between them was forced by the timer. A third is judged
+ * by the ticks that hit the thread, the scheduler's measure. The loops are judged as well where time
+ * is simulated instruction by instruction (option ktest.exact); elsewhere the host's own
+ * scheduling blurs them, and they are printed only.
+ */
+KTEST(endless_loops_get_a_third_each)
+{
+	struct thread *t[3];
+	struct sched_stats before, after;
+	u64 ticks[3], loops[3], sleeps = 0;
+
+	counters_stop = false;
+	sched_set_level(current(), 50, true); /* above the counters, to stop them in time */
+	for (u64 i = 0; i < 3; i++) {
+		static const char *const name[3] = { "A", "B", "C" };
+
+		counter[i] = 0;
+		t[i] = thread_create(name[i], count_for_ever, (void *)i, SCHED_LEVEL_NORMAL);
+	}
+	sched_stats(&before);
+	u64 start = clock_ns();
+	while (ticks_of(t) < 1000 && clock_ns() - start < 20 * NSEC_PER_SEC) {
+		sched_sleep_until(clock_ns() + 50 * NSEC_PER_MSEC);
+		sleeps++;
+	}
+	sched_stats(&after);
+	for (u64 i = 0; i < 3; i++) {
+		ticks[i] = t[i]->kernel_ticks;
+		loops[i] = counter[i];
+	}
+	counters_stop = true;
+	for (u64 i = 0; i < 3; i++)
+		thread_join(t[i]);
+	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+
+	u64 tick_sum = ticks[0] + ticks[1] + ticks[2], loop_sum = loops[0] + loops[1] + loops[2];
+	u64 switches = after.switches - before.switches;
+	u64 forced = after.preemptions - before.preemptions;
+	for (u64 i = 0; i < 3; i++)
+		log_info("# thread %c: %lu ticks of %lu, %lu loops of %lu\n", "ABC"[i], ticks[i],
+			 tick_sum, loops[i], loop_sum);
+	log_info("# %lu switches, %lu forced, timer %s\n", switches, forced, clock_event_name());
+	/* The others are this thread's own: it went to sleep. */
+	ktest_check(switches - forced <= sleeps);
+	ktest_check(forced >= 200);
+	for (u64 i = 0; i < 3; i++) {
+		ktest_check(deviation(ticks[i] * 3, tick_sum) <= 20);
+		if (exact_option.value)
+			ktest_check(deviation(loops[i] * 3, loop_sum) <= 20);
+	}
+}
+
+KTEST(spinlock_holder_is_not_preempted)
+{
+	static spinlock_t lock = SPINLOCK_INIT("ktest", RANK_PROC);
+	struct thread *me = current(), *t;
+	u64 ticks;
+
+	counters_stop = false;
+	t = thread_create("rival", count_for_ever, NULL, SCHED_LEVEL_NORMAL);
+	spin_lock(&lock);
+	u64 before = me->switches;
+	u64 end = clock_ns() + 5 * NSEC_PER_SEC;
+	u64 ticks_before = timer_interrupts();
+	do {
+		ticks = timer_interrupts() - ticks_before;
+	} while (ticks < 20 && clock_ns() < end);
+	u64 after = me->switches;
+	spin_unlock(&lock);
+	counters_stop = true;
+	thread_join(t);
+	ktest_check(ticks >= 20); /* the timer did come in that time */
+	ktest_check_eq(before, after);
+}
+
+KTEST(mutex_holder_is_preempted)
+{
+	static struct mutex m = MUTEX_INIT(m);
+	struct thread *me = current(), *t;
+
+	counters_stop = false;
+	counter[0] = 0;
+	t = thread_create("rival", count_for_ever, NULL, SCHED_LEVEL_NORMAL);
+	mutex_lock(&m);
+	u64 before = me->switches_forced;
+	u64 end = clock_ns() + 5 * NSEC_PER_SEC;
+	while (me->switches_forced == before && clock_ns() < end)
+		;
+	u64 after = me->switches_forced;
+	mutex_unlock(&m);
+	counters_stop = true;
+	thread_join(t);
+	ktest_check(after > before);
+	ktest_check(counter[0] > 0);
+}
+
+static volatile bool high_ran;
+
+static int set_high_ran(void *arg)
+{
+	high_ran = true;
+	return 0;
+}
+
+KTEST(higher_level_preempts_at_once)
+{
+	high_ran = false;
+	struct thread *t = thread_create("high", set_high_ran, NULL, 10);
+	bool at_once = high_ran; /* it ran inside thread_create, before we came back */
+
+	thread_join(t);
+	ktest_check(at_once);
+	high_ran = false;
+	preempt_disable();
+	t = thread_create("high", set_high_ran, NULL, 10);
+	bool held = !high_ran;
+	preempt_enable();
+	at_once = high_ran;
+	thread_join(t);
+	ktest_check(held);
+	ktest_check(at_once);
+}
+
+KTEST(lower_level_waits)
+{
+	sched_set_level(current(), 20, true);
+	high_ran = false;
+	struct thread *t = thread_create("low", set_high_ran, NULL, SCHED_LEVEL_BATCH);
+
+	for (int i = 0; i < 100; i++)
+		sched_yield();
+	bool ran = high_ran;
+	thread_join(t);
+	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+	ktest_check(!ran);
+	ktest_check(high_ran);
+}
+
+/* ---- sleep and wake ------------------------------------------------------------------------------ */
+
+KTEST(sleep_lasts_as_long_as_asked)
+{
+	for (u64 ms = 1; ms <= 20; ms += 3) {
+		u64 start = clock_ns();
+
+		ktest_check_eq(sched_sleep_until(start + ms * NSEC_PER_MSEC), 0);
+		ktest_check(clock_ns() - start >= ms * NSEC_PER_MSEC);
+	}
+}
+
+#define PING_ROUNDS 20000
+
+static struct waitq ping_queue = WAITQ_INIT(ping_queue);
+static u32 ping_count;
+
+static int pong(void *arg)
+{
+	for (u32 i = 0; i < PING_ROUNDS; i++) {
+		wait_event(&ping_queue, READ_ONCE(ping_count) % 2 == 1);
+		WRITE_ONCE(ping_count, ping_count + 1);
+		waitq_wake_all(&ping_queue);
+	}
+	return 0;
+}
+
+/* A lost wake-up would leave both asleep for ever, and the run would end by its time-out. */
+KTEST(no_wakeup_is_lost_in_ping_pong)
+{
+	ping_count = 0;
+	struct thread *t = thread_create("pong", pong, NULL, SCHED_LEVEL_NORMAL);
+
+	for (u32 i = 0; i < PING_ROUNDS; i++) {
+		WRITE_ONCE(ping_count, ping_count + 1);
+		waitq_wake_all(&ping_queue);
+		wait_event(&ping_queue, READ_ONCE(ping_count) % 2 == 0);
+	}
+	thread_join(t);
+	ktest_check_eq(ping_count, 2 * PING_ROUNDS);
+}
+
+#define MUTEX_ROUNDS 3000
+
+static struct mutex shared_mutex = MUTEX_INIT(shared_mutex);
+static u64 shared_sum;
+
+static int add_slowly(void *arg)
+{
+	for (int i = 0; i < MUTEX_ROUNDS; i++) {
+		mutex_lock(&shared_mutex);
+		u64 v = shared_sum;
+		if (i % 7 == 0)
+			sched_yield();
+		shared_sum = v + 1;
+		mutex_unlock(&shared_mutex);
+	}
+	return 0;
+}
+
+KTEST(mutex_excludes)
+{
+	struct thread *t[4];
+
+	shared_sum = 0;
+	for (int i = 0; i < 4; i++)
+		t[i] = thread_create("adder", add_slowly, NULL, SCHED_LEVEL_NORMAL);
+	for (int i = 0; i < 4; i++)
+		thread_join(t[i]);
+	ktest_check_eq(shared_sum, 4 * MUTEX_ROUNDS);
+}
+
+KTEST(wait_deadline_times_out)
+{
+	struct waitq q = WAITQ_INIT(q);
+	u64 start = clock_ns();
+	int ret = wait_event_deadline(&q, false, start + 5 * NSEC_PER_MSEC);
+
+	ktest_check_eq(ret, -ETIMEDOUT);
+	ktest_check(clock_ns() - start >= 5 * NSEC_PER_MSEC);
+}
