@@ -29,7 +29,7 @@ KFLAGS := $(COMMON) $(WARN) -ffreestanding -nostdlib -mno-red-zone -mgeneral-reg
 	-mcmodel=kernel -fno-pic -fno-pie -fcf-protection=none -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -ftrivial-auto-var-init=zero -Iarch/x86 -I$(O)/gen
 ifneq ($(filter clang%,$(notdir $(CC))),)
-KFLAGS += -mstack-alignment=8 -Wno-unused-command-line-argument -Wno-gnu-variable-sized-type-not-at-end
+KFLAGS += -mstack-alignment=8 -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang -Wno-unused-command-line-argument -Wno-gnu-variable-sized-type-not-at-end
 else
 KFLAGS += -mpreferred-stack-boundary=3 -fno-optimize-sibling-calls
 endif
@@ -98,13 +98,14 @@ $(O)/jiffy-test.elf: $(KOBJ) $(TOBJ) arch/x86/kernel.ld tools/gen-symbols.awk
 
 # ---- host tests --------------------------------------------------------------------------------
 # Each tests/unit/test_NAME.c is a cmocka program, linked with the portable parts as they are.
-HDIRS := lib sync mm sched arch/host
+HDIRS := lib sync mm sched fs arch/host
 HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 HO := build-host$(HTAG)
 HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG \
 	-Iarch/host -Ibuild-host/gen $(HSAN)
 # lib/string.c is libc's here; what only a machine can run stays out.
-HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/stack.c sched/waitq.c sched/mutex.c
+HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/waitq.c sched/mutex.c \
+	mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
 HOBJ := $(patsubst %.c,$(HO)/%.o,$(HSRC))
 UNIT := $(patsubst tests/unit/%.c,$(HO)/%,$(wildcard tests/unit/test_*.c))

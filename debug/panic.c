@@ -66,6 +66,20 @@ static void code_log(u64 pc)
 	klog(KLOG_ERR, "code:%s\n", buf);
 }
 
+/* A call of a wild pointer leaves no frame: its return address is on top of the stack. */
+static void caller_log(const struct regs *r)
+{
+	u64 sp = regs_sp(r), offset, size, caller;
+	char where[80];
+
+	if (symbol_lookup(regs_pc(r), &offset, &size) || !IS_ALIGNED(sp, sizeof(u64)) ||
+	    sp < KERNEL_SPACE || !debug_readable || !debug_readable(sp))
+		return;
+	caller = *(const u64 *)sp;
+	if (symbol_lookup(caller, &offset, &size))
+		klog(KLOG_ERR, "called from %s\n", symbol_format(where, sizeof(where), caller));
+}
+
 __noreturn static void panic_end(void)
 {
 	klog(KLOG_ERR, "jiffy: panic\n");
@@ -139,6 +153,7 @@ void panic_regs(const struct regs *r, const char *fmt, ...)
 	regs_dump(r, panic_print);
 	if (!regs_from_user(r)) {
 		code_log(regs_pc(r));
+		caller_log(r);
 		backtrace_log(regs_pc(r), regs_frame_pointer(r));
 	}
 	panic_end();

@@ -35,8 +35,8 @@ struct stream {
 };
 
 static struct stream streams[UART_PORTS] = {
-	{ .name = "stream0", .lock = SPINLOCK_INIT("stream0", RANK_TTY) },
-	{ .name = "stream1", .lock = SPINLOCK_INIT("stream1", RANK_TTY) },
+	{ .name = "stream0", .lock = SPINLOCK_INIT("stream0", RANK_IRQ) },
+	{ .name = "stream1", .lock = SPINLOCK_INIT("stream1", RANK_IRQ) },
 };
 
 static size_t stream_room(void *arg)
@@ -169,10 +169,13 @@ static size_t stream_send(struct stream *s, const char *buf, size_t n)
 	size_t done = 0;
 
 	for (;;) {
+		u64 retry;
+
 		done += uart_write(s->uart, buf + done, n - done);
 		if (done == n || signal_pending_current())
 			return done;
-		(void)wait_event_deadline(&s->wait, false, clock_ns() + STREAM_RETRY);
+		retry = clock_ns() + STREAM_RETRY;
+		(void)wait_event_deadline(&s->wait, false, retry);
 	}
 }
 

@@ -4,8 +4,12 @@
  * `lock` protects the discipline and the job-control fields. Input comes in interrupts, so it is
  * an irqsave lock, and everything that may sleep or needs other locks happens outside: characters
  * pass through a buffer on the stack to and from the program, and signals that input raises are
- * collected under the lock and sent after it. A write holds the lock for at most WRITE_CHUNK
+ * collected under the lock. A write holds the lock for at most WRITE_CHUNK
  * characters, so that interrupts are never off for long.
+ *
+ * Signals go out from a thread of their own ("tty"): the locks of processes are not interrupt-safe,
+ * and the code that an interrupt broke into may hold others that come after them. For the same
+ * reason the rank of `lock` is that of interrupts.
  *
  * A terminal may have several devices (console=ttyS0 console=tty0): output goes to all.
  *
@@ -26,6 +30,7 @@
 #include "lib/uapi/signal.h"
 #include "lib/uio.h"
 #include "mm/slab.h"
+#include "sched/thread.h"
 #include "time/clock.h"
 
 CMDLINE_OPTION("tty.size", size_option, "COLSxROWS: the terminal's initial size in characters");
@@ -49,6 +54,8 @@ struct tty {
 	int foreground;      /* [lock] process group; 0: none */
 	struct winsize size; /* [lock] */
 	bool size_given;     /* [I] by tty.size= */
+	u32 raised;          /* [lock] bit n: input raised signal n, still to be sent */
+	int raised_group;    /* [lock] to this group: the foreground then */
 	struct ldisc ldisc;  /* [lock] */
 };
 
@@ -62,6 +69,78 @@ static const struct tty_proc_ops *proc_ops;
 void tty_set_proc_ops(const struct tty_proc_ops *ops)
 {
 	proc_ops = ops;
+}
+
+/* ---- input ---------------------------------------------------------------------------------- */
+
+static struct waitq raised_wait = WAITQ_INIT(raised_wait);
+
+static void tty_send_signals(int group, u32 signals)
+{
+	if (!proc_ops || group <= 0)
+		return;
+	for (int sig = 1; signals >> sig != 0; sig++) {
+		if (signals >> sig & 1)
+			proc_ops->signal_pgrp(group, sig);
+	}
+}
+
+/* Sends what input has raised. Thread context, no locks held. */
+static void tty_send_raised(struct tty *t)
+{
+	u64 flags = spin_lock_irqsave(&t->lock);
+	u32 signals = t->raised;
+	int group = t->raised_group;
+
+	t->raised = 0;
+	spin_unlock_irqrestore(&t->lock, flags);
+	tty_send_signals(group, signals);
+}
+
+static bool tty_any_raised(void)
+{
+	for (u32 i = 0; i < nr_ttys; i++) {
+		if (READ_ONCE(ttys[i]->raised))
+			return true;
+	}
+	return false;
+}
+
+__noreturn static int tty_signal_thread(void *arg)
+{
+	for (;;) {
+		wait_event(&raised_wait, tty_any_raised());
+		for (u32 i = 0; i < nr_ttys; i++)
+			tty_send_raised(ttys[i]);
+	}
+}
+
+static void tty_start_signals(void)
+{
+	struct thread *t = thread_create("tty", tty_signal_thread, NULL, SCHED_LEVEL_KERNEL);
+
+	if (!t)
+		panic("no memory for the terminals' thread");
+	thread_put(t);
+}
+
+void tty_input(struct tty *t, const char *s, size_t n)
+{
+	u64 flags = spin_lock_irqsave(&t->lock);
+	u32 signals;
+
+	for (size_t i = 0; i < n; i++)
+		ldisc_input(&t->ldisc, (u8)s[i]);
+	signals = t->ldisc.signals;
+	t->ldisc.signals = 0;
+	if (signals) {
+		t->raised |= signals;
+		t->raised_group = t->foreground;
+	}
+	spin_unlock_irqrestore(&t->lock, flags);
+	if (signals)
+		waitq_wake_all(&raised_wait);
+	waitq_wake_all(&t->wait);
 }
 
 /* ---- boot ----------------------------------------------------------------------------------- */
@@ -102,13 +181,16 @@ struct tty *tty_register(const struct tty_driver *drv, unsigned major, unsigned 
 
 	if (!t || nr_ttys == TTY_MAX)
 		panic("no memory for the terminal %s", drv->name);
-	spin_init(&t->lock, "tty", RANK_TTY);
+	spin_init(&t->lock, "tty", RANK_IRQ);
 	waitq_init(&t->wait);
 	ldisc_init(&t->ldisc, tty_out, t);
 	t->number = (minor & 0xff) | (major & 0xfff) << 8;
 	tty_parse_size(t);
 	tty_attach(t, drv);
-	ttys[nr_ttys++] = t;
+	ttys[nr_ttys] = t;
+	store_release(&nr_ttys, nr_ttys + 1);
+	if (nr_ttys == 1)
+		tty_start_signals();
 	return t;
 }
 
@@ -161,34 +243,6 @@ const char *tty_name(const struct tty *t)
 u32 tty_device_number(const struct tty *t)
 {
 	return t->number;
-}
-
-/* ---- input ---------------------------------------------------------------------------------- */
-
-static void tty_send_signals(int group, u32 signals)
-{
-	if (!proc_ops || group <= 0)
-		return;
-	for (int sig = 1; signals >> sig != 0; sig++) {
-		if (signals >> sig & 1)
-			proc_ops->signal_pgrp(group, sig);
-	}
-}
-
-void tty_input(struct tty *t, const char *s, size_t n)
-{
-	u64 flags = spin_lock_irqsave(&t->lock);
-	int group = t->foreground;
-	u32 signals;
-
-	for (size_t i = 0; i < n; i++)
-		ldisc_input(&t->ldisc, (u8)s[i]);
-	signals = t->ldisc.signals;
-	t->ldisc.signals = 0;
-	spin_unlock_irqrestore(&t->lock, flags);
-	if (signals)
-		tty_send_signals(group, signals);
-	waitq_wake_all(&t->wait);
 }
 
 /* ---- job control ---------------------------------------------------------------------------- */
@@ -401,7 +455,7 @@ static bool tty_devices_ready(struct tty *t)
 /* Sleeps while output is stopped, and (not for ever) while a device does not take it. */
 static int tty_wait_writable(struct tty *t, int flags)
 {
-	u64 limit = 0;
+	u64 limit = 0, retry;
 	int err;
 
 	for (;;) {
@@ -418,7 +472,8 @@ static int tty_wait_writable(struct tty *t, int flags)
 			return -EAGAIN;
 		if (limit == 0)
 			limit = clock_ns() + WRITE_LIMIT;
-		err = wait_event_deadline(&t->wait, false, clock_ns() + WRITE_RETRY);
+		retry = clock_ns() + WRITE_RETRY;
+		err = wait_event_deadline(&t->wait, false, retry);
 		if (err != -ETIMEDOUT)
 			return err;
 	}

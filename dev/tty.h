@@ -71,7 +71,7 @@ struct tty_proc_ops {
 	struct tty *(*current_tty)(void);       /* the controlling terminal, or NULL */
 	void (*set_session_tty)(struct tty *t); /* of the current session */
 	int (*pgrp_session)(int pgrp);          /* session of a group, or -ESRCH */
-	void (*signal_pgrp)(int pgrp, int sig); /* interrupt context allowed */
+	void (*signal_pgrp)(int pgrp, int sig); /* from a thread, no locks held */
 	/* Is sig ignored or blocked in the current thread? (background reads and writes) */
 	bool (*current_ignores)(int sig);
 };

@@ -204,6 +204,25 @@ struct file *fd_get(int fd)
 	return fdtable_file(current()->files, fd);
 }
 
+/*
+ * A count of one on the table is that of the current thread's process, and it has one thread: a
+ * second one would have its own. Others may look into the table meanwhile (/proc/pid/fd, with a
+ * count of their own), but they close nothing.
+ */
+struct fd_loan fd_borrow(int fd)
+{
+	struct fdtable *t = current()->files;
+	struct fd_loan l = { 0 };
+
+	if (unlikely(refcount_read(&t->refs) != 1)) {
+		l.f = fdtable_file(t, fd);
+		l.counted = l.f != NULL;
+	} else if ((u32)fd < t->size) {
+		l.f = t->file[fd];
+	}
+	return l;
+}
+
 /* The lowest free descriptor >= min, or t->size and above: the table must grow. Lock held. */
 static u32 find_free(struct fdtable *t, u32 min)
 {

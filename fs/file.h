@@ -66,7 +66,26 @@ void fdtable_put(struct fdtable *t);
 void fdtable_close_on_exec(struct fdtable *t);
 /* The file behind fd of the current thread, with a reference; NULL: -EBADF. */
 struct file *fd_get(int fd);
-/* The same in any table. */
+/*
+ * For the length of one system call: as fd_get, but without a reference where none is needed,
+ * because no other thread has this table and could close the descriptor. fd_return ends it.
+ */
+struct fd_loan {
+	struct file *f; /* NULL: -EBADF */
+	bool counted;
+};
+struct fd_loan fd_borrow(int fd);
+static inline void fd_return(struct fd_loan l)
+{
+	if (l.counted)
+		file_put(l.f);
+}
+/* Nobody else can use the borrowed file meanwhile: its position needs no lock. */
+static inline bool fd_is_private(struct fd_loan l)
+{
+	return !l.counted && refcount_read(&l.f->refs) == 1;
+}
+/* As fd_get, in any table. */
 struct file *fdtable_file(struct fdtable *t, int fd);
 /* The lowest open descriptor >= fd, or -1. */
 int fdtable_next(struct fdtable *t, int fd);

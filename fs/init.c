@@ -36,7 +36,7 @@ void fs_init(void)
 	random_init();
 	/* Files may take all but an eighth of memory: programs need some to clean up with. */
 	frame_stats(&s);
-	err = tmpfs_create("tmpfs", "rootfs", 0, s.total - s.total / 8, &root);
+	err = tmpfs_create("tmpfs", "tmpfs", 0, s.total - s.total / 8, &root);
 	if (!err)
 		err = super_attach(root, NULL);
 	if (err)

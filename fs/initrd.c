@@ -147,23 +147,25 @@ static struct hard_link **link_slot(struct unpack *u, const struct cpio_entry *e
 	return l;
 }
 
-/* A regular file that may have more names. 1: it has one already, and is linked to it now. */
-static int link_known(struct unpack *u, const struct cpio_entry *e)
+/* Another name of the file at l. */
+static int link_to(const struct hard_link *l, const struct cpio_entry *e)
 {
-	struct hard_link **slot = link_slot(u, e), *l = *slot;
 	struct dentry *old;
-	size_t len = strlen(e->name);
-	int err;
+	int err = path_lookup(AT_FDCWD, l->path, 0, &old);
 
-	if (l) {
-		err = path_lookup(AT_FDCWD, l->path, 0, &old);
-		if (err)
-			return err;
-		err = vfs_linkat(old, AT_FDCWD, e->name);
-		dentry_put(old);
-		return err ? err : 1;
-	}
-	l = kmalloc(sizeof(*l) + len + 1);
+	if (err)
+		return err;
+	err = vfs_linkat(old, AT_FDCWD, e->name);
+	dentry_put(old);
+	return err;
+}
+
+/* The first of a file's names is there: the next ones will be linked to it. */
+static int remember(struct hard_link **slot, const struct cpio_entry *e)
+{
+	size_t len = strlen(e->name);
+	struct hard_link *l = kmalloc(sizeof(*l) + len + 1);
+
 	if (!l)
 		return -ENOMEM;
 	*l = (struct hard_link){ .ino = e->ino, .dev_major = e->dev_major,
@@ -175,12 +177,16 @@ static int link_known(struct unpack *u, const struct cpio_entry *e)
 
 static int make_file(struct unpack *u, const struct cpio_entry *e)
 {
-	int err = e->nlink > 1 ? link_known(u, e) : 0;
+	struct hard_link **slot = e->nlink > 1 ? link_slot(u, e) : NULL;
+	int err;
 
-	if (err == 0)
+	if (slot && *slot) {
+		err = link_to(*slot, e);
+	} else {
 		err = vfs_mknodat(AT_FDCWD, e->name, e->mode, 0);
-	else if (err == 1)
-		err = 0;
+		if (!err && slot)
+			err = remember(slot, e);
+	}
 	if (!err && e->size)
 		err = write_data(e->name, e);
 	return err;
@@ -230,13 +236,15 @@ static void set_attributes(const struct cpio_entry *e)
 
 	if (path_inode(AT_FDCWD, e->name, 0, &inode))
 		return;
-	mutex_lock(&inode->lock);
-	inode->uid = e->uid;
-	inode->gid = e->gid;
-	if (!S_ISLNK(inode->mode))
-		inode->mode = (inode->mode & S_IFMT) | (e->mode & S_PERMISSIONS);
-	inode->mtime = (u64)e->mtime * NSEC_PER_SEC;
-	mutex_unlock(&inode->lock);
+	if (inode->sb == root_dentry->inode->sb) { /* not the roots of /dev and /proc */
+		mutex_lock(&inode->lock);
+		inode->uid = e->uid;
+		inode->gid = e->gid;
+		if (!S_ISLNK(inode->mode))
+			inode->mode = (inode->mode & S_IFMT) | (e->mode & S_PERMISSIONS);
+		inode->mtime = (u64)e->mtime * NSEC_PER_SEC;
+		mutex_unlock(&inode->lock);
+	}
 	inode_put(inode);
 }
 
@@ -354,9 +362,12 @@ static int unpack_all(const u8 *data, size_t size, bool inside_gzip, u32 *entrie
 static int unpack_gzip(const u8 *data, size_t size, u32 *entries)
 {
 	struct frame_stats s;
-	size_t cap = ALIGN_UP(MAX(gunzip_size_hint(data, size), 64 * KiB), PAGE_SIZE), len;
+	/* A damaged file's hint may be anything: believe it up to a usual ratio, then try. */
+	size_t cap = MIN(gunzip_size_hint(data, size), 8 * size), len;
+	u32 before = *entries;
 	int err = -ENOSPC;
 
+	cap = ALIGN_UP(MAX(cap, 64 * KiB), PAGE_SIZE);
 	frame_stats(&s);
 	while (err == -ENOSPC) {
 		void *buf = cap / PAGE_SIZE < frame_stats_available(&s) ? big_alloc(cap) : NULL;
@@ -372,9 +383,9 @@ static int unpack_gzip(const u8 *data, size_t size, u32 *entries)
 		if (!err)
 			err = unpack_all(buf, len, true, entries);
 		big_free(buf, cap);
-		if (err == -ENOSPC && *entries)
+		if (err == -ENOSPC && *entries != before)
 			break; /* the files found no room, not the decompression */
-		cap *= 2; /* the hint is modulo 4 GiB, and of the last member only */
+		cap *= 2;
 	}
 	return err;
 }

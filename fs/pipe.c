@@ -353,6 +353,8 @@ static int fifo_pipe(struct inode *inode, struct pipe **out)
 int fifo_open(struct inode *inode, struct file *f)
 {
 	bool reads = file_readable(f), writes = file_writable(f);
+	/* A pipe(2) that is opened again through /proc/self/fd waits for nobody. */
+	bool fifo = inode->sb != pipefs;
 	u32 reader_opens, writer_opens;
 	struct pipe *p;
 	int err = fifo_pipe(inode, &p);
@@ -361,7 +363,7 @@ int fifo_open(struct inode *inode, struct file *f)
 		return err;
 	f->ops = &pipe_file_ops;
 	mutex_lock(&p->lock);
-	if (writes && !reads && !p->readers && (f->flags & O_NONBLOCK)) {
+	if (fifo && writes && !reads && !p->readers && (f->flags & O_NONBLOCK)) {
 		mutex_unlock(&p->lock);
 		return -ENXIO;
 	}
@@ -371,9 +373,9 @@ int fifo_open(struct inode *inode, struct file *f)
 	writer_opens = p->writer_opens += writes;
 	mutex_unlock(&p->lock);
 	wake(p);
-	if (reads && !writes && !(f->flags & O_NONBLOCK))
+	if (fifo && reads && !writes && !(f->flags & O_NONBLOCK))
 		err = wait_for_partner(p, &p->writers, &p->writer_opens, writer_opens);
-	else if (writes && !reads)
+	else if (fifo && writes && !reads)
 		err = wait_for_partner(p, &p->readers, &p->reader_opens, reader_opens);
 	if (err)
 		pipe_release(f);

@@ -38,6 +38,8 @@ static struct mutex nodes_mutex = MUTEX_INIT(nodes_mutex);
 static struct proc_node root_node = { .name = "", .ino = 1 };
 static u64 last_ino = 1;
 static const struct procfs_pid_ops *pid_ops; /* [I] once set */
+static const struct procfs_pid_file *common_files; /* [I] once set */
+static u32 nr_common;
 
 static const struct inode_ops dir_iops, pid_dir_iops, fd_dir_iops, text_iops, pid_text_iops;
 static const struct inode_ops self_iops, pid_link_iops, fd_link_iops;
@@ -107,6 +109,21 @@ int procfs_add_file(const char *path, void (*show)(struct textbuf *t))
 void procfs_set_pid_ops(const struct procfs_pid_ops *ops)
 {
 	store_release(&pid_ops, ops);
+}
+
+void procfs_set_common_pid_files(const struct procfs_pid_file *files, u32 n)
+{
+	common_files = files;
+	nr_common = n;
+}
+
+/* File number i of a process's directory, or NULL. */
+static const struct procfs_pid_file *pid_file(u64 i)
+{
+	if (i < pid_ops->nr_files)
+		return &pid_ops->files[i];
+	i -= pid_ops->nr_files;
+	return i < nr_common ? &common_files[i] : NULL;
 }
 
 /* ---- making inodes ------------------------------------------------------------------------ */
@@ -182,8 +199,9 @@ static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, stru
 {
 	u64 pid = dir->inode->proc.number;
 
-	for (u32 i = 0; i < pid_ops->nr_files; i++) {
-		const struct procfs_pid_file *f = &pid_ops->files[i];
+	const struct procfs_pid_file *f;
+
+	for (u32 i = 0; (f = pid_file(i)); i++) {
 		const struct inode_ops *ops = &pid_text_iops;
 		const struct file_ops *fops = &text_fops;
 
@@ -439,15 +457,14 @@ static int dir_readdir(struct file *f, emit_fn *emit, void *arg)
 
 static int pid_dir_readdir(struct file *f, emit_fn *emit, void *arg)
 {
+	const struct procfs_pid_file *p;
 	u64 pid = f->inode->proc.number;
 
 	if (!pid_ops->exists((int)pid))
 		return -ENOENT;
 	if (!dir_emit_dots(f, emit, arg))
 		return 0;
-	while (f->pos - 2 < pid_ops->nr_files) {
-		const struct procfs_pid_file *p = &pid_ops->files[f->pos - 2];
-
+	while ((p = pid_file(f->pos - 2))) {
 		if (!emit(arg, p->name, pid_file_name_len(p), pid * INO_PIDS + f->pos - 1,
 			  LINUX_MODE_DT(p->mode), f->pos + 1))
 			return 0;

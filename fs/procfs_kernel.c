@@ -315,8 +315,18 @@ static void show_mounts(struct textbuf *t)
 	mounts_for_each(show_mount, t);
 }
 
+/* There is one name space of mounts: every process sees the same. */
+static int show_pid_mounts(int pid, struct textbuf *t)
+{
+	show_mounts(t);
+	return 0;
+}
+
 void procfs_add_kernel_files(void)
 {
+	static const struct procfs_pid_file pid_files[] = {
+		{ "mounts", S_IFREG | 0444, show_pid_mounts },
+	};
 	static const struct {
 		const char *path;
 		void (*show)(struct textbuf *t);
@@ -341,6 +351,7 @@ void procfs_add_kernel_files(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(file); i++)
 		kassert_eq(procfs_add_file(file[i].path, file[i].show), 0);
+	procfs_set_common_pid_files(pid_files, ARRAY_SIZE(pid_files));
 	timer_init(&load_timer, load_sample);
 	timer_start(&load_timer, clock_ns() + LOAD_PERIOD_NS);
 }

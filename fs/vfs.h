@@ -307,6 +307,8 @@ void dentry_setup(void);
 void file_setup(void);
 void procfs_init(void);
 void procfs_add_kernel_files(void);
+/* Files of every /proc/<pid> that are not proc/'s: the array stays where it is. */
+void procfs_set_common_pid_files(const struct procfs_pid_file *files, u32 n);
 
 /* A character device's open: sets f->ops. -ENXIO: no such device. */
 int device_open(struct inode *inode, struct file *f);

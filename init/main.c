@@ -23,9 +23,9 @@
 #include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
+#include "mm/kstack.h"
 #include "mm/slab.h"
 #include "proc/process.h"
-#include "sched/internal.h"
 #include "sched/sched.h"
 #include "time/clock.h"
 #include "version.h"
@@ -88,7 +88,8 @@ void kernel_main(void)
 	frame_init();
 	slab_init();
 	debug_readable = readable;
-	arch_init_memory_done(stack_alloc);
+	kstack_init();
+	arch_init_memory_done(kstack_alloc);
 	aspace_init();
 
 	sched_init();

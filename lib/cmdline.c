@@ -123,8 +123,7 @@ const char *const *cmdline_init_args(u32 *n)
 	return init_args;
 }
 
-static u64 number(const struct cmdline_option *o, u64 def,
-		  int (*parse)(const char *s, u64 *out))
+static u64 number(const struct cmdline_option *o, u64 def, int (*parse)(const char *s, u64 *out))
 {
 	u64 v = def;
 

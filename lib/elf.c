@@ -26,7 +26,8 @@ int elf_check_header(const struct elf64_ehdr *h, u64 file_size, const char **why
 	if (h->ident[EI_CLASS] != ELF_CLASS_64)
 		return refuse(why, "a 32-bit ELF program; only x86-64 programs run");
 	if (h->ident[EI_DATA] != ELF_DATA_LSB || h->machine != EM_X86_64)
-		return refuse(why, "an ELF program for another processor; only x86-64 programs run");
+		return refuse(why,
+			      "an ELF program for another processor; only x86-64 programs run");
 	if (h->type != ET_EXEC && h->type != ET_DYN)
 		return refuse(why, "an ELF file, but not a program");
 	if (h->phentsize != sizeof(struct elf64_phdr))

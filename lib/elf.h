@@ -7,7 +7,7 @@
 #include "lib/types.h"
 #include "lib/uapi/elf.h"
 
-#define ELF_MAX_PHDRS 73 /* what fits a page, as on Linux */
+#define ELF_MAX_PHDRS  73 /* what fits a page, as on Linux */
 #define ELF_INTERP_MAX 4096
 
 struct elf_segment {
@@ -16,12 +16,12 @@ struct elf_segment {
 };
 
 struct elf_plan {
-	u64 low, high;    /* page-aligned range of all segments, before the bias */
-	u64 entry;        /* before the bias */
-	u64 phdr;         /* where the program headers lie in memory; 0: in no segment */
-	u64 align;        /* the largest alignment asked for, at least a page */
+	u64 low, high; /* page-aligned range of all segments, before the bias */
+	u64 entry;     /* before the bias */
+	u64 phdr;      /* where the program headers lie in memory; 0: in no segment */
+	u64 align;     /* the largest alignment asked for, at least a page */
 	u64 interp_offset, interp_size; /* PT_INTERP with its terminator; size 0: none */
-	bool dynamic_base; /* ET_DYN: may lie anywhere */
+	bool dynamic_base;              /* ET_DYN: may lie anywhere */
 	bool exec_stack;
 	u32 nr_segments;
 	struct elf_segment segment[ELF_MAX_PHDRS];

@@ -47,10 +47,21 @@ static void put_text(struct out *o, const struct spec *s, const char *text, size
 		put_many(o, ' ', fill);
 }
 
+static u64 conversion_base(char conv)
+{
+	switch (conv) {
+	case 'o': return 8;
+	case 'x':
+	case 'X':
+	case 'p': return 16;
+	default: return 10;
+	}
+}
+
 static void put_number(struct out *o, const struct spec *s, u64 v, bool negative)
 {
 	const char *digits = s->conv == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
-	u64 base = s->conv == 'o' ? 8 : (s->conv == 'x' || s->conv == 'X' || s->conv == 'p') ? 16 : 10;
+	u64 base = conversion_base(s->conv);
 	char text[24]; /* digits, last first: 22 octal ones */
 	char prefix[3];
 	int n = 0, np = 0;
@@ -93,18 +104,12 @@ static void put_number(struct out *o, const struct spec *s, u64 v, bool negative
 static bool parse_flag(struct spec *s, char c)
 {
 	switch (c) {
-	case '-':
-		return s->left = true;
-	case '0':
-		return s->zero = true;
-	case '+':
-		return s->plus = true;
-	case ' ':
-		return s->space = true;
-	case '#':
-		return s->alt = true;
-	default:
-		return false;
+	case '-': return s->left = true;
+	case '0': return s->zero = true;
+	case '+': return s->plus = true;
+	case ' ': return s->space = true;
+	case '#': return s->alt = true;
+	default: return false;
 	}
 }
 

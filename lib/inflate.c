@@ -8,16 +8,18 @@
  *
  * Codes: canonical Huffman. Codes of up to FAST_BITS bits are found by one look into a table
  * indexed by the next bits; longer ones bit by bit from the counts per length. Which sets of
- * lengths are valid is decided as zlib does: complete ones, and a single code of one bit.
+ * lengths are valid is decided as zlib does: complete ones, and a single code of one bit. (zlib
+ * refuses that one for the lengths' own code; here it fails later, since equal lengths of 257 codes
+ * or more are never complete.)
  */
 #include "lib/inflate.h"
 
 #include "lib/err.h"
 #include "lib/string.h"
 
-#define MAX_BITS    15
-#define FAST_BITS   10
-#define NR_LITERALS 288
+#define MAX_BITS     15
+#define FAST_BITS    10
+#define NR_LITERALS  288
 #define NR_DISTANCES 32
 
 struct huffman {
@@ -28,8 +30,8 @@ struct huffman {
 
 struct inflate {
 	const u8 *in, *in_end;
-	u64 bits; /* the next ones, lowest first */
-	unsigned n; /* how many of them are input */
+	u64 bits;                      /* the next ones, lowest first */
+	unsigned n;                    /* how many of them are input */
 	u8 *out, *out_start, *out_end; /* of this member */
 	struct huffman literals, distances;
 };
@@ -204,7 +206,7 @@ static inline int decode(struct inflate *s, const struct huffman *h)
 /* ---- blocks ------------------------------------------------------------------------------------ */
 
 static const u16 length_base[29] = {
-	3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
+	3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23,  27,
 	31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
 };
 static const u8 length_extra[29] = {
@@ -389,14 +391,7 @@ static int dynamic_tables(struct inflate *s)
 			return -EINVAL;
 		lengths[order[i]] = (u8)len;
 	}
-	/* Here, zlib wants a complete set. */
 	if (huffman_build(&s->literals, lengths, 19) != 0)
-		return -EINVAL;
-	u32 used = 0;
-
-	for (unsigned i = 0; i < 19; i++)
-		used += lengths[i] != 0 ? 1u << (7 - lengths[i]) : 0;
-	if (used != 1 << 7)
 		return -EINVAL;
 	memset(lengths, 0, sizeof(lengths));
 	if (read_lengths(s, lengths, (unsigned)(nr_lit + nr_dist)) != 0)
@@ -417,9 +412,7 @@ static int inflate_blocks(struct inflate *s)
 		if (last < 0 || type < 0)
 			return -EINVAL;
 		switch (type) {
-		case 0:
-			ret = stored_block(s);
-			break;
+		case 0: ret = stored_block(s); break;
 		case 1:
 			ret = fixed_tables(s);
 			if (ret == 0)
@@ -430,8 +423,7 @@ static int inflate_blocks(struct inflate *s)
 			if (ret == 0)
 				ret = coded_block(s);
 			break;
-		default:
-			ret = -EINVAL;
+		default: ret = -EINVAL;
 		}
 		if (ret != 0 || last)
 			return ret;

@@ -103,8 +103,7 @@ static u64 alignment_for(u64 len)
 	return len >= GiB ? GiB : len >= 2 * MiB ? 2 * MiB : PAGE_SIZE;
 }
 
-/* An address for len bytes, or 0. */
-static u64 gap_take(struct aspace *as, u64 len)
+u64 aspace_find_gap(struct aspace *as, u64 len)
 {
 	u64 align = alignment_for(len), from, skipped, largest, va;
 
@@ -132,7 +131,7 @@ static u64 gap_take(struct aspace *as, u64 len)
 }
 
 /* [.., end) became free. The next search starts above it, where the hole ends that it is part of. */
-static void gap_freed(struct aspace *as, u64 end)
+void aspace_gap_freed(struct aspace *as, u64 end)
 {
 	if (end <= READ_ONCE(as->gap_end))
 		return;
@@ -200,7 +199,7 @@ static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r
 		}
 	}
 	do {
-		u64 va = gap_take(as, r->len);
+		u64 va = aspace_find_gap(as, r->len);
 
 		if (!va)
 			return -ENOMEM;
@@ -291,7 +290,7 @@ static int unmap(struct aspace *as, u64 start, u64 end)
 	pt_op_init(&op, PT_UNMAP);
 	err = pt_op_run(&op, as, start, end);
 	if (!err)
-		gap_freed(as, end);
+		aspace_gap_freed(as, end);
 	return err;
 }
 
@@ -479,7 +478,8 @@ static bool region_continues(const struct region_scan *r, const struct pt_slot *
 	if (!a)
 		return true;
 	b = mark_mapping(s->mark);
-	return a->obj == b->obj && a->offset - a->va == b->offset - b->va;
+	return a->obj == b->obj && a->offset - a->va == b->offset - b->va &&
+	       a->nowrite == b->nowrite;
 }
 
 static int region_slot(const struct pt_slot *s, void *arg)

@@ -13,6 +13,7 @@
 #include "arch/api/upcall.h"
 #include "lib/types.h"
 #include "mm/vm_object.h"
+#include "sched/memory.h"
 
 struct aspace;
 struct thread;
@@ -37,7 +38,8 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 int vm_munmap(struct aspace *as, uaddr_t addr, u64 len);
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot);
 int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice);
-/* -ENOSYS pieces of the family (mremap, msync, mlock …) follow in issue 3. */
+/* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone. The new address or -errno. */
+s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
 
 /* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */
 void aspace_set_brk(struct aspace *as, uaddr_t start);
@@ -58,7 +60,6 @@ ssize_t aspace_write(struct aspace *as, uaddr_t va, const void *buf, size_t n);
  * calls it. A space that is torn down while a CPU keeps it lazily makes the CPU leave it, so no
  * reference is needed.
  */
-DECLARE_PER_CPU(struct aspace *, active_space); /* whose root this CPU has loaded; NULL: the kernel's */
 void mm_switch_to(struct aspace *next);
 static inline void mm_switch(struct aspace *next)
 {

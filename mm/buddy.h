@@ -8,9 +8,9 @@
 
 struct buddy {
 	spinlock_t lock;
-	u32 orders;     /* [l] bit n: free[n] is not empty */
+	u32 orders;       /* [l] bit n: free[n] is not empty */
 	pfn_t start, end; /* [I] the span; the table covers it in whole blocks of FRAME_MAX_ORDER */
-	u64 nr_free;    /* [l] frames */
+	u64 nr_free;      /* [l] frames */
 	struct list_node free[FRAME_MAX_ORDER + 1]; /* [l] heads of blocks, by order */
 };
 

@@ -54,8 +54,8 @@ static void list_carve(struct range_list *l, u64 start, u64 end)
 	if (end <= start)
 		return;
 	start = ALIGN_DOWN(start, PAGE_SIZE);
-	end = end > UINT64_MAX - PAGE_SIZE ? ALIGN_DOWN(UINT64_MAX, PAGE_SIZE)
-					   : ALIGN_UP(end, PAGE_SIZE);
+	end = end > UINT64_MAX - PAGE_SIZE ? ALIGN_DOWN(UINT64_MAX, PAGE_SIZE) :
+					     ALIGN_UP(end, PAGE_SIZE);
 	for (unsigned i = 0; i < l->n; i++) {
 		struct early_range *r = &l->range[i];
 		u64 old_end = r->end;

@@ -144,7 +144,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 
 	dassert(frame_refs(f->c.table) == 1);
 	if (mark_kind(mark) == MARK_SHARED ||
-	    (!zero && old->type == FRAME_ANON && frame_refs(old) == 1)) {
+	    (old->type == FRAME_ANON && frame_refs(old) == 1)) {
 		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
 		count(cow_reused);
 		tlb_note_avoided();

@@ -183,8 +183,8 @@ static void frame_check(struct frame *f, u64 expect)
 
 	for (unsigned i = 0; i < POISON_BYTES / 8; i++)
 		if (first[i] != expect || last[i] != expect)
-			frame_panic(f, expect ? "written after it was freed"
-					      : "not zero, but freed as zeroed");
+			frame_panic(f, expect ? "written after it was freed" :
+						"not zero, but freed as zeroed");
 }
 
 static void frame_check_poison(struct frame *f)
@@ -329,7 +329,7 @@ static struct frame *block_alloc(unsigned order, enum frame_type type)
 	if (f) {
 		owner_begin(&cpu->seq);
 		cpu->used[type] += 1l << order;
-			owner_end(&cpu->seq);
+		owner_end(&cpu->seq);
 		/* Before the lock is dropped nobody may take them for a free block. */
 		for (size_t i = 0; i < 1ul << order; i++)
 			f[i].type = (u8)type;
@@ -524,10 +524,7 @@ void frame_drain(void)
 /* ---- the books --------------------------------------------------------------------------------- */
 
 /* Adds one CPU's figures, copied at a moment when they agreed. With buddy.lock held. */
-#ifdef __SANITIZE_THREAD__
-__attribute__((no_sanitize_thread)) /* a race by design: see owner_begin */
-#endif
-static void add_cpu_stats(struct frame_stats *out, const struct frame_cpu *cpu)
+static __racy void add_cpu_stats(struct frame_stats *out, const struct frame_cpu *cpu)
 {
 	u64 cached, frees;
 	s64 used[FRAME_TYPES];

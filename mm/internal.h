@@ -30,6 +30,9 @@ static inline bool alloc_fails(void)
 /* Below this, RAM belongs to the firmware's leftovers and to the start of further CPUs. */
 #define EARLY_LOW_END (1 * MiB)
 
+/* The reader of what owner_begin is about: a race by design. */
+#define __racy __attribute__((no_sanitize("thread")))
+
 /*
  * Per-CPU figures that other CPUs sum up. The owner changes them with interrupts off, between
  * owner_begin and owner_end; a reader elsewhere copies them until the sequence was even and

@@ -77,7 +77,7 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 		while (level > min_level && (start ^ last) >> pt_shift(level) == 0) {
 			pte_t e = pte_load(&entry[pt_index(start, level)]);
 
-			if (!pte_is_table(e, level))
+			if (!pte_is_table(e, level) || IS_ALIGNED(start | (last + 1), pt_span(level)))
 				break;
 			entry = phys_to_virt(pte_pa(e, level));
 			level--;
@@ -537,8 +537,7 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 	return missing;
 }
 
-/* The tables that splitting at the edges takes. */
-static unsigned tables_missing(struct pt_op *op, u64 start, u64 end)
+unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end)
 {
 	unsigned at_start = edge_missing(&op->c, start, op->kind);
 	unsigned at_end = edge_missing(&op->c, end, op->kind);
@@ -554,7 +553,18 @@ static unsigned tables_missing(struct pt_op *op, u64 start, u64 end)
 	return n;
 }
 
-static bool range_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64 end)
+int pt_op_range(struct pt_op *op, u64 start, u64 end)
+{
+	int err = op_table(op, op->c.table, start, end);
+
+	drop_flush(op);
+	if (op->map_n && mark_has_mapping(op->mark))
+		mapping_get(mark_mapping(op->mark), op->map_n);
+	op->map_n = 0;
+	return err;
+}
+
+static bool table_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64 end)
 {
 	pte_t *entry = frame_virt(table);
 	u64 span = pt_span(table->level);
@@ -569,7 +579,7 @@ static bool range_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64
 			struct frame *child = pte_table(e, table->level);
 
 			pt_lock_table(c, child);
-			if (!range_is_empty(c, child, va, next))
+			if (!table_is_empty(c, child, va, next))
 				return false;
 		} else if (!pte_is_none(e)) {
 			return false;
@@ -577,6 +587,43 @@ static bool range_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64
 		va = next;
 	}
 	return true;
+}
+
+bool pt_range_is_empty(struct pt_cursor *c, u64 start, u64 end)
+{
+	return table_is_empty(c, c->table, start, end);
+}
+
+static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end, pt_visit_fn *fn,
+		       void *arg)
+{
+	pte_t *entry = frame_virt(table);
+	u64 span = pt_span(table->level);
+	int ret = 0;
+
+	for (u64 next; va < end && !ret; va = next) {
+		unsigned i = pt_index(va, table->level);
+		struct pt_slot s = { .va = ALIGN_DOWN(va, span), .size = span, .level = table->level,
+				     .e = pte_load(&entry[i]) };
+
+		next = MIN(s.va + span, end);
+		if (pte_is_table(s.e, table->level)) {
+			struct frame *child = pte_table(s.e, table->level);
+
+			pt_lock_table(c, child);
+			ret = visit_table(c, child, va, next, fn, arg);
+		} else {
+			if (!pte_is_none(s.e))
+				s.mark = mark_of_slot(s.e, table->side, i);
+			ret = fn(&s, table, arg);
+		}
+	}
+	return ret;
+}
+
+int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg)
+{
+	return visit_table(c, c->table, start, end, fn, arg);
 }
 
 void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
@@ -592,8 +639,7 @@ void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->map_n = 0;
 }
 
-/* Takes empty tables out, from the one that covers va upward. */
-static void pt_prune(struct aspace *as, u64 va)
+void pt_prune(struct aspace *as, u64 va)
 {
 	for (unsigned level = 2; level <= PT_LEVELS; level++) {
 		__attribute__((uninitialized)) struct pt_op op;
@@ -630,15 +676,12 @@ int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
 	dassert(start < end && IS_ALIGNED(start | end, PAGE_SIZE) && end <= pt_span(4) * 256);
 	tlb_gather_init(&op->tlb, as);
 	pt_lock(&op->c, as, start, end - 1, 1);
-	if (op->noreplace && !range_is_empty(&op->c, op->c.table, start, end))
+	if (op->noreplace && !pt_range_is_empty(&op->c, start, end))
 		err = -EEXIST;
 	if (!err && op->c.level > 1)
-		err = pt_spare(&op->c, tables_missing(op, start, end));
+		err = pt_spare(&op->c, pt_op_missing(op, start, end));
 	if (!err) {
-		err = op_table(op, op->c.table, start, end);
-		drop_flush(op);
-		if (op->map_n && mark_has_mapping(op->mark))
-			mapping_get(mark_mapping(op->mark), op->map_n);
+		err = pt_op_range(op, start, end);
 		prune = op->c.table->used == 0 && op->c.level < PT_LEVELS;
 		tlb_gather_finish(&op->tlb);
 	}

@@ -43,7 +43,8 @@ static inline struct frame *pte_table(pte_t e, unsigned level)
 }
 
 /*
- * Locks the lowest table, of at least min_level, that covers start ... last. Preemption is off until
+ * Locks the lowest table, of at least min_level, that covers start ... last; where that is just what
+ * one entry covers, the table of the entry, which may then be replaced. Preemption is off until
  * pt_unlock. `used` counts a table's slots that are not zero.
  */
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
@@ -104,14 +105,38 @@ void pt_op_init(struct pt_op *op, enum pt_op_kind kind);
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
 
 /*
- * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with the
- * lock of its table held: fn must not sleep. Stops at non-zero, which it returns.
+ * The pieces of pt_op_run, for operations that do more under one lock. All under the cursor's lock,
+ * on ranges that its table covers.
+ *
+ * pt_op_missing: the tables to have in spare (pt_spare) for pt_op_range. pt_op_range: the commit;
+ * only PT_PROTECT can fail. The caller ends with tlb_gather_finish, pt_unlock and
+ * mapping_destroy_all(op->dead); and if the cursor's own table has become empty, which is not the
+ * root, with pt_prune.
  */
+unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end);
+int pt_op_range(struct pt_op *op, u64 start, u64 end);
+bool pt_range_is_empty(struct pt_cursor *c, u64 start, u64 end);
+
+/* Takes empty tables out, from the one that covers va upward. Without locks held. */
+void pt_prune(struct aspace *as, u64 va);
+
 struct pt_slot {
 	u64 va, size;
 	pte_t e, mark; /* mark: of mark_of_slot, or 0 */
 	unsigned level;
 };
+
+/* Calls fn for the slots of the range that are no tables, empty ones too, in order; fn may change
+ * the slot, and finds it in `table`. Stops at non-zero, which it returns. */
+typedef int pt_visit_fn(const struct pt_slot *s, struct frame *table, void *arg);
+int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg);
+
+/* ---- readers without a lock of their own ------------------------------------------------------- */
+
+/*
+ * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with the
+ * lock of its table held: fn must not sleep. Stops at non-zero, which it returns.
+ */
 int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
 	    void *arg);
 

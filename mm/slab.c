@@ -33,7 +33,7 @@
 #include "mm/internal.h"
 
 #define SLAB_CACHES     64
-#define SLAB_MIN_COUNT  8  /* objects in a slab, if an order up to SLAB_NICE_ORDER allows */
+#define SLAB_MIN_COUNT  8 /* objects in a slab, if an order up to SLAB_NICE_ORDER allows */
 #define SLAB_NICE_ORDER 3
 #define MAGAZINE_MAX    30
 
@@ -180,12 +180,12 @@ static inline void **free_link(const struct slab_cache *c, void *obj)
 {
 	return obj;
 }
-#define debug_size(size)             (size)
-#define debug_fresh(c, obj)          ((void)(obj))
-#define debug_alloc(c, obj, asked)   ((void)(asked))
-#define debug_free(c, obj)           ((void)(obj))
+#define debug_size(size)              (size)
+#define debug_fresh(c, obj)           ((void)(obj))
+#define debug_alloc(c, obj, asked)    ((void)(asked))
+#define debug_free(c, obj)            ((void)(obj))
 #define debug_large_alloc(f, p, size) ((void)(size))
-#define debug_large_free(f, p)       ((void)(f))
+#define debug_large_free(f, p)        ((void)(f))
 
 #endif
 
@@ -545,7 +545,10 @@ struct slab_cache *slab_cache_create(const char *name, size_t size, size_t align
 	struct slab_cache *c = &caches[index];
 
 	*c = (struct slab_cache){
-		.name = name, .size = (u32)size, .stride = (u32)stride, .index = index,
+		.name = name,
+		.size = (u32)size,
+		.stride = (u32)stride,
+		.index = index,
 	};
 	spin_init(&c->lock, name, RANK_SLAB);
 	while (PAGE_SIZE << c->min_order < stride)
@@ -564,8 +567,8 @@ static const u16 class_sizes[] = {
 	16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 };
 static const char *const class_names[] = {
-	"kmalloc-16",  "kmalloc-32",  "kmalloc-48",  "kmalloc-64",   "kmalloc-96",
-	"kmalloc-128", "kmalloc-192", "kmalloc-256", "kmalloc-384",  "kmalloc-512",
+	"kmalloc-16",  "kmalloc-32",   "kmalloc-48",   "kmalloc-64",   "kmalloc-96",
+	"kmalloc-128", "kmalloc-192",  "kmalloc-256",  "kmalloc-384",  "kmalloc-512",
 	"kmalloc-768", "kmalloc-1024", "kmalloc-1536", "kmalloc-2048",
 };
 #define CLASSES   ARRAY_SIZE(class_sizes)
@@ -659,10 +662,7 @@ char *kstrdup(const char *s)
 /* ---- the books --------------------------------------------------------------------------------- */
 
 /* Adds one CPU's figures, copied at a moment when they agreed. With cache.lock held. */
-#ifdef __SANITIZE_THREAD__
-__attribute__((no_sanitize_thread)) /* a race by design: see owner_begin */
-#endif
-static void add_cpu_stats(struct slab_stats *out, const struct slab_cpu *cpu)
+static __racy void add_cpu_stats(struct slab_stats *out, const struct slab_cpu *cpu)
 {
 	u32 seq;
 	u64 free;

@@ -44,3 +44,7 @@ void tlb_leave_space(struct aspace *as);
 
 /* mm/aspace.c: what a fork's child takes over beside the page table. */
 void aspace_copy_limits(struct aspace *to, struct aspace *from);
+
+/* mm/aspace.c: a free place for len bytes, or 0; and the note that [.., end) became free. */
+u64 aspace_find_gap(struct aspace *as, u64 len);
+void aspace_gap_freed(struct aspace *as, u64 end);

@@ -45,7 +45,6 @@ struct tlb_cpu {
 	struct tlb_stats stats;
 };
 
-DEFINE_PER_CPU(struct aspace *, active_space);
 static DEFINE_PER_CPU(struct tlb_cpu, tlb_cpu);
 
 static void mask_set(struct aspace *as, u32 cpu)

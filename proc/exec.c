@@ -45,7 +45,7 @@ static bool parse_script(char *head, char **interp, char **arg)
 	return **interp != '\0';
 }
 
-/* Opens what is to run in the end: path, or the interpreter of a script of an interpreter … */
+/* Opens what is to run in the end: path, or the interpreter of a script of an interpreter ... */
 static int open_program(const char *path, struct exec_args *args, struct file **out)
 {
 	char head[HEAD_SIZE], script[HEAD_SIZE];

@@ -24,8 +24,8 @@
 
 /* What the end of a process leaves to be done outside of proc_lock. */
 struct aftermath {
-	struct process *reaped;  /* nobody waits for it: free it */
-	int ended_session;       /* its leader was this one; 0: no */
+	struct process *reaped; /* nobody waits for it: free it */
+	int ended_session;      /* its leader was this one; 0: no */
 };
 
 /* The log's lines are what the host's side reads: keep them. */
@@ -159,7 +159,8 @@ void exit_notify_parent_stop(struct process *p, int code)
 		 parent->action[SIGCHLD - 1].handler == SIG_IGN;
 	spin_unlock_irqrestore(&parent->sig_lock, flags);
 	if (!silent) {
-		child_info(p, &info, SIGCHLD, code, code == CLD_CONTINUED ? SIGCONT : p->stop_signal);
+		child_info(p, &info, SIGCHLD, code,
+			   code == CLD_CONTINUED ? SIGCONT : p->stop_signal);
 		signal_send(parent, NULL, &info);
 	}
 	wake_parent(parent);

@@ -40,15 +40,15 @@ void exit_notify_parent_stop(struct process *p, int code);
 /* proc/exec.c: the new program's memory, before anything of the old one is touched. */
 struct exec_image {
 	struct aspace *as;
-	uaddr_t entry;     /* where to start: the program's, or its interpreter's */
+	uaddr_t entry; /* where to start: the program's, or its interpreter's */
 	uaddr_t sp;
-	uaddr_t phdr;      /* AT_PHDR */
+	uaddr_t phdr; /* AT_PHDR */
 	u32 phnum;
 	uaddr_t program_entry; /* AT_ENTRY */
 	uaddr_t interp_base;   /* AT_BASE */
 	uaddr_t brk;
 	uaddr_t arg_start, arg_end, env_start, env_end, stack_top;
-	const char *why;   /* a word on the error, or NULL */
+	const char *why; /* a word on the error, or NULL */
 };
 
 /* As proc_exec; *why gets a word on -ENOEXEC, or NULL. */
@@ -58,7 +58,7 @@ int proc_exec_why(const char *path, struct exec_args *args, const char **why);
 int load_elf(struct file *f, struct exec_image *im);
 /* proc/exec_args.c: strings, vectors and auxv onto the new stack. */
 int exec_stack_build(struct exec_image *im, const struct exec_args *a, const char *execfn);
-/* #!interp [arg] script …: replaces the first argument. */
+/* #!interp [arg] script ...: replaces the first argument. */
 int exec_args_script(struct exec_args *a, const char *interp, const char *arg, const char *script);
 const char *exec_args_first(const struct exec_args *a); /* argv[0], or NULL */
 

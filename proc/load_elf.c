@@ -54,8 +54,8 @@ static int read_headers(struct loading *l, struct exec_image *im)
 		err = file_read_exact(l->file, l->phdr, l->ehdr.phnum * sizeof(l->phdr[0]),
 				      l->ehdr.phoff);
 	if (!err)
-		err = elf_make_plan(&l->ehdr, l->phdr, (u64)st.size, USER_TOP - STACK_SIZE, &l->plan,
-				    &im->why);
+		err = elf_make_plan(&l->ehdr, l->phdr, (u64)st.size, USER_TOP - STACK_SIZE,
+				    &l->plan, &im->why);
 	return err;
 }
 
@@ -110,7 +110,8 @@ static int map_stack(struct exec_image *im, bool exec)
 {
 	int prot = PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0);
 	s64 at = vm_mmap(im->as, USER_TOP - STACK_SIZE, STACK_SIZE, prot,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_STACK | MAP_NORESERVE, NULL, 0);
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_STACK | MAP_NORESERVE, NULL,
+			 0);
 
 	im->stack_top = USER_TOP;
 	return at < 0 ? (int)at : 0;
@@ -144,7 +145,8 @@ static int load_interp(struct exec_image *im, const char *path)
 	err = vfs_open_exec(path, &l->file);
 	if (err) {
 		log_info("dynamic program: needs interpreter %s\n", path);
-		im->why = "a dynamic program whose interpreter (ld.so) is missing; link it with -static";
+		im->why =
+			"a dynamic program whose interpreter (ld.so) is missing; link it with -static";
 		goto out;
 	}
 	err = read_headers(l, im);

@@ -6,8 +6,8 @@
 
 #include "mm/slab.h"
 
-#define PID_MAX   32768 /* exclusive, Linux's default */
-#define PID_RESUME 300  /* after a wrap: low numbers belong to what started at boot */
+#define PID_MAX    32768 /* exclusive, Linux's default */
+#define PID_RESUME 300   /* after a wrap: low numbers belong to what started at boot */
 
 spinlock_t proc_lock = SPINLOCK_INIT("proc", RANK_PROC);
 

@@ -5,11 +5,12 @@
  * An id (struct pid) is counted by its thread, its process, and each member of the group and the
  * session of that number; the functions here keep the counts.
  */
-#include "proc/internal.h"
+#include "proc/process.h"
 
 #include "fs/file.h"
 #include "mm/aspace.h"
 #include "mm/slab.h"
+#include "proc/internal.h"
 #include "time/clock.h"
 
 struct process *proc_init_process;

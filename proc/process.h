@@ -35,121 +35,121 @@ struct regs;
 /* Letters: [I] immutable, [t] proc_lock, [s] sig_lock, [ts] both to write, one to read, [o] owner. */
 
 struct pid {
-	struct rb_node node;       /* [t] */
-	u32 nr;                    /* [I] */
-	u32 users;                 /* [t] the thread, the process, members of group and session */
-	struct process *proc;      /* [t] the process with this id, also a zombie */
-	struct task *task;         /* [t] the thread with this id */
-	struct list_node group;    /* [t] processes of the group with this id */
-	struct list_node session;  /* [t] processes of the session with this id */
-	struct tty *tty;           /* [t] the session's controlling terminal */
+	struct rb_node node;      /* [t] */
+	u32 nr;                   /* [I] */
+	u32 users;                /* [t] the thread, the process, members of group and session */
+	struct process *proc;     /* [t] the process with this id, also a zombie */
+	struct task *task;        /* [t] the thread with this id */
+	struct list_node group;   /* [t] processes of the group with this id */
+	struct list_node session; /* [t] processes of the session with this id */
+	struct tty *tty;          /* [t] the session's controlling terminal */
 };
 
 /* A signal that waits, with its siginfo. */
 struct sigpending {
-	u64 set;                 /* [s] bit sig-1 */
-	struct list_node queue;  /* [s] struct sigqueue, oldest first */
+	u64 set;                /* [s] bit sig-1 */
+	struct list_node queue; /* [s] struct sigqueue, oldest first */
 };
 
 struct process {
-	u32 nr;                      /* [I] its number: getpid() */
-	u32 ppid;                    /* [t] readable without: getppid() */
-	struct pid *pid;             /* [I] */
-	struct pid *group, *session; /* [t] */
-	struct process *parent;      /* [t] NULL: pid 1 */
-	struct list_node children;   /* [t] */
-	struct list_node sibling;    /* [t] in parent->children */
+	u32 nr;                                    /* [I] its number: getpid() */
+	u32 ppid;                                  /* [t] readable without: getppid() */
+	struct pid *pid;                           /* [I] */
+	struct pid *group, *session;               /* [t] */
+	struct process *parent;                    /* [t] NULL: pid 1 */
+	struct list_node children;                 /* [t] */
+	struct list_node sibling;                  /* [t] in parent->children */
 	struct list_node group_node, session_node; /* [t] */
-	struct list_node threads;    /* [ts] struct task */
-	u32 nr_threads;              /* [ts] */
-	struct waitq child_wait;     /* wait4 sleeps here */
-	struct waitq thread_wait;    /* execve waits here for its siblings' end */
-	bool zombie;                 /* [t] */
-	bool execed;                 /* [t] has it called execve? (setpgid) */
-	bool subreaper;              /* [t] */
-	u8 exit_signal;              /* [t] for the parent; 0: none */
-	u8 pdeath_signal;            /* [t] */
+	struct list_node threads;                  /* [ts] struct task */
+	u32 nr_threads;                            /* [ts] */
+	struct waitq child_wait;                   /* wait4 sleeps here */
+	struct waitq thread_wait;                  /* execve waits here for its siblings' end */
+	bool zombie;                               /* [t] */
+	bool execed;                               /* [t] has it called execve? (setpgid) */
+	bool subreaper;                            /* [t] */
+	u8 exit_signal;                            /* [t] for the parent; 0: none */
+	u8 pdeath_signal;                          /* [t] */
 
 	/* Its end and its stops. */
 	spinlock_t sig_lock;
-	bool group_exit;             /* [s] all threads are to end; exit_status is valid */
-	u32 exit_status;             /* [s] as wait4 reports it */
-	struct task *exec_task;      /* [s] the thread that execs while the others end */
-	bool job_stop;               /* [s] threads stop on their way to user mode */
-	u8 stop_signal;              /* [s] that did it */
-	u32 nr_stopped;              /* [s] */
-	bool continued;              /* [s] SIGCONT came since the last stop signal was taken */
+	bool group_exit;        /* [s] all threads are to end; exit_status is valid */
+	u32 exit_status;        /* [s] as wait4 reports it */
+	struct task *exec_task; /* [s] the thread that execs while the others end */
+	bool job_stop;          /* [s] threads stop on their way to user mode */
+	u8 stop_signal;         /* [s] that did it */
+	u32 nr_stopped;         /* [s] */
+	bool continued;         /* [s] SIGCONT came since the last stop signal was taken */
 	bool report_stop, report_continue; /* [ts] what the parent has not yet waited for */
-	struct waitq stop_wait;      /* stopped threads */
+	struct waitq stop_wait;            /* stopped threads */
 
 	/* Signals. */
 	struct linux_sigaction action[NSIG]; /* [s] */
-	struct sigpending pending;   /* [s] for any thread */
-	u32 nr_queued;               /* [s] struct sigqueue, all threads */
+	struct sigpending pending;           /* [s] for any thread */
+	u32 nr_queued;                       /* [s] struct sigqueue, all threads */
 
 	/* The interval timer. */
-	struct timer alarm;          /* fires SIGALRM */
-	u64 alarm_deadline;          /* [s] 0: off */
-	u64 alarm_interval;          /* [s] ns */
+	struct timer alarm; /* fires SIGALRM */
+	u64 alarm_deadline; /* [s] 0: off */
+	u64 alarm_interval; /* [s] ns */
 
 	/* Memory and program. */
-	struct aspace *as;           /* [t] one reference for all threads; NULL after exit */
-	struct file *exe;            /* [t] */
+	struct aspace *as; /* [t] one reference for all threads; NULL after exit */
+	struct file *exe;  /* [t] */
 	uaddr_t arg_start, arg_end, env_start, env_end; /* [t] */
-	uaddr_t stack_top;           /* [t] */
+	uaddr_t stack_top;                              /* [t] */
 
-	struct linux_rlimit rlimit[RLIM_NLIMITS]; /* [s] */
+	struct linux_rlimit rlimit[RLIM_NLIMITS];           /* [s] */
 	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid; /* [s] */
-	u32 nr_groups;               /* [s] supplementary groups */
-	u32 groups[32];              /* [s] */
-	u32 personality;             /* [a] */
-	bool no_new_privs;           /* [a] */
+	u32 nr_groups;                                      /* [s] supplementary groups */
+	u32 groups[32];                                     /* [s] */
+	u32 personality;                                    /* [a] */
+	bool no_new_privs;                                  /* [a] */
 
 	/* Accounting. */
-	u64 start_ns;                /* [I] clock_ns() */
-	u64 utime_ms, stime_ms;      /* [s] of threads that ended */
-	u64 nvcsw, nivcsw;           /* [s] the same */
-	u64 minflt;                  /* [s] of spaces that execve left */
+	u64 start_ns;           /* [I] clock_ns() */
+	u64 utime_ms, stime_ms; /* [s] of threads that ended */
+	u64 nvcsw, nivcsw;      /* [s] the same */
+	u64 minflt;             /* [s] of spaces that execve left */
 	struct {
 		u64 utime_ms, stime_ms, nvcsw, nivcsw, minflt, maxrss;
-	} children_usage;            /* [t] of children waited for */
-	u64 maxrss;                  /* [s] pages, when it ended */
-	char last_name[16];          /* [s] of the last thread that ended: a zombie's name */
+	} children_usage;   /* [t] of children waited for */
+	u64 maxrss;         /* [s] pages, when it ended */
+	char last_name[16]; /* [s] of the last thread that ended: a zombie's name */
 };
 
 struct task {
-	struct thread *thread;      /* [I] */
-	struct process *proc;       /* [I] */
-	struct pid *pid;            /* [t] changes when a thread execs and takes over the process's id */
-	u32 tid;                    /* the number of pid */
-	struct list_node node;      /* [ts] in proc->threads */
-	bool exiting;               /* [s] has left; on the list for a moment longer */
-	bool stopped;               /* [s] counted in nr_stopped */
+	struct thread *thread; /* [I] */
+	struct process *proc;  /* [I] */
+	struct pid *pid;       /* [t] changes when a thread execs and takes over the process's id */
+	u32 tid;               /* the number of pid */
+	struct list_node node; /* [ts] in proc->threads */
+	bool exiting;          /* [s] has left; on the list for a moment longer */
+	bool stopped;          /* [s] counted in nr_stopped */
 
-	u64 blocked;                /* [s] the signal mask */
-	u64 forced;                 /* [s] pending ones that are exceptions: they end even pid 1 */
-	u64 saved_mask;             /* [o] to come back after sigsuspend, ppoll … */
-	bool restore_mask;          /* [o] saved_mask is to be put back before user mode */
-	struct sigpending pending;  /* [s] for this thread alone */
-	struct waitq sigwait;       /* rt_sigtimedwait */
-	u64 sigwait_set;            /* [s] what it waits for, or 0 */
+	u64 blocked;                 /* [s] the signal mask */
+	u64 forced;                  /* [s] pending ones that are exceptions: they end even pid 1 */
+	u64 saved_mask;              /* [o] to come back after sigsuspend, ppoll ... */
+	bool restore_mask;           /* [o] saved_mask is to be put back before user mode */
+	struct sigpending pending;   /* [s] for this thread alone */
+	struct waitq sigwait;        /* rt_sigtimedwait */
+	u64 sigwait_set;             /* [s] what it waits for, or 0 */
 	struct linux_stack altstack; /* [o] */
 
-	s32 restart;                /* [o] the ERESTART code of the call that is ending, or 0 */
-	bool restarting;            /* [o] the next call is the restarted one: */
-	u64 restart_deadline;       /* [o] its clock_ns() deadline */
+	s32 restart;          /* [o] the ERESTART code of the call that is ending, or 0 */
+	bool restarting;      /* [o] the next call is the restarted one: */
+	u64 restart_deadline; /* [o] its clock_ns() deadline */
 
-	uaddr_t clear_tid;          /* [o] CLONE_CHILD_CLEARTID */
-	uaddr_t robust_list;        /* [o] */
-	u64 robust_len;             /* [o] */
-	struct vfork_wait *vfork;   /* [o] whom to tell at exec or exit */
+	uaddr_t clear_tid;        /* [o] CLONE_CHILD_CLEARTID */
+	uaddr_t robust_list;      /* [o] */
+	u64 robust_len;           /* [o] */
+	struct vfork_wait *vfork; /* [o] whom to tell at exec or exit */
 
 	u64 trapno, error, fault_addr; /* [o] of the last exception, for the signal frame */
-	u64 fault_pc;               /* [o] where it was */
+	u64 fault_pc;                  /* [o] where it was */
 
-	u8 policy;                  /* [o] SCHED_* */
-	u8 rt_priority;             /* [o] 0 … 99 */
-	u64 affinity;               /* [o] CPUs 0 … 63 */
+	u8 policy;      /* [o] SCHED_* */
+	u8 rt_priority; /* [o] 0 ... 99 */
+	u64 affinity;   /* [o] CPUs 0 ... 63 */
 };
 
 extern spinlock_t proc_lock;
@@ -167,17 +167,17 @@ static inline struct task *current_task(void)
 }
 
 /* Ids and the tree: proc/pid.c. proc_lock held. */
-struct pid *pid_find(u32 nr);                /* NULL: not in use */
-struct pid *pid_next(u32 after);             /* the smallest above, NULL: none */
-struct process *process_find(u32 nr);        /* a zombie too; NULL: none */
+struct pid *pid_find(u32 nr);         /* NULL: not in use */
+struct pid *pid_next(u32 after);      /* the smallest above, NULL: none */
+struct process *process_find(u32 nr); /* a zombie too; NULL: none */
 struct process *process_next(u32 after);
 struct task *task_find(u32 tid);
-u32 process_count(void);                     /* without proc_lock: an estimate */
+u32 process_count(void); /* without proc_lock: an estimate */
 
 /* fork, vfork, clone: proc/fork.c. The child's id or -errno. */
 struct clone_request {
-	u64 flags;        /* CLONE_*, CSIGNAL */
-	uaddr_t stack;    /* 0: the parent's */
+	u64 flags;     /* CLONE_*, CSIGNAL */
+	uaddr_t stack; /* 0: the parent's */
 	uaddr_t parent_tid, child_tid;
 	u64 tls;
 };
@@ -189,12 +189,12 @@ __noreturn void proc_exit_thread(int code);
 
 /* proc/wait.c */
 struct wait_request {
-	int which;       /* P_ALL, P_PID, P_PGID */
+	int which; /* P_ALL, P_PID, P_PGID */
 	u32 nr;
-	int options;     /* W*; WEXITED must be in it to see exits */
+	int options; /* W*; WEXITED must be in it to see exits */
 };
 struct wait_result {
-	u32 status;      /* as wait4 reports it */
+	u32 status; /* as wait4 reports it */
 	u32 uid;
 	int code;        /* CLD_* */
 	int code_status; /* exit code or signal, for waitid */
@@ -224,8 +224,10 @@ bool session_group_is_orphaned(struct pid *group, const struct process *without)
 void session_init(void); /* registers with the ttys */
 
 /* Resource usage: proc/usage.c */
-void usage_self(struct process *p, struct linux_rusage *out);     /* p alive: own process, or proc_lock */
-void usage_thread(struct linux_rusage *out);                      /* of the current thread */
+void usage_self(struct process *p,
+		struct linux_rusage *out);    /* own, or proc_lock held; memory: of the past */
+void usage_current(struct linux_rusage *out); /* of the current process, all of it */
+void usage_thread(struct linux_rusage *out);  /* of the current thread */
 void usage_children(struct process *p, struct linux_rusage *out);
 void usage_times(struct process *p, u64 *utime_ms, u64 *stime_ms);
 

@@ -42,14 +42,10 @@ static char state_of(const struct process *p, const struct task *t)
 		return 'T';
 	switch (READ_ONCE(t->thread->state)) {
 	case T_RUNNABLE:
-	case T_NEW:
-		return 'R';
-	case T_INTERRUPTIBLE:
-		return 'S';
-	case T_DEAD:
-		return 'Z';
-	default:
-		return 'D';
+	case T_NEW: return 'R';
+	case T_INTERRUPTIBLE: return 'S';
+	case T_DEAD: return 'Z';
+	default: return 'D';
 	}
 }
 
@@ -171,14 +167,14 @@ static int show_stat(int pid, struct textbuf *t)
 		       s->nr, s->name, s->state, s->ppid, s->group, s->session,
 		       s->tty ? tty_device_number(s->tty) : 0, s->tty ? tty_foreground(s->tty) : -1,
 		       s->minflt, s->cminflt, ticks(s->utime_ms), ticks(s->stime_ms),
-		       ticks(s->cutime_ms), ticks(s->cstime_ms), priority_of(s), s->nice, s->threads,
-		       s->start_ns / (NSEC_PER_SEC / USER_HZ));
+		       ticks(s->cutime_ms), ticks(s->cstime_ms), priority_of(s), s->nice,
+		       s->threads, s->start_ns / (NSEC_PER_SEC / USER_HZ));
 	textbuf_printf(t, " %lu %lu %lu 1 1 %lu 0 0 %lu %lu %lu %lu 0 0 0 %u %u %u %u 0 0 0",
 		       s->mem.mapped, s->mem.resident, s->rss_limit, s->stack_top,
 		       s->pending & 0x7fffffff, s->blocked & 0x7fffffff, s->ignored & 0x7fffffff,
 		       s->caught & 0x7fffffff, s->exit_signal, s->cpu, s->rt_priority, s->policy);
-	textbuf_printf(t, " 0 0 %lu %lu %lu %lu %lu 0\n", s->mem.brk_start, s->arg_start, s->arg_end,
-		       s->env_start, s->env_end);
+	textbuf_printf(t, " 0 0 %lu %lu %lu %lu %lu 0\n", s->mem.brk_start, s->arg_start,
+		       s->arg_end, s->env_start, s->env_end);
 	kfree(s);
 	return 0;
 }
@@ -186,16 +182,11 @@ static int show_stat(int pid, struct textbuf *t)
 static const char *state_name(char c)
 {
 	switch (c) {
-	case 'R':
-		return "running";
-	case 'S':
-		return "sleeping";
-	case 'T':
-		return "stopped";
-	case 'Z':
-		return "zombie";
-	default:
-		return "disk sleep";
+	case 'R': return "running";
+	case 'S': return "sleeping";
+	case 'T': return "stopped";
+	case 'Z': return "zombie";
+	default: return "disk sleep";
 	}
 }
 
@@ -205,17 +196,19 @@ static int show_status(int pid, struct textbuf *t)
 
 	if (IS_ERR(s))
 		return (int)PTR_ERR(s);
-	textbuf_printf(t, "Name:\t%s\nUmask:\t0022\nState:\t%c (%s)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\n",
+	textbuf_printf(t,
+		       "Name:\t%s\nUmask:\t0022\nState:\t%c (%s)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\n",
 		       s->name, s->state, state_name(s->state), s->nr, s->nr);
 	textbuf_printf(t, "PPid:\t%u\nTracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
 		       s->ppid, s->uid[0], s->uid[1], s->uid[2], s->uid[3], s->gid[0], s->gid[1],
 		       s->gid[2], s->gid[3]);
-	textbuf_printf(t, "FDSize:\t%u\nGroups:\t\nNStgid:\t%u\nNSpid:\t%u\n", FD_LIMIT, s->nr, s->nr);
+	textbuf_printf(t, "FDSize:\t%u\nGroups:\t\nNStgid:\t%u\nNSpid:\t%u\n", FD_LIMIT, s->nr,
+		       s->nr);
 	if (s->state != 'Z')
-		textbuf_printf(t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nVmPTE:\t%8lu kB\n",
-			       s->mem.mapped / KiB, s->mem.mapped / KiB,
-			       s->mem.resident * (PAGE_SIZE / KiB),
-			       s->mem.tables * (PAGE_SIZE / KiB));
+		textbuf_printf(
+			t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nVmPTE:\t%8lu kB\n",
+			s->mem.mapped / KiB, s->mem.mapped / KiB,
+			s->mem.resident * (PAGE_SIZE / KiB), s->mem.tables * (PAGE_SIZE / KiB));
 	textbuf_printf(t, "Threads:\t%u\nSigQ:\t%lu/1024\nSigPnd:\t%016lx\nShdPnd:\t%016lx\n",
 		       s->threads, s->nr_queued, s->pending, s->shared_pending);
 	textbuf_printf(t, "SigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", s->blocked,
@@ -327,8 +320,8 @@ static int show_region(const struct vm_region *r, void *arg)
 	}
 	textbuf_printf(m->t, "%08lx-%08lx %c%c%c%c %08lx 00:00 %lu %s%s\n", r->start, r->end,
 		       r->prot & PROT_READ ? 'r' : '-', r->prot & PROT_WRITE ? 'w' : '-',
-		       r->prot & PROT_EXEC ? 'x' : '-', r->flags & MAP_SHARED ? 's' : 'p', r->offset,
-		       ino, *name ? "                 " : "", name);
+		       r->prot & PROT_EXEC ? 'x' : '-', r->flags & MAP_SHARED ? 's' : 'p',
+		       r->offset, ino, *name ? "                 " : "", name);
 	return m->t->overflow;
 }
 

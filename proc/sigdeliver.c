@@ -198,7 +198,8 @@ static void call_handler(struct regs *r, struct task *t, struct signal_delivery 
 	if (signal_frame_push(r, d)) {
 		/* No room for the frame: the same as a fault there; while handling SIGSEGV, the end. */
 		if (d->sig == SIGSEGV)
-			signal_action(SIGSEGV, &(struct linux_sigaction){ .handler = SIG_DFL }, NULL);
+			signal_action(SIGSEGV, &(struct linux_sigaction){ .handler = SIG_DFL },
+				      NULL);
 		signal_force(&segv);
 		return;
 	}

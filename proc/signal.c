@@ -6,11 +6,12 @@
  * limit per process. When there is no memory for the siginfo, the signal is still pending in the
  * set, and is delivered with a bare siginfo.
  */
-#include "proc/internal.h"
+#include "proc/signal.h"
 
 #include "lib/err.h"
 #include "lib/string.h"
 #include "mm/slab.h"
+#include "proc/internal.h"
 #include "sched/sched.h"
 
 #define MAX_QUEUED 1024 /* per process: RLIMIT_SIGPENDING's default */
@@ -18,11 +19,11 @@
 const char *signal_name(int sig)
 {
 	static const char *const name[] = {
-		"signal 0", "SIGHUP",  "SIGINT",  "SIGQUIT",   "SIGILL",  "SIGTRAP",   "SIGABRT",
-		"SIGBUS",   "SIGFPE",  "SIGKILL", "SIGUSR1",   "SIGSEGV", "SIGUSR2",   "SIGPIPE",
+		"signal 0", "SIGHUP",  "SIGINT",    "SIGQUIT", "SIGILL",  "SIGTRAP",   "SIGABRT",
+		"SIGBUS",   "SIGFPE",  "SIGKILL",   "SIGUSR1", "SIGSEGV", "SIGUSR2",   "SIGPIPE",
 		"SIGALRM",  "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",   "SIGTSTP",
-		"SIGTTIN",  "SIGTTOU", "SIGURG",  "SIGXCPU",   "SIGXFSZ", "SIGVTALRM", "SIGPROF",
-		"SIGWINCH", "SIGIO",   "SIGPWR",  "SIGSYS",
+		"SIGTTIN",  "SIGTTOU", "SIGURG",    "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF",
+		"SIGWINCH", "SIGIO",   "SIGPWR",    "SIGSYS",
 	};
 
 	return sig >= 0 && (size_t)sig < ARRAY_SIZE(name) ? name[sig] : "SIGRT";

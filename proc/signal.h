@@ -11,10 +11,9 @@
 
 #include "proc/process.h"
 
-#define SIGMASK(sig) (1ull << ((sig)-1))
-#define SIGMASK_STOP (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
-#define SIGMASK_IGNORED                                                                            \
-	(SIGMASK(SIGCHLD) | SIGMASK(SIGCONT) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH))
+#define SIGMASK(sig)        (1ull << ((sig)-1))
+#define SIGMASK_STOP        (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
+#define SIGMASK_IGNORED     (SIGMASK(SIGCHLD) | SIGMASK(SIGCONT) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH))
 #define SIGMASK_UNBLOCKABLE (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
 
 struct sigqueue {
@@ -43,10 +42,10 @@ void signal_force(const struct linux_siginfo *info);
 
 /* kill(2) and friends. sig 0 only checks. 0, -ESRCH, -EINVAL. */
 int signal_kill(s32 pid, int sig);
-int signal_tgkill(s32 tgid, s32 tid, int sig); /* tgid -1: any */
+int signal_tgkill(s32 tgid, s32 tid, int sig);                         /* tgid -1: any */
 int signal_queue(s32 tgid, s32 tid, const struct linux_siginfo *info); /* tid 0: the process */
 
-/* The mask. how: SIG_BLOCK … Unblockable signals are left out. */
+/* The mask. how: SIG_BLOCK ... Unblockable signals are left out. */
 u64 signal_mask_get(void);
 void signal_mask_set(u64 mask);
 /*
@@ -71,8 +70,8 @@ void signal_flush(struct process *p, struct sigpending *q); /* sig_lock held */
 void signal_recalc(struct task *t);                         /* sig_lock held */
 /* The next of `wanted` that is pending for t: sig_lock held. 0: none. */
 int signal_dequeue(struct task *t, u64 wanted, struct linux_siginfo *info);
-void signal_kill_thread(struct task *t);                    /* sig_lock held: sets THREAD_EXIT, wakes */
-bool signal_parent_wants_child(struct process *parent);     /* proc_lock: false: SIGCHLD is ignored */
+void signal_kill_thread(struct task *t);                /* sig_lock held: sets THREAD_EXIT, wakes */
+bool signal_parent_wants_child(struct process *parent); /* proc_lock: false: SIGCHLD is ignored */
 
 /* The slow end of syscall_dispatch: the result is one of the ERESTART codes. */
 void signal_note_restart(int code); /* code: positive */

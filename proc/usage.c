@@ -57,18 +57,21 @@ void usage_times(struct process *p, u64 *utime_ms, u64 *stime_ms)
 void usage_self(struct process *p, struct linux_rusage *out)
 {
 	struct sums s = sum_threads(p);
-	u64 rss = p->maxrss, minflt = p->minflt;
 
 	fill(out, &s);
-	if (p == current_proc() && p->as) {
-		struct aspace_stats st;
+	out->maxrss = (s64)(p->maxrss * (PAGE_SIZE / KiB));
+	out->minflt = (s64)p->minflt;
+}
 
-		aspace_stats(p->as, &st);
-		rss = MAX(rss, st.resident);
-		minflt += st.minor_faults;
-	}
-	out->maxrss = (s64)(rss * (PAGE_SIZE / KiB));
-	out->minflt = (s64)minflt;
+void usage_current(struct linux_rusage *out)
+{
+	struct process *p = current_proc();
+	struct aspace_stats st;
+
+	usage_self(p, out);
+	aspace_stats(p->as, &st);
+	out->maxrss = MAX(out->maxrss, (s64)(st.resident * (PAGE_SIZE / KiB)));
+	out->minflt += (s64)st.minor_faults;
 }
 
 void usage_thread(struct linux_rusage *out)

@@ -20,8 +20,8 @@
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
 #include "lib/klog.h"
-#include "mm/aspace.h"
 #include "sched/internal.h"
+#include "sched/memory.h"
 #include "sched/rq.h"
 #include "time/clock.h"
 
@@ -74,7 +74,7 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	next->switches++;
 	this_cpu_write(current_thread, next);
 	if (next->as) {
-		mm_switch(next->as);
+		sched_switch_space(next->as);
 		ctx_switch_user(&next->arch);
 	}
 	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));

@@ -9,8 +9,3 @@ u32 thread_count(void);
 
 /* core.c: what a new thread does first: the end of the switch to it. Returns with interrupts on. */
 void sched_first_switch(struct thread *prev);
-
-/* stack.c: guarded kernel stacks. */
-void *stack_alloc(const char *owner); /* its top; NULL: out of memory. Sleeps not. */
-void stack_free(void *top);
-void stack_set_owner(void *top, const char *owner);

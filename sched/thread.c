@@ -10,16 +10,14 @@
 #include "lib/err.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
-#include "mm/aspace.h"
-#include "mm/slab.h"
 #include "sched/internal.h"
+#include "sched/memory.h"
 #include "sched/rq.h"
 
 static spinlock_t all_lock = SPINLOCK_INIT("all_threads", RANK_WAITQ);
 static struct list_node all_threads = LIST_INIT(all_threads); /* [all_lock] */
 static u32 nr_threads;                                          /* [all_lock] */
 static u32 next_tid = 1;                                        /* [all_lock] */
-static struct slab_cache *thread_cache;
 
 void (*thread_release_hook)(struct thread *t);
 void (*thread_exit_hook)(struct thread *t);
@@ -68,7 +66,6 @@ void thread_init_boot(struct thread *t)
 {
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
-	thread_cache = slab_cache_create("thread", sizeof(struct thread), 64);
 }
 
 u32 thread_count(void)
@@ -86,14 +83,14 @@ static void user_thread_entry(struct thread *prev);
 
 static struct thread *thread_new(const char *name, unsigned level, bool program)
 {
-	struct thread *t = slab_zalloc(thread_cache);
+	struct thread *t = sched_memory->thread_alloc();
 
 	if (!t)
 		return NULL;
 	thread_set_name(t, name);
-	t->stack_top = stack_alloc(t->name);
+	t->stack_top = sched_memory->stack_alloc(t->name);
 	if (!t->stack_top) {
-		slab_free(thread_cache, t);
+		sched_memory->thread_free(t);
 		return NULL;
 	}
 	t->state = T_NEW;
@@ -198,8 +195,8 @@ void thread_put(struct thread *t)
 	if (thread_release_hook)
 		thread_release_hook(t);
 	ctx_user_destroy(&t->arch);
-	stack_free(t->stack_top);
-	slab_free(thread_cache, t);
+	sched_memory->stack_free(t->stack_top);
+	sched_memory->thread_free(t);
 }
 
 int thread_for_each(int (*fn)(struct thread *t, void *arg), void *arg)
@@ -223,6 +220,6 @@ void thread_set_aspace(struct aspace *as)
 
 	current()->as = as;
 	if (as)
-		mm_switch(as);
+		sched_switch_space(as);
 	irq_restore(flags);
 }

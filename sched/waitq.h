@@ -46,6 +46,7 @@ bool signal_pending_current(void);
 #define wait_event_(q, cond, state, deadline)                                                      \
 	({                                                                                         \
 		int wait_ret_ = 0;                                                                 \
+		u64 wait_deadline_ = (deadline); /* once: `clock_ns() + x` must not move */        \
 		if (!(cond)) {                                                                     \
 			struct waiter waiter_;                                                     \
 			might_sleep();                                                             \
@@ -58,11 +59,12 @@ bool signal_pending_current(void);
 					wait_ret_ = -ERESTARTSYS;                                  \
 					break;                                                     \
 				}                                                                  \
-				if ((deadline) != WAIT_FOREVER && clock_ns() >= (deadline)) {      \
+				if (wait_deadline_ != WAIT_FOREVER &&                              \
+				    clock_ns() >= wait_deadline_) {                                \
 					wait_ret_ = -ETIMEDOUT;                                    \
 					break;                                                     \
 				}                                                                  \
-				sched_sleep(deadline);                                             \
+				sched_sleep(wait_deadline_);                                       \
 				waitq_finish((q), &waiter_);                                       \
 			}                                                                          \
 			waitq_finish((q), &waiter_);                                               \

@@ -29,7 +29,8 @@ static s64 syscall_missing(struct regs *r)
 		log_warn("%s[%u]: system call %s (%lu) is not there\n", current()->name,
 			 current_proc()->nr, syscall_names[nr], nr);
 	else
-		log_warn("%s[%u]: unknown system call %lu\n", current()->name, current_proc()->nr, nr);
+		log_warn("%s[%u]: unknown system call %lu\n", current()->name, current_proc()->nr,
+			 nr);
 	return -ENOSYS;
 }
 

@@ -26,7 +26,8 @@ static struct ids group_ids(struct process *p)
 
 static bool may(const struct process *p, const struct ids *i, u32 id)
 {
-	return p->euid == 0 || id == KEEP || id == *i->real || id == *i->effective || id == *i->saved;
+	return p->euid == 0 || id == KEEP || id == *i->real || id == *i->effective ||
+	       id == *i->saved;
 }
 
 static s64 set_res(struct process *p, struct ids i, u32 real, u32 effective, u32 saved)

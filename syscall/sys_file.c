@@ -29,23 +29,31 @@ static ssize_t file_write(struct file *f, struct uio *src, u64 *pos)
 	return f->ops->write ? f->ops->write(f, src, pos) : -EINVAL;
 }
 
-/* At the file's own position. */
-static ssize_t move_here(struct file *f, struct uio *u, bool write)
+/* Does the file have a position that others may use at the same time? */
+static bool must_lock(struct fd_loan l)
 {
-	bool seekable = f->ops->seek != NULL;
+	return l.f->ops->seek && !fd_is_private(l);
+}
+
+/* At the file's own position. */
+static ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
+{
+	struct file *f = l.f;
+	bool lock = must_lock(l);
 	ssize_t n;
 
-	if (seekable)
+	if (lock)
 		mutex_lock(&f->pos_lock);
 	n = write ? file_write(f, u, &f->pos) : file_read(f, u, &f->pos);
-	if (seekable)
+	if (lock)
 		mutex_unlock(&f->pos_lock);
 	return n;
 }
 
 static s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
 {
-	struct file *f = fd_get(fd);
+	struct fd_loan l = fd_borrow(fd);
+	struct file *f = l.f;
 	struct uio u;
 	s64 n;
 
@@ -58,8 +66,8 @@ static s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
 	else if (!user_range_ok(buf, count))
 		n = -EFAULT;
 	else
-		n = move_here(f, &u, write);
-	file_put(f);
+		n = move_here(l, &u, write);
+	fd_return(l);
 	return n;
 }
 
@@ -75,6 +83,7 @@ s64 sys_write(int fd, uaddr_t buf, size_t count)
 
 static s64 move_user_at(int fd, uaddr_t buf, size_t count, s64 pos, bool write)
 {
+	struct fd_loan l;
 	struct file *f;
 	struct uio u;
 	u64 at = (u64)pos;
@@ -82,7 +91,8 @@ static s64 move_user_at(int fd, uaddr_t buf, size_t count, s64 pos, bool write)
 
 	if (pos < 0)
 		return -EINVAL;
-	f = fd_get(fd);
+	l = fd_borrow(fd);
+	f = l.f;
 	if (!f)
 		return -EBADF;
 	count = MIN(count, LINUX_RW_MAX);
@@ -95,7 +105,7 @@ static s64 move_user_at(int fd, uaddr_t buf, size_t count, s64 pos, bool write)
 		n = -EFAULT;
 	else
 		n = write ? file_write(f, &u, &at) : file_read(f, &u, &at);
-	file_put(f);
+	fd_return(l);
 	return n;
 }
 
@@ -222,7 +232,8 @@ static ssize_t move_pieces(struct file *f, const struct pieces *p, u64 *pos, boo
 /* at: NULL for the file's own position. */
 static s64 move_vector(int fd, uaddr_t iov, u64 count, u64 *at, bool write)
 {
-	struct file *f = fd_get(fd);
+	struct fd_loan l = fd_borrow(fd);
+	struct file *f = l.f;
 	struct pieces p;
 	s64 n;
 
@@ -235,22 +246,22 @@ static s64 move_vector(int fd, uaddr_t iov, u64 count, u64 *at, bool write)
 	else
 		n = pieces_get(&p, iov, count);
 	if (n) {
-		file_put(f);
+		fd_return(l);
 		return n;
 	}
 	if (at) {
 		n = move_pieces(f, &p, at, write);
 	} else {
-		bool seekable = f->ops->seek != NULL;
+		bool lock = must_lock(l);
 
-		if (seekable)
+		if (lock)
 			mutex_lock(&f->pos_lock);
 		n = move_pieces(f, &p, &f->pos, write);
-		if (seekable)
+		if (lock)
 			mutex_unlock(&f->pos_lock);
 	}
 	pieces_put(&p);
-	file_put(f);
+	fd_return(l);
 	return n;
 }
 
@@ -423,7 +434,8 @@ s64 sys_copy_file_range(int in_fd, uaddr_t in_pos, int out_fd, uaddr_t out_pos, 
 
 s64 sys_lseek(int fd, s64 offset, int whence)
 {
-	struct file *f = fd_get(fd);
+	struct fd_loan l = fd_borrow(fd);
+	struct file *f = l.f;
 	s64 ret;
 
 	if (!f)
@@ -435,11 +447,15 @@ s64 sys_lseek(int fd, s64 offset, int whence)
 	} else if (!f->ops->seek) {
 		ret = -ESPIPE;
 	} else {
-		mutex_lock(&f->pos_lock);
+		bool lock = must_lock(l);
+
+		if (lock)
+			mutex_lock(&f->pos_lock);
 		ret = f->ops->seek(f, offset, whence);
-		mutex_unlock(&f->pos_lock);
+		if (lock)
+			mutex_unlock(&f->pos_lock);
 	}
-	file_put(f);
+	fd_return(l);
 	return ret;
 }
 
@@ -807,13 +823,14 @@ static s64 fcntl_file(int fd, struct file *f, unsigned cmd, u64 arg)
 
 s64 sys_fcntl(int fd, unsigned int cmd, u64 arg)
 {
-	struct file *f = fd_get(fd);
+	struct fd_loan l = fd_borrow(fd);
+	struct file *f = l.f;
 	s64 ret;
 
 	if (!f)
 		return -EBADF;
 	ret = fcntl_file(fd, f, cmd, arg);
-	file_put(f);
+	fd_return(l);
 	return ret;
 }
 
@@ -827,7 +844,8 @@ static s64 ioctl_regular(struct file *f, unsigned cmd, uaddr_t arg)
 
 s64 sys_ioctl(int fd, unsigned int cmd, uaddr_t arg)
 {
-	struct file *f = fd_get(fd);
+	struct fd_loan l = fd_borrow(fd);
+	struct file *f = l.f;
 	int on;
 	s64 ret;
 
@@ -848,7 +866,7 @@ s64 sys_ioctl(int fd, unsigned int cmd, uaddr_t arg)
 	} else {
 		ret = -ENOTTY;
 	}
-	file_put(f);
+	fd_return(l);
 	return ret;
 }
 

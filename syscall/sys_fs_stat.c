@@ -47,12 +47,12 @@ s64 sys_newfstatat(int dfd, uaddr_t path, uaddr_t st, int flags)
 s64 sys_fstat(int fd, uaddr_t st)
 {
 	struct linux_stat out;
-	struct file *f = fd_get(fd);
+	struct fd_loan l = fd_borrow(fd);
 
-	if (!f)
+	if (!l.f)
 		return -EBADF;
-	inode_stat(f->inode, &out);
-	file_put(f);
+	inode_stat(l.f->inode, &out);
+	fd_return(l);
 	return put_user(out, st);
 }
 

@@ -52,19 +52,12 @@ static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
 s64 sys_futex(uaddr_t addr, int op, u32 val, u64 timeout, uaddr_t addr2, u32 val3)
 {
 	switch (op & FUTEX_CMD_MASK) {
-	case FUTEX_WAIT:
-		return wait(addr, op, val, timeout, FUTEX_BITSET_ALL);
-	case FUTEX_WAIT_BITSET:
-		return wait(addr, op, val, timeout, val3);
-	case FUTEX_WAKE:
-		return futex_wake(addr, val, FUTEX_BITSET_ALL);
-	case FUTEX_WAKE_BITSET:
-		return futex_wake(addr, val, val3);
-	case FUTEX_REQUEUE:
-		return futex_requeue(addr, val, (u32)timeout, addr2, false, 0);
-	case FUTEX_CMP_REQUEUE:
-		return futex_requeue(addr, val, (u32)timeout, addr2, true, val3);
-	default:
-		return -ENOSYS;
+	case FUTEX_WAIT: return wait(addr, op, val, timeout, FUTEX_BITSET_ALL);
+	case FUTEX_WAIT_BITSET: return wait(addr, op, val, timeout, val3);
+	case FUTEX_WAKE: return futex_wake(addr, val, FUTEX_BITSET_ALL);
+	case FUTEX_WAKE_BITSET: return futex_wake(addr, val, val3);
+	case FUTEX_REQUEUE: return futex_requeue(addr, val, (u32)timeout, addr2, false, 0);
+	case FUTEX_CMP_REQUEUE: return futex_requeue(addr, val, (u32)timeout, addr2, true, val3);
+	default: return -ENOSYS;
 	}
 }

@@ -23,12 +23,14 @@
 #define RELEASE "6.1.0-jiffy"
 
 static struct mutex name_lock = MUTEX_INIT(name_lock);
-static char hostname[65] = "jiffy";     /* [name_lock] */
-static char domainname[65] = "(none)";  /* [name_lock] */
+static char hostname[65] = "jiffy";    /* [name_lock] */
+static char domainname[65] = "(none)"; /* [name_lock] */
 
 s64 sys_uname(uaddr_t buf)
 {
-	struct linux_utsname u = { .sysname = "Linux", .release = RELEASE, .machine = "x86_64",
+	struct linux_utsname u = { .sysname = "Linux",
+				   .release = RELEASE,
+				   .machine = "x86_64",
 				   .version = "#1 Jiffy " JIFFY_COMMIT };
 
 	mutex_lock(&name_lock);
@@ -105,47 +107,30 @@ s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 	int value;
 
 	switch (option) {
-	case PR_SET_NAME:
-		return set_comm(a);
-	case PR_GET_NAME:
-		return get_comm(a);
+	case PR_SET_NAME: return set_comm(a);
+	case PR_GET_NAME: return get_comm(a);
 	case PR_SET_PDEATHSIG:
 		if (a > NSIG)
 			return -EINVAL;
 		p->pdeath_signal = (u8)a;
 		return 0;
-	case PR_GET_PDEATHSIG:
-		value = p->pdeath_signal;
-		return put_user(value, a);
-	case PR_GET_DUMPABLE:
-		return 1;
-	case PR_SET_DUMPABLE:
-		return a > 1 ? -EINVAL : 0;
-	case PR_GET_KEEPCAPS:
-		return 0;
-	case PR_SET_KEEPCAPS:
-		return a > 1 ? -EINVAL : 0;
-	case PR_SET_CHILD_SUBREAPER:
-		p->subreaper = a != 0;
-		return 0;
-	case PR_GET_CHILD_SUBREAPER:
-		value = p->subreaper;
-		return put_user(value, a);
+	case PR_GET_PDEATHSIG: value = p->pdeath_signal; return put_user(value, a);
+	case PR_GET_DUMPABLE: return 1;
+	case PR_SET_DUMPABLE: return a > 1 ? -EINVAL : 0;
+	case PR_GET_KEEPCAPS: return 0;
+	case PR_SET_KEEPCAPS: return a > 1 ? -EINVAL : 0;
+	case PR_SET_CHILD_SUBREAPER: p->subreaper = a != 0; return 0;
+	case PR_GET_CHILD_SUBREAPER: value = p->subreaper; return put_user(value, a);
 	case PR_SET_NO_NEW_PRIVS:
 		if (a != 1 || b || c || d)
 			return -EINVAL;
 		p->no_new_privs = true;
 		return 0;
-	case PR_GET_NO_NEW_PRIVS:
-		return p->no_new_privs;
-	case PR_CAPBSET_READ:
-		return a <= 40 ? 1 : -EINVAL;
-	case PR_GET_TIMERSLACK:
-		return 50000;
-	case PR_SET_TIMERSLACK:
-		return 0; /* timers here are exact */
-	default:
-		return -EINVAL;
+	case PR_GET_NO_NEW_PRIVS: return p->no_new_privs;
+	case PR_CAPBSET_READ: return a <= 40 ? 1 : -EINVAL;
+	case PR_GET_TIMERSLACK: return 50000;
+	case PR_SET_TIMERSLACK: return 0; /* timers here are exact */
+	default: return -EINVAL;
 	}
 }
 
@@ -155,18 +140,11 @@ s64 sys_arch_prctl(int option, u64 addr)
 	u64 base;
 
 	switch (option) {
-	case ARCH_SET_FS:
-		return ctx_set_tls(a, addr);
-	case ARCH_GET_FS:
-		base = ctx_get_tls(a);
-		return put_user(base, addr);
-	case ARCH_SET_GS:
-		return ctx_set_gs(a, addr);
-	case ARCH_GET_GS:
-		base = ctx_get_gs(a);
-		return put_user(base, addr);
-	default:
-		return -EINVAL;
+	case ARCH_SET_FS: return ctx_set_tls(a, addr);
+	case ARCH_GET_FS: base = ctx_get_tls(a); return put_user(base, addr);
+	case ARCH_SET_GS: return ctx_set_gs(a, addr);
+	case ARCH_GET_GS: base = ctx_get_gs(a); return put_user(base, addr);
+	default: return -EINVAL;
 	}
 }
 
@@ -238,21 +216,16 @@ s64 sys_syslog(int type, uaddr_t buf, int len)
 	case 1:
 	case 6: /* console off, on, level: the log's sinks are chosen at boot */
 	case 7:
-	case 8:
-		return 0;
+	case 8: return 0;
 	case LOG_READ_ALL:
 	case LOG_READ_CLEAR:
 		if (!buf || len < 0)
 			return -EINVAL;
 		return read_log(buf, (size_t)len, type == LOG_READ_CLEAR);
-	case LOG_CLEAR:
-		return clear_log();
-	case LOG_SIZE_UNREAD:
-		return 0;
-	case LOG_SIZE_BUFFER:
-		return LOG_TEXT_MAX;
-	default:
-		return -EINVAL;
+	case LOG_CLEAR: return clear_log();
+	case LOG_SIZE_UNREAD: return 0;
+	case LOG_SIZE_BUFFER: return LOG_TEXT_MAX;
+	default: return -EINVAL;
 	}
 }
 
@@ -267,19 +240,11 @@ s64 sys_reboot(u32 magic1, u32 magic2, u32 command, uaddr_t arg)
 		return -EINVAL;
 	switch (command) {
 	case REBOOT_CAD_ON:
-	case REBOOT_CAD_OFF:
-		return 0;
-	case REBOOT_HALT:
-		log_info("jiffy: halt\n");
-		machine_end(MACHINE_HALT);
-	case REBOOT_POWER_OFF:
-		log_info("jiffy: power off\n");
-		machine_end(MACHINE_POWEROFF);
+	case REBOOT_CAD_OFF: return 0;
+	case REBOOT_HALT: log_info("jiffy: halt\n"); machine_end(MACHINE_HALT);
+	case REBOOT_POWER_OFF: log_info("jiffy: power off\n"); machine_end(MACHINE_POWEROFF);
 	case REBOOT_RESTART:
-	case REBOOT_RESTART2:
-		log_info("jiffy: restart\n");
-		machine_end(MACHINE_RESTART);
-	default:
-		return -EINVAL;
+	case REBOOT_RESTART2: log_info("jiffy: restart\n"); machine_end(MACHINE_RESTART);
+	default: return -EINVAL;
 	}
 }

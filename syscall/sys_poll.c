@@ -22,7 +22,7 @@
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL) /* reported without being asked for */
 
 struct poll_entry {
-	struct file *f;     /* reference; NULL: not open, or not asked */
+	struct fd_loan file; /* f NULL: not open, or not asked */
 	struct waitq *wq;   /* that tells of changes, or NULL */
 	struct waitq *joined;
 	struct waiter waiter;
@@ -55,10 +55,8 @@ static int table_init(struct poll_table *t, u32 n, u32 always)
 
 static void table_free(struct poll_table *t)
 {
-	for (u32 i = 0; i < t->n; i++) {
-		if (t->e[i].f)
-			file_put(t->e[i].f);
-	}
+	for (u32 i = 0; i < t->n; i++)
+		fd_return(t->e[i].file);
 	if (t->e != t->small)
 		kfree(t->e);
 }
@@ -71,10 +69,11 @@ static u32 count_ready(struct poll_table *t)
 	for (u32 i = 0; i < t->n; i++) {
 		struct poll_entry *e = &t->e[i];
 		unsigned mask = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM; /* that always are */
+		struct file *f = e->file.f;
 
-		if (e->f && e->f->ops->poll)
-			mask = e->f->ops->poll(e->f, &e->wq);
-		if (e->f)
+		if (f && f->ops->poll)
+			mask = f->ops->poll(f, &e->wq);
+		if (f)
 			e->ready = mask & (e->events | t->always);
 		count += e->ready != 0;
 	}
@@ -129,12 +128,12 @@ static void fill_table(struct poll_table *t, const struct pollfd *p)
 		e->events = (u16)p[i].events;
 		if (e->fd < 0)
 			continue;
-		e->f = fd_get(e->fd);
-		if (e->f && (e->f->flags & O_PATH)) {
-			file_put(e->f);
-			e->f = NULL;
+		e->file = fd_borrow(e->fd);
+		if (e->file.f && (e->file.f->flags & O_PATH)) {
+			fd_return(e->file);
+			e->file = (struct fd_loan){ 0 };
 		}
-		if (!e->f)
+		if (!e->file.f)
 			e->ready = POLLNVAL; /* stays: there is no file to look at */
 	}
 }
@@ -343,8 +342,8 @@ static int select_table(const struct select_sets *s, struct poll_table *t)
 			e->fd = (s32)(w * 64 + (u32)__builtin_ctzl(bits));
 			for (unsigned i = 0; i < 3; i++)
 				e->events |= s->bits[i][w] & bit ? set_mask[i] : 0;
-			e->f = fd_get(e->fd);
-			if (!e->f) {
+			e->file = fd_borrow(e->fd);
+			if (!e->file.f) {
 				table_free(t);
 				return -EBADF;
 			}

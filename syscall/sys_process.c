@@ -292,7 +292,7 @@ s64 sys_getrusage(int who, uaddr_t usage)
 	struct linux_rusage u;
 
 	if (who == RUSAGE_SELF)
-		usage_self(current_proc(), &u);
+		usage_current(&u);
 	else if (who == RUSAGE_CHILDREN)
 		usage_children(current_proc(), &u);
 	else if (who == RUSAGE_THREAD)

@@ -26,15 +26,12 @@ s64 sys_sched_get_priority_max(int policy)
 {
 	switch (policy) {
 	case SCHED_FIFO:
-	case SCHED_RR:
-		return 99;
+	case SCHED_RR: return 99;
 	case SCHED_NORMAL:
 	case SCHED_BATCH:
 	case SCHED_IDLE:
-	case SCHED_DEADLINE:
-		return 0;
-	default:
-		return -EINVAL;
+	case SCHED_DEADLINE: return 0;
+	default: return -EINVAL;
 	}
 }
 
@@ -55,14 +52,11 @@ static bool valid(int policy, int priority)
 {
 	switch (policy) {
 	case SCHED_FIFO:
-	case SCHED_RR:
-		return priority >= 1 && priority <= 99;
+	case SCHED_RR: return priority >= 1 && priority <= 99;
 	case SCHED_NORMAL:
 	case SCHED_BATCH:
-	case SCHED_IDLE:
-		return priority == 0;
-	default:
-		return false;
+	case SCHED_IDLE: return priority == 0;
+	default: return false;
 	}
 }
 
@@ -220,8 +214,7 @@ static int nice_all(int which, int who, int *nice, bool set)
 				err = 0;
 			}
 		return err;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 }
 

@@ -109,7 +109,7 @@ s64 sys_sigaltstack(uaddr_t uss, uaddr_t uold)
 			return -EFAULT;
 		if (on)
 			return -EPERM;
-		if ((u32)new.flags & ~(SS_DISABLE | SS_ONSTACK | SS_AUTODISARM))
+		if ((u32) new.flags & ~(SS_DISABLE | SS_ONSTACK | SS_AUTODISARM))
 			return -EINVAL;
 		if (new.flags & SS_DISABLE)
 			new = (struct linux_stack){ .flags = SS_DISABLE };

@@ -61,23 +61,14 @@ static int read_clock(int clock, u64 *ns)
 	switch (clock) {
 	case CLOCK_REALTIME:
 	case CLOCK_REALTIME_COARSE:
-	case CLOCK_TAI:
-		*ns = clock_realtime_ns();
-		return 0;
+	case CLOCK_TAI: *ns = clock_realtime_ns(); return 0;
 	case CLOCK_MONOTONIC:
 	case CLOCK_MONOTONIC_RAW:
 	case CLOCK_MONOTONIC_COARSE:
-	case CLOCK_BOOTTIME:
-		*ns = clock_ns();
-		return 0;
-	case CLOCK_PROCESS_CPUTIME_ID:
-		*ns = cpu_time(true);
-		return 0;
-	case CLOCK_THREAD_CPUTIME_ID:
-		*ns = cpu_time(false);
-		return 0;
-	default:
-		return -EINVAL;
+	case CLOCK_BOOTTIME: *ns = clock_ns(); return 0;
+	case CLOCK_PROCESS_CPUTIME_ID: *ns = cpu_time(true); return 0;
+	case CLOCK_THREAD_CPUTIME_ID: *ns = cpu_time(false); return 0;
+	default: return -EINVAL;
 	}
 }
 
@@ -179,7 +170,8 @@ static s64 sleep_for(u64 ns, uaddr_t urem)
 	struct task *t = current_task();
 	u64 now = clock_ns();
 
-	return sleep_until(t->restarting ? t->restart_deadline : now + MIN(ns, (u64)INT64_MAX), urem);
+	return sleep_until(t->restarting ? t->restart_deadline : now + MIN(ns, (u64)INT64_MAX),
+			   urem);
 }
 
 s64 sys_nanosleep(uaddr_t req, uaddr_t rem)

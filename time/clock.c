@@ -39,16 +39,16 @@
 CMDLINE_OPTION("timer", timer_option, "pit|lapic|hpet|tsc-deadline: the clock event");
 CMDLINE_OPTION("clocksource", source_option, "tsc|hpet|acpi-pm|pit: the clock source");
 
-#define MARGIN_NS        1000
-#define WATCH_NS         (500 * NSEC_PER_MSEC)
-#define WATCH_FIRST_NS   (100 * NSEC_PER_MSEC)
-#define WATCH_TRIES      5
-#define WATCH_MAX_NS     (10 * NSEC_PER_SEC) /* a longer window says more about a debugger */
-#define WATCH_PPM        500
-#define WATCH_STRIKES    4
-#define BRACKET_MAX_NS   (50 * NSEC_PER_USEC)
-#define REFINE_WINDOWS   2
-#define REFINE_NOISE     10000 /* a window refines if its noise is below this part of it */
+#define MARGIN_NS      1000
+#define WATCH_NS       (500 * NSEC_PER_MSEC)
+#define WATCH_FIRST_NS (100 * NSEC_PER_MSEC)
+#define WATCH_TRIES    5
+#define WATCH_MAX_NS   (10 * NSEC_PER_SEC) /* a longer window says more about a debugger */
+#define WATCH_PPM      500
+#define WATCH_STRIKES  4
+#define BRACKET_MAX_NS (50 * NSEC_PER_USEC)
+#define REFINE_WINDOWS 2
+#define REFINE_NOISE   10000 /* a window refines if its noise is below this part of it */
 
 struct clock_base {
 	const struct clock_source *source; /* NULL: no clock yet, the time is 0 */
@@ -69,10 +69,10 @@ static struct {
 } narrow = { .lock = SPINLOCK_INIT("clock", RANK_NONE) };
 
 static const struct clock_event *active_event; /* [I] but for the watch */
-static u64 tsc_hz, tsc_factor;           /* written by clock_init and the watch */
-static atomic64_t realtime_offset;       /* ns from the monotonic clock to 1970's */
+static u64 tsc_hz, tsc_factor;                 /* written by clock_init and the watch */
+static atomic64_t realtime_offset;             /* ns from the monotonic clock to 1970's */
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static bool is_narrow(const struct clock_source *s)
 {
@@ -157,7 +157,7 @@ const char *clock_event_name(void)
 	return active_event ? active_event->name : "none";
 }
 
-/* ---- changing the base --------------------------------------------------------------------------- */
+/* ---- changing the base ---- */
 
 static void publish(const struct clock_base *b)
 {
@@ -195,7 +195,7 @@ static void keep_alive_tick(struct timer *t)
 		timer_start(t, clock_ns() + MIN(wrap_ns / 3, NSEC_PER_SEC));
 }
 
-/* ---- the watch ----------------------------------------------------------------------------------- */
+/* ---- the watch ---- */
 
 struct watch_sample {
 	u64 count, ref; /* of the clock, in the middle of its two readings; of the other */
@@ -280,15 +280,15 @@ static void watch_refine(const struct watch_window *w)
 	rebase(s, factor);
 	if (strcmp(s->name, "tsc") == 0)
 		set_tsc_factor(w->error < 0 ? tsc_hz + hz_change : tsc_hz - hz_change, factor);
-	log_debug("clock: %s corrected by %s%lu ns in %lu\n", s->name, w->error < 0 ? "-" : "+", size,
-		  w->ns);
+	log_debug("clock: %s corrected by %s%lu ns in %lu\n", s->name, w->error < 0 ? "-" : "+",
+		  size, w->ns);
 }
 
 /* The best of the machine's events but `not`, started. */
-static const struct clock_event *start_event(const char *not)
+static const struct clock_event *start_event(const char * not )
 {
 	for (const struct clock_event *const *e = clock_arch_events(); *e; e++)
-		if ((!not || strcmp((*e)->name, not) != 0) && timer_set_event(*e) == 0)
+		if ((!not || strcmp((*e)->name, not ) != 0) && timer_set_event(*e) == 0)
 			return *e;
 	return NULL;
 }
@@ -372,7 +372,7 @@ static void watch_start(const struct clock_source *s)
 	timer_start(&watch.timer, clock_ns() + WATCH_FIRST_NS);
 }
 
-/* ---- choosing ------------------------------------------------------------------------------------ */
+/* ---- choosing ---- */
 
 static const struct clock_source *choose_source(void)
 {

@@ -6,13 +6,13 @@
 
 #include "lib/types.h"
 
-/* Chooses source and event by rating and the options clocksource= and timer=; after clock_arch_init. */
+/* After clock_arch_init. Chooses source and event by rating and by clocksource= and timer=. */
 void clock_init(void);
 u64 clock_ns(void);
-u64 clock_realtime_ns(void);               /* since 1970 */
+u64 clock_realtime_ns(void); /* since 1970 */
 void clock_set_realtime_ns(u64 ns);
-u64 clock_cycles_to_ns(u64 tsc_cycles);    /* for time stamps; 0 if the TSC is not calibrated */
-u64 clock_tsc_hz(void);                    /* 0 if not calibrated */
+u64 clock_cycles_to_ns(u64 tsc_cycles); /* for time stamps; 0 if the TSC is not calibrated */
+u64 clock_tsc_hz(void);                 /* 0 if not calibrated */
 const char *clock_source_name(void);
 const char *clock_event_name(void);
-u64 clock_watch_failures(void);            /* times the watch demoted a source */
+u64 clock_watch_failures(void); /* times the watch demoted a source */

@@ -30,9 +30,9 @@
 #include "sync/spinlock.h"
 #include "time/clock.h"
 
-#define BUDGET      256           /* callbacks per interrupt: the rest waits for the next one */
-#define STRETCH_MAX (1ull << 24)  /* 2^-8 in 32.32 */
-#define EARLY_SHIFT 9             /* early by more than 1/512 of the delta is no matter of frequency */
+#define BUDGET      256          /* callbacks per interrupt: the rest waits for the next one */
+#define STRETCH_MAX (1ull << 24) /* 2^-8 in 32.32 */
+#define EARLY_SHIFT 9 /* early by more than 1/512 of the delta is no matter of frequency */
 
 struct timer_cpu {
 	spinlock_t lock;
@@ -49,7 +49,7 @@ struct timer_cpu {
 
 static DEFINE_PER_CPU(struct timer_cpu, timer_cpus);
 
-/* ---- the tree ------------------------------------------------------------------------------------ */
+/* ---- the tree ---- */
 
 static void enqueue(struct timer_cpu *c, struct timer *t)
 {
@@ -82,7 +82,7 @@ static void dequeue(struct timer_cpu *c, struct timer *t)
 	t->queued = false;
 }
 
-/* ---- the clock event ----------------------------------------------------------------------------- */
+/* ---- the clock event ---- */
 
 static void program(struct timer_cpu *c, u64 deadline, u64 now)
 {
@@ -132,7 +132,7 @@ int timer_set_event(const struct clock_event *event)
 	return 0;
 }
 
-/* ---- the interface ------------------------------------------------------------------------------- */
+/* ---- the interface ---- */
 
 void timer_init(struct timer *t, void (*fn)(struct timer *t))
 {

@@ -9,9 +9,9 @@
 
 struct timer {
 	struct rb_node node;
-	u64 deadline;                     /* monotonic ns */
-	void (*fn)(struct timer *t);      /* [I] may start its own timer again */
-	u32 cpu;                          /* whose tree */
+	u64 deadline;                /* monotonic ns */
+	void (*fn)(struct timer *t); /* [I] may start its own timer again */
+	u32 cpu;                     /* whose tree */
 	bool queued;
 };
 

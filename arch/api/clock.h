@@ -18,7 +18,7 @@ struct clock_source {
 
 struct clock_event {
 	const char *name;      /* "tsc-deadline", "lapic", "hpet", "pit": the values of timer= */
-	/* Fires timer_interrupt() once on this CPU, delta ns from now (clamped to min, max). Interrupts off. */
+	/* Fires timer_interrupt() once on this CPU, delta ns (min to max) from now. Interrupts off. */
 	void (*arm)(u64 delta_ns);
 	void (*stop)(void);
 	/* Starts it on this CPU. 0 or -ENODEV. */
@@ -40,8 +40,9 @@ extern const struct clock_event *const *clock_arch_events(void);
 u64 clock_arch_wall_seconds(void);
 
 /*
- * Ratios of frequencies in 32.32 fixed point, so that no division is left where it counts: num / den,
- * which must be below 2^32; num % den must be, too (one of them is at most 10^9, or den is small).
+ * Ratios of frequencies in 32.32 fixed point, so that no division is left where it counts:
+ * num / den, which must be below 2^32; num % den must be, too (one of them is at most 10^9, or den
+ * is small).
  */
 static inline u64 clock_factor(u64 num, u64 den)
 {

@@ -12,9 +12,9 @@ struct signal_delivery {
 	u64 handler, restorer;
 	u64 flags; /* SA_* */
 	struct linux_siginfo info;
-	u64 mask;                    /* to come back by sigreturn */
-	struct linux_stack altstack; /* as sigaltstack(2) reports it now */
-	bool use_altstack;           /* start at the altstack's top */
+	u64 mask;                      /* to come back by sigreturn */
+	struct linux_stack altstack;   /* as sigaltstack(2) reports it now */
+	bool use_altstack;             /* start at the altstack's top */
 	u64 trapno, error, fault_addr; /* of the thread's last exception */
 };
 

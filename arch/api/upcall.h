@@ -46,7 +46,7 @@ void syscall_dispatch(struct regs *r);
 void proc_user_return(struct regs *r);
 
 /* May a fault in kernel mode at this address be on a guard page of a kernel stack? The name of
- * the stack's thread, else NULL. Any context. sched/stack.c */
+ * the stack's thread, else NULL. Any context. mm/kstack.c */
 const char *kstack_guard_owner(u64 va);
 
 /* A panic with the registers of the fault at hand. Any context. debug/panic.c */

@@ -10,7 +10,8 @@
  *  - the deepest cached upper-level entry for an address serves in place of the tables above;
  *  - entries that are not present are never cached;
  *  - a write through a translation without D walks again, and sets D in memory;
- *  - a page fault forgets the faulting page (in the current context), and upper-level entries;
+ *  - a page fault forgets the faulting page, in the current context, and the upper-level entries on
+ *    the way to it;
  *  - INVLPG forgets one page of the current context and global ones, and all upper-level entries
  *    of the current context; a load of the root without keep forgets the context; a change of PGE
  *    forgets everything;
@@ -123,6 +124,12 @@ static bool drop_page(const struct cached *c, u64 va, unsigned ctx)
 	return (c->context == ctx || c->global) && c->tag == va >> pt_shift(c->level);
 }
 
+/* A page fault: that page, and the upper-level entries on the way to it. */
+static bool drop_fault(const struct cached *c, u64 va, unsigned ctx)
+{
+	return (c->context == ctx || (c->leaf && c->global)) && c->tag == va >> pt_shift(c->level);
+}
+
 static bool drop_context(const struct cached *c, u64 va, unsigned ctx)
 {
 	return c->context == ctx && !(c->leaf && c->global);
@@ -229,7 +236,7 @@ int host_mmu_access(u64 va, enum fault_access access, bool user, paddr_t *pa)
 	*pa = pa_of(&new, va);
 	return 0;
 fault:
-	forget(m, drop_page, va);
+	forget(m, drop_fault, va);
 	return -1;
 }
 

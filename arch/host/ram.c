@@ -64,9 +64,8 @@ void host_ram_init(u64 frames)
 	memset(&boot_info, 0, sizeof(boot_info));
 	boot_info.protocol = "host";
 	boot_info.loader = "";
-	boot_info.range[0] = (struct mem_range){
-		HOST_RAM_BASE, HOST_RAM_BASE + frames * PAGE_SIZE, MEM_RAM
-	};
+	boot_info.range[0] =
+		(struct mem_range){ HOST_RAM_BASE, HOST_RAM_BASE + frames * PAGE_SIZE, MEM_RAM };
 	boot_info.nr_ranges = 1;
 	host_ram_map();
 	host_ram_start();

@@ -25,7 +25,7 @@ static struct acpi_madt madt;
 static struct acpi_fadt fadt;
 static struct acpi_hpet hpet;
 
-/* ---- the root pointer -------------------------------------------------------------------------- */
+/* ---- the root pointer ---- */
 
 static bool try_rsdp(const void *p, size_t len, const char *where, struct acpi_rsdp *out)
 {
@@ -80,7 +80,7 @@ static bool find_rsdp(struct acpi_rsdp *out)
 	return (ebda && search_rsdp(ebda, 1024, out)) || search_rsdp(BIOS_AREA, BIOS_AREA_LEN, out);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ---- */
 
 /* Maps the table at pa, whole and checked; NULL after a log line. Unmap with *len. */
 static const void *map_table(u64 pa, const char *signature, size_t *len)
@@ -171,7 +171,7 @@ static bool read_root(u64 pa, const char *signature)
 	return true;
 }
 
-/* ---- registers --------------------------------------------------------------------------------- */
+/* ---- registers ---- */
 
 struct mapped_register {
 	bool memory;
@@ -220,14 +220,14 @@ static void write8(const struct mapped_register *m, u8 v)
 		outb(m->port, v);
 }
 
-/* ---- power-off (ACPI 6.4, 4.8.3.2 and 4.8.3.7) and reset (4.8.3.6) ----------------------------------- */
+/* ---- power-off (ACPI 6.4, 4.8.3.2 and 4.8.3.7) and reset (4.8.3.6) ---- */
 
-#define PM1_SCI_EN         (1u << 0)
-#define PM1_SLP_TYP(t)     ((u16)((t) << 10))
-#define PM1_SLP_TYP_MASK   PM1_SLP_TYP(7u)
-#define PM1_SLP_EN         (1u << 13)
-#define SLEEP_SLP_TYP(t)   ((u8)((t) << 2))
-#define SLEEP_SLP_EN       (1u << 5)
+#define PM1_SCI_EN       (1u << 0)
+#define PM1_SLP_TYP(t)   ((u16)((t) << 10))
+#define PM1_SLP_TYP_MASK PM1_SLP_TYP(7u)
+#define PM1_SLP_EN       (1u << 13)
+#define SLEEP_SLP_TYP(t) ((u8)((t) << 2))
+#define SLEEP_SLP_EN     (1u << 5)
 
 static void spin_a_while(void)
 {
@@ -247,7 +247,8 @@ static void take_power_management(void)
 
 static u16 sleep_word(const struct mapped_register *m, u8 type)
 {
-	return (u16)((read16(m) & ~(PM1_SLP_TYP_MASK | PM1_SLP_EN)) | PM1_SLP_TYP(type) | PM1_SLP_EN);
+	return (u16)((read16(m) & ~(PM1_SLP_TYP_MASK | PM1_SLP_EN)) | PM1_SLP_TYP(type) |
+		     PM1_SLP_EN);
 }
 
 static void acpi_poweroff(void)

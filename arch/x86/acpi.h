@@ -72,7 +72,7 @@ struct acpi_fadt {
 	bool has_reset;
 	u8 reset_value;
 	u8 acpi_enable;
-	u8 century; /* CMOS index of the century, 0: none */
+	u8 century;  /* CMOS index of the century, 0: none */
 	bool no_rtc; /* "CMOS RTC not present" */
 	bool pm_timer_32;
 	u32 smi_command; /* port, 0: none */
@@ -112,7 +112,7 @@ u64 acpi_root_entry(const void *p, size_t len, u32 i);
 /* \_S5 in a DSDT: a package of constants. False: not found in a form that we read. */
 bool acpi_find_s5(const void *p, size_t len, struct acpi_sleep_type *out);
 
-/* ---- the machine's own: arch/x86/acpi.c ------------------------------------------------------ */
+/* ---- the machine's own: arch/x86/acpi.c ---- */
 
 /* What was found. Pointers are NULL without the table. Immutable after acpi_init. */
 struct acpi_state {

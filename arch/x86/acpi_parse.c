@@ -98,7 +98,7 @@ u64 acpi_root_entry(const void *ptr, size_t len, u32 i)
 	return wide ? get64(p + at) : get32(p + at);
 }
 
-/* ---- MADT (ACPI 6.4, 5.2.12) ------------------------------------------------------------------- */
+/* ---- MADT (ACPI 6.4, 5.2.12) ---- */
 
 static void add_cpu(struct acpi_madt *m, u32 apic_id, u32 uid, u32 flags)
 {
@@ -130,8 +130,9 @@ static void add_ioapic(struct acpi_madt *m, const u8 *e)
 		m->dropped++;
 		return;
 	}
-	m->ioapic[m->nr_ioapics++] =
-		(struct acpi_ioapic){ .address = get32(e + 4), .gsi_base = get32(e + 8), .id = e[2] };
+	m->ioapic[m->nr_ioapics++] = (struct acpi_ioapic){ .address = get32(e + 4),
+							   .gsi_base = get32(e + 8),
+							   .id = e[2] };
 }
 
 static void add_override(struct acpi_madt *m, const u8 *e)
@@ -157,34 +158,22 @@ enum madt_type {
 	MADT_TYPES,
 };
 static const u8 madt_entry_len[MADT_TYPES] = {
-	[MADT_LAPIC] = 8,	  [MADT_IOAPIC] = 12, [MADT_OVERRIDE] = 10,  [MADT_LAPIC_NMI] = 6,
+	[MADT_LAPIC] = 8,          [MADT_IOAPIC] = 12, [MADT_OVERRIDE] = 10,   [MADT_LAPIC_NMI] = 6,
 	[MADT_LAPIC_ADDRESS] = 12, [MADT_X2APIC] = 16, [MADT_X2APIC_NMI] = 12,
 };
 
 static void madt_entry(struct acpi_madt *m, const u8 *e)
 {
 	switch (e[0]) {
-	case MADT_LAPIC:
-		add_cpu(m, e[3], e[2], get32(e + 4));
-		break;
-	case MADT_X2APIC:
-		add_cpu(m, get32(e + 4), get32(e + 12), get32(e + 8));
-		break;
-	case MADT_IOAPIC:
-		add_ioapic(m, e);
-		break;
-	case MADT_OVERRIDE:
-		add_override(m, e);
-		break;
+	case MADT_LAPIC: add_cpu(m, e[3], e[2], get32(e + 4)); break;
+	case MADT_X2APIC: add_cpu(m, get32(e + 4), get32(e + 12), get32(e + 8)); break;
+	case MADT_IOAPIC: add_ioapic(m, e); break;
+	case MADT_OVERRIDE: add_override(m, e); break;
 	case MADT_LAPIC_NMI:
 		add_nmi(m, e[2] == 0xff ? ACPI_ALL_CPUS : e[2], get16(e + 3), e[5]);
 		break;
-	case MADT_X2APIC_NMI:
-		add_nmi(m, get32(e + 4), get16(e + 2), e[8]);
-		break;
-	case MADT_LAPIC_ADDRESS:
-		m->lapic_address = get64(e + 4);
-		break;
+	case MADT_X2APIC_NMI: add_nmi(m, get32(e + 4), get16(e + 2), e[8]); break;
+	case MADT_LAPIC_ADDRESS: m->lapic_address = get64(e + 4); break;
 	}
 }
 
@@ -216,7 +205,7 @@ const char *acpi_parse_madt(const void *ptr, size_t len, struct acpi_madt *out)
 	return NULL;
 }
 
-/* ---- FADT (ACPI 6.4, 5.2.9) -------------------------------------------------------------------- */
+/* ---- FADT (ACPI 6.4, 5.2.9) ---- */
 
 #define FADT_TMR_VAL_EXT      (1u << 8)
 #define FADT_RESET_SUP        (1u << 10)
@@ -229,7 +218,8 @@ static struct acpi_register fadt_gas(const u8 *p, u32 len, u32 at)
 	struct acpi_register r = { 0 };
 
 	if (at + 12 <= len)
-		r = (struct acpi_register){ .space = p[at], .bits = p[at + 1],
+		r = (struct acpi_register){ .space = p[at],
+					    .bits = p[at + 1],
 					    .address = get64(p + at + 4) };
 	if (r.space > ACPI_SPACE_IO)
 		r.address = 0; /* PCI configuration space and others: not ours */
@@ -283,7 +273,7 @@ const char *acpi_parse_fadt(const void *ptr, size_t avail, struct acpi_fadt *out
 	return NULL;
 }
 
-/* ---- HPET (IA-PC HPET specification 1.0a, 3.2.4) ------------------------------------------------- */
+/* ---- HPET (IA-PC HPET specification 1.0a, 3.2.4) ---- */
 
 const char *acpi_parse_hpet(const void *ptr, size_t len, struct acpi_hpet *out)
 {
@@ -296,14 +286,15 @@ const char *acpi_parse_hpet(const void *ptr, size_t len, struct acpi_hpet *out)
 		return "too short";
 	if (p[40] != ACPI_SPACE_MEMORY)
 		return "not in memory";
-	*out = (struct acpi_hpet){ .address = get64(p + 44), .number = p[52],
+	*out = (struct acpi_hpet){ .address = get64(p + 44),
+				   .number = p[52],
 				   .min_tick = get16(p + 53) };
 	if (!out->address)
 		return "no address";
 	return NULL;
 }
 
-/* ---- \_S5 (ACPI 6.4, 7.4.2.6 and the AML grammar in 20.2) ------------------------------------------ */
+/* ---- \_S5 (ACPI 6.4, 7.4.2.6 and the AML grammar in 20.2) ---- */
 
 enum {
 	AML_ZERO = 0x00,

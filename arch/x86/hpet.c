@@ -9,7 +9,7 @@
  * The comparator fires on equality. If the counter has passed the value before it was written,
  * nothing would happen until the counter wraps; so after each write the counter is read again.
  *
- * No lock: the source is only read; the event belongs to the CPU that it interrupts, interrupts off.
+ * No lock: the source is only read; the event belongs to the CPU that it interrupts.
  */
 #include "hpet.h"
 
@@ -32,19 +32,19 @@
 #define REG_ROUTES(n)    (0x104 + 0x20 * (n))
 #define REG_COMPARE(n)   (0x108 + 0x20 * (n))
 
-#define CAPS_TIMERS(c)   (((c) >> 8 & 0x1f) + 1)
-#define CAPS_64BIT       (1u << 13)
-#define CAPS_LEGACY      (1u << 15)
-#define CONFIG_ENABLE    (1u << 0)
-#define CONFIG_LEGACY    (1u << 1)
-#define TIMER_LEVEL      (1u << 1)
-#define TIMER_ENABLE     (1u << 2)
-#define TIMER_32BIT      (1u << 8)
-#define TIMER_ROUTE(l)   ((u32)(l) << 9)
+#define CAPS_TIMERS(c) (((c) >> 8 & 0x1f) + 1)
+#define CAPS_64BIT     (1u << 13)
+#define CAPS_LEGACY    (1u << 15)
+#define CONFIG_ENABLE  (1u << 0)
+#define CONFIG_LEGACY  (1u << 1)
+#define TIMER_LEVEL    (1u << 1)
+#define TIMER_ENABLE   (1u << 2)
+#define TIMER_32BIT    (1u << 8)
+#define TIMER_ROUTE(l) ((u32)(l) << 9)
 
-#define MAX_PERIOD_FS    100000000u /* 2.3.4: at most 100 ns */
-#define FS_PER_SEC       1000000000000000ull
-#define MIN_TICKS        16
+#define MAX_PERIOD_FS 100000000u /* 2.3.4: at most 100 ns */
+#define FS_PER_SEC    1000000000000000ull
+#define MIN_TICKS     16
 
 static volatile u8 *regs; /* [I] */
 static u32 caps;          /* [I] */

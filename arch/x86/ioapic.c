@@ -29,10 +29,11 @@ struct ioapic {
 	u32 gsi_base, pins;  /* [I] */
 };
 
-static spinlock_t ioapic_lock = SPINLOCK_INIT("ioapic", RANK_IRQ);
-static struct ioapic ioapics[ACPI_MAX_IOAPICS]; /* [I] but for the windows' content: [ioapic_lock] */
-static u32 nr_ioapics;                          /* [I] */
-static u32 redir_low[IOAPIC_MAX_GSI];           /* [ioapic_lock] */
+static spinlock_t ioapic_lock = SPINLOCK_INIT("ioapic", RANK_IRQCHIP);
+static struct ioapic
+	ioapics[ACPI_MAX_IOAPICS];    /* [I] but for the windows' content: [ioapic_lock] */
+static u32 nr_ioapics;                /* [I] */
+static u32 redir_low[IOAPIC_MAX_GSI]; /* [ioapic_lock] */
 
 static u32 reg_read(struct ioapic *a, u32 reg)
 {

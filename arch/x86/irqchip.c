@@ -1,12 +1,12 @@
 /*
  * Interrupt lines over the controllers at hand. Two modes, chosen once at boot:
  *
- *	IOAPIC	line n below 16 is ISA line n and reaches the GSI that the MADT's override names (line
- *		0 is GSI 2 on almost every PC); a line from 16 up is the GSI of that number. A GSI has
- *		vector VEC_IOAPIC + GSI. The 8259s are masked, but stay on their vectors: a spurious
- *		interrupt of theirs would otherwise look like an exception.
- *	8259	lines 0 ... 15 on VEC_LEGACY + line. If there is a LAPIC (for its timer), its pin LINT0
- *		passes the 8259's interrupts through, and they are ended at the 8259s only.
+ *	IOAPIC	line n below 16 is ISA line n and reaches the GSI that the MADT's override names
+ *		(line 0 is GSI 2 on almost every PC); a line from 16 up is the GSI of that number.
+ *		A GSI has vector VEC_IOAPIC + GSI. The 8259s are masked, but stay on their vectors:
+ *		a spurious interrupt of theirs would otherwise look like an exception.
+ *	8259	lines 0 ... 15 on VEC_LEGACY + line. If there is a LAPIC (for its timer), its pin
+ *		LINT0 passes the 8259's interrupts through, and they are ended at the 8259s only.
  *
  * All lines go to the first CPU. The tables are written at boot; claims are pointers, set before
  * the line is unmasked.
@@ -30,15 +30,15 @@ CMDLINE_OPTION("pic", pic_option, "8259: use the 8259s even where there is an IO
 #define ISA_LINES 16
 #define NO_LINE   0xffff
 
-static bool use_ioapic;                   /* [I] */
-static u32 isa_gsi[ISA_LINES];            /* [I] */
-static u16 gsi_line[IOAPIC_MAX_GSI];      /* [I] */
-static void (*claims[IRQ_LINES])(void);   /* written while the line is masked */
-static u64 claim_counts[IRQ_LINES];       /* [cpu 0] */
-static u64 stray_count;                   /* vectors that nobody sends */
+static bool use_ioapic;                 /* [I] */
+static u32 isa_gsi[ISA_LINES];          /* [I] */
+static u16 gsi_line[IOAPIC_MAX_GSI];    /* [I] */
+static void (*claims[IRQ_LINES])(void); /* written while the line is masked */
+static u64 claim_counts[IRQ_LINES];     /* [cpu 0] */
+static u64 stray_count;                 /* vectors that nobody sends */
 static DEFINE_PER_CPU(u64, lapic_spurious);
 
-/* ---- setting up ---------------------------------------------------------------------------------- */
+/* ---- setting up ---- */
 
 struct isa_mode {
 	bool level, low;
@@ -52,7 +52,7 @@ struct isa_mode {
 #define TIMER_PIN 2
 static bool line0_has_two_pins; /* [I] */
 
-/* What an override's flags mean for an ISA line, which is edge, active high, unless said otherwise. */
+/* What an override's flags mean for an ISA line: edge, active high, unless they say otherwise. */
 static struct isa_mode isa_flags(u16 flags)
 {
 	return (struct isa_mode){
@@ -134,7 +134,7 @@ const char *irq_arch_name(void)
 	return lapic_is_x2apic() ? "8259, x2APIC" : "8259, xAPIC";
 }
 
-/* ---- lines --------------------------------------------------------------------------------------- */
+/* ---- lines ---- */
 
 static int set_masked(unsigned line, bool masked)
 {
@@ -191,7 +191,7 @@ void irq_arch_spurious(struct irq_spurious *out)
 		out->lapic += *per_cpu_ptr(&lapic_spurious, cpu);
 }
 
-/* ---- interrupts ---------------------------------------------------------------------------------- */
+/* ---- interrupts ---- */
 
 static void line_interrupt(unsigned line)
 {
@@ -236,6 +236,7 @@ void x86_irq(unsigned vector)
 		this_cpu_inc(lapic_spurious); /* without an EOI (SDM volume 3, 11.9) */
 	} else {
 		stray(vector);
-		lapic_eoi();
+		if (lapic_present())
+			lapic_eoi();
 	}
 }

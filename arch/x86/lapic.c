@@ -43,14 +43,14 @@ enum lapic_register {
 	REG_TIMER_DIVIDE = 0x3e0,
 };
 
-#define SPURIOUS_ENABLE   (1u << 8)
-#define LVT_MASKED        (1u << 16)
-#define LVT_NMI           (4u << 8)
-#define LVT_EXTINT        (7u << 8)
-#define LVT_TSC_DEADLINE  (2u << 17)
-#define LVT_ACTIVE_LOW    (1u << 13)
-#define LVT_LEVEL         (1u << 15)
-#define DIVIDE_BY_1       0xb
+#define SPURIOUS_ENABLE  (1u << 8)
+#define LVT_MASKED       (1u << 16)
+#define LVT_NMI          (4u << 8)
+#define LVT_EXTINT       (7u << 8)
+#define LVT_TSC_DEADLINE (2u << 17)
+#define LVT_ACTIVE_LOW   (1u << 13)
+#define LVT_LEVEL        (1u << 15)
+#define DIVIDE_BY_1      0xb
 
 static volatile u8 *lapic_base; /* [I] NULL with x2APIC */
 static bool x2apic;             /* [I] */
@@ -173,7 +173,7 @@ int lapic_init(void)
 	return 0;
 }
 
-/* ---- the timer ----------------------------------------------------------------------------------- */
+/* ---- the timer ---- */
 
 static u64 timer_factor, deadline_factor; /* [I] ticks per ns, see clock_factor */
 

@@ -21,13 +21,13 @@
 #define SLAVE_CMD   0xa0
 #define SLAVE_DATA  0xa1
 
-#define ICW1_INIT      0x11 /* edge, cascade, ICW4 follows */
-#define ICW4_8086      0x01
-#define OCW2_SPECIFIC  0x60 /* end the interrupt of the line in bits 0-2 */
-#define OCW3_READ_ISR  0x0b
-#define CASCADE_LINE   2
+#define ICW1_INIT     0x11 /* edge, cascade, ICW4 follows */
+#define ICW4_8086     0x01
+#define OCW2_SPECIFIC 0x60 /* end the interrupt of the line in bits 0-2 */
+#define OCW3_READ_ISR 0x0b
+#define CASCADE_LINE  2
 
-static spinlock_t pic_lock = SPINLOCK_INIT("pic", RANK_IRQ);
+static spinlock_t pic_lock = SPINLOCK_INIT("pic", RANK_IRQCHIP);
 static u16 pic_mask_bits = 0xffff; /* [pic_lock] */
 static bool pic_found;             /* [I] */
 
@@ -82,9 +82,9 @@ void pic_unmask(unsigned line)
 {
 	u64 flags = spin_lock_irqsave(&pic_lock);
 
-	pic_mask_bits &= (u16)~(1u << line);
+	pic_mask_bits &= (u16) ~(1u << line);
 	if (line >= 8)
-		pic_mask_bits &= (u16)~(1u << CASCADE_LINE);
+		pic_mask_bits &= (u16) ~(1u << CASCADE_LINE);
 	write_masks();
 	spin_unlock_irqrestore(&pic_lock, flags);
 }

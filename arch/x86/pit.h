@@ -3,7 +3,7 @@
 
 #include "arch/api/clock.h"
 
-/* Starts channel 2 and sees whether it counts. If so both structs are usable. After irq_arch_init. */
+/* Starts channel 2 and sees whether it counts: then both structs are usable. */
 bool pit_probe(void);
 
 extern struct clock_source pit_source; /* hz 0: absent */

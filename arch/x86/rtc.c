@@ -14,7 +14,14 @@
 #define CMOS_INDEX 0x70
 #define CMOS_DATA  0x71
 
-enum { CMOS_SECOND = 0, CMOS_MINUTE = 2, CMOS_HOUR = 4, CMOS_DAY = 7, CMOS_MONTH = 8, CMOS_YEAR = 9 };
+enum {
+	CMOS_SECOND = 0,
+	CMOS_MINUTE = 2,
+	CMOS_HOUR = 4,
+	CMOS_DAY = 7,
+	CMOS_MONTH = 8,
+	CMOS_YEAR = 9
+};
 enum { CMOS_STATUS_A = 10, CMOS_STATUS_B = 11, CMOS_STATUS_D = 13 };
 
 #define A_UPDATING 0x80
@@ -36,9 +43,14 @@ static struct rtc_fields read_once(void)
 	for (u32 i = 0; i < 20000 && cmos(CMOS_STATUS_A) & A_UPDATING; i++)
 		;
 	return (struct rtc_fields){
-		.second = cmos(CMOS_SECOND), .minute = cmos(CMOS_MINUTE), .hour = cmos(CMOS_HOUR),
-		.day = cmos(CMOS_DAY), .month = cmos(CMOS_MONTH), .year = cmos(CMOS_YEAR),
-		.century = century ? cmos(century) : 0, .status_b = cmos(CMOS_STATUS_B),
+		.second = cmos(CMOS_SECOND),
+		.minute = cmos(CMOS_MINUTE),
+		.hour = cmos(CMOS_HOUR),
+		.day = cmos(CMOS_DAY),
+		.month = cmos(CMOS_MONTH),
+		.year = cmos(CMOS_YEAR),
+		.century = century ? cmos(century) : 0,
+		.status_b = cmos(CMOS_STATUS_B),
 	};
 }
 

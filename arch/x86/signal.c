@@ -54,20 +54,40 @@ struct rt_sigframe {
 	struct linux_siginfo info;
 };
 
-static void save_registers(struct sigcontext *mc, const struct regs *r, const struct signal_delivery *d)
+static void save_registers(struct sigcontext *mc, const struct regs *r,
+			   const struct signal_delivery *d)
 {
 	*mc = (struct sigcontext){
-		.r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
-		.r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
-		.rdi = r->rdi, .rsi = r->rsi, .rbp = r->rbp, .rbx = r->rbx,
-		.rdx = r->rdx, .rax = r->rax, .rcx = r->rcx, .rsp = r->rsp,
-		.rip = r->rip, .rflags = r->rflags, .cs = (u16)r->cs, .ss = (u16)r->ss,
-		.err = d->error, .trapno = d->trapno, .oldmask = d->mask, .cr2 = d->fault_addr,
+		.r8 = r->r8,
+		.r9 = r->r9,
+		.r10 = r->r10,
+		.r11 = r->r11,
+		.r12 = r->r12,
+		.r13 = r->r13,
+		.r14 = r->r14,
+		.r15 = r->r15,
+		.rdi = r->rdi,
+		.rsi = r->rsi,
+		.rbp = r->rbp,
+		.rbx = r->rbx,
+		.rdx = r->rdx,
+		.rax = r->rax,
+		.rcx = r->rcx,
+		.rsp = r->rsp,
+		.rip = r->rip,
+		.rflags = r->rflags,
+		.cs = (u16)r->cs,
+		.ss = (u16)r->ss,
+		.err = d->error,
+		.trapno = d->trapno,
+		.oldmask = d->mask,
+		.cr2 = d->fault_addr,
 	};
 }
 
 /* Where the frame and the FPU state go. False: no room. */
-static bool place(const struct regs *r, const struct signal_delivery *d, uaddr_t *frame, uaddr_t *fpu)
+static bool place(const struct regs *r, const struct signal_delivery *d, uaddr_t *frame,
+		  uaddr_t *fpu)
 {
 	u64 need = RED_ZONE + fpu_frame_size() + 64 + sizeof(struct rt_sigframe) + 16;
 	uaddr_t sp = d->use_altstack ? d->altstack.sp + d->altstack.size : r->rsp;
@@ -119,11 +139,26 @@ static void restore_registers(struct regs *r, const struct sigcontext *mc)
 	u64 flags = (r->rflags & ~FLAGS_USER) | (mc->rflags & FLAGS_USER) | FLAGS_IF | FLAGS_ONE;
 
 	*r = (struct regs){
-		.r8 = mc->r8, .r9 = mc->r9, .r10 = mc->r10, .r11 = mc->r11,
-		.r12 = mc->r12, .r13 = mc->r13, .r14 = mc->r14, .r15 = mc->r15,
-		.rdi = mc->rdi, .rsi = mc->rsi, .rbp = mc->rbp, .rbx = mc->rbx,
-		.rdx = mc->rdx, .rax = mc->rax, .rcx = mc->rcx, .rsp = mc->rsp,
-		.rip = mc->rip, .rflags = flags, .cs = USER_CS, .ss = USER_DS,
+		.r8 = mc->r8,
+		.r9 = mc->r9,
+		.r10 = mc->r10,
+		.r11 = mc->r11,
+		.r12 = mc->r12,
+		.r13 = mc->r13,
+		.r14 = mc->r14,
+		.r15 = mc->r15,
+		.rdi = mc->rdi,
+		.rsi = mc->rsi,
+		.rbp = mc->rbp,
+		.rbx = mc->rbx,
+		.rdx = mc->rdx,
+		.rax = mc->rax,
+		.rcx = mc->rcx,
+		.rsp = mc->rsp,
+		.rip = mc->rip,
+		.rflags = flags,
+		.cs = USER_CS,
+		.ss = USER_DS,
 		.orig_rax = (u64)-1,
 	};
 }

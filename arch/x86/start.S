@@ -46,13 +46,11 @@ mb2_end:
 	.asciz "Xen"
 	.long PHYS(pvh_entry)
 
-	.globl boot_entry_phys
-	.set boot_entry_phys, PHYS(boot_entry)
-
 	.section .boot.text, "ax"
 	.code32
 pvh_entry:
 	xorl %eax, %eax /* PVH_BOOT */
+	.globl boot_entry
 boot_entry:
 	cld
 	cli

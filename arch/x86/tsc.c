@@ -24,10 +24,10 @@
 #include "pit.h"
 #include "pmtimer.h"
 
-#define SAMPLES        4
-#define SAMPLE_GAP_US  250
-#define SAMPLE_TRIES   4
-#define ASSUMED_HZ     1000000000ul
+#define SAMPLES       4
+#define SAMPLE_GAP_US 250
+#define SAMPLE_TRIES  4
+#define ASSUMED_HZ    1000000000ul
 
 /* Not before earlier loads: a time read after another CPU's message is not before the message's. */
 static u64 tsc_read(void)
@@ -44,11 +44,12 @@ struct clock_source tsc_source = {
 	.mask = UINT64_MAX,
 };
 
-/* ---- calibration --------------------------------------------------------------------------------- */
+/* ---- calibration ---- */
 
 struct sample {
-	u64 tsc, ref, bracket; /* the TSC in the middle, and how long the reads took, in its ticks */
-	u32 lapic;             /* counts down */
+	u64 tsc, ref,
+		bracket; /* the TSC in the middle, and how long the reads took, in its ticks */
+	u32 lapic;       /* counts down */
 };
 
 struct calibration {
@@ -67,7 +68,8 @@ static struct sample take_sample(const struct clock_source *ref, bool with_lapic
 		u64 after = cpu_cycles();
 
 		if (after - before < best.bracket)
-			best = (struct sample){ before + (after - before) / 2, at, after - before, lapic };
+			best = (struct sample){ before + (after - before) / 2, at, after - before,
+						lapic };
 	}
 	return best;
 }
@@ -123,9 +125,9 @@ static struct calibration calibrate(const struct clock_source *ref)
 	return best;
 }
 
-/* ---- what CPUID says ------------------------------------------------------------------------------ */
+/* ---- what CPUID says ---- */
 
-/* Leaf 0x15: the crystal and its ratio to the TSC. A hypervisor's leaf 0x40000010: kHz. 0: neither. */
+/* Leaf 0x15: the crystal and its ratio to the TSC; a hypervisor's leaf 0x40000010: kHz. Or 0. */
 static u64 stated_hz(void)
 {
 	u32 r[4];
@@ -162,7 +164,7 @@ static bool agrees(u64 a, u64 b)
 	return (a > b ? a - b : b - a) < b / 100;
 }
 
-/* ---- the choice ----------------------------------------------------------------------------------- */
+/* ---- the choice ---- */
 
 static const struct clock_source *sources[5]; /* [I] */
 static const struct clock_event *events[5];   /* [I] */
@@ -182,7 +184,8 @@ static u64 guess_tsc(u64 stated)
 	u64 nominal = nominal_hz();
 
 	if (stated) {
-		log_info("tsc: %lu.%03lu MHz, as CPUID says\n", stated / 1000000, stated / 1000 % 1000);
+		log_info("tsc: %lu.%03lu MHz, as CPUID says\n", stated / 1000000,
+			 stated / 1000 % 1000);
 		return stated;
 	}
 	log_warn("tsc: no clock to calibrate with: assuming %lu MHz\n",

@@ -26,10 +26,10 @@ DEFINE_PER_CPU(struct arch_thread *, ctx_user_owner);
 DEFINE_PER_CPU(const struct regs *, irq_regs);
 DEFINE_PER_CPU(u32, cpu_number);
 DEFINE_PER_CPU(struct aspace *, active_space);
+const struct sched_memory_ops *sched_memory;
 u32 nr_cpus = 1;
 #define UNREACHED(decl) decl { abort(); __builtin_unreachable(); }
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
-UNREACHED(void mm_switch_to(struct aspace *next))
 UNREACHED(void thread_put(struct thread *t))
 UNREACHED(void thread_init_boot(struct thread *t))
 UNREACHED(u32 thread_count(void))

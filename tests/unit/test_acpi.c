@@ -61,7 +61,7 @@ static u8 *exact(size_t n)
 	return p;
 }
 
-/* ---- RSDP -------------------------------------------------------------------------------------- */
+/* ---- RSDP ---- */
 
 static void make_rsdp(u8 revision)
 {
@@ -110,7 +110,7 @@ static void test_rsdp(void **state)
 	assert_non_null(acpi_parse_rsdp(table, 36, &r));
 }
 
-/* ---- MADT -------------------------------------------------------------------------------------- */
+/* ---- MADT ---- */
 
 static struct acpi_madt madt;
 
@@ -119,9 +119,9 @@ static void make_madt(void)
 	begin("APIC", 3);
 	put_le(0xfee00000, 4);
 	put_le(1, 4);
-	put((u8[]){ 0, 8, 7, 0, 1, 0, 0, 0 }, 8);          /* LAPIC: uid 7, id 0 */
-	put((u8[]){ 0, 8, 8, 1, 0, 0, 0, 0 }, 8);          /* id 1, unusable */
-	put((u8[]){ 0, 8, 9, 2, 2, 0, 0, 0 }, 8);          /* id 2, online capable */
+	put((u8[]){ 0, 8, 7, 0, 1, 0, 0, 0 }, 8); /* LAPIC: uid 7, id 0 */
+	put((u8[]){ 0, 8, 8, 1, 0, 0, 0, 0 }, 8); /* id 1, unusable */
+	put((u8[]){ 0, 8, 9, 2, 2, 0, 0, 0 }, 8); /* id 2, online capable */
 	put((u8[]){ 9, 16, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0 }, 16); /* x2APIC id 256 */
 	put((u8[]){ 9, 16, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0 }, 16); /* id 0 once more */
 	put((u8[]){ 1, 12, 3, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0 }, 12);
@@ -259,7 +259,7 @@ static void test_table_lengths(void **state)
 	assert_non_null(acpi_check_table(table, table_len, "FACP"));
 }
 
-/* ---- root tables ------------------------------------------------------------------------------- */
+/* ---- root tables ---- */
 
 static void test_root(void **state)
 {
@@ -281,7 +281,7 @@ static void test_root(void **state)
 	assert_int_equal(acpi_root_entry(table, table_len, 1), 0);
 }
 
-/* ---- FADT and HPET ----------------------------------------------------------------------------- */
+/* ---- FADT and HPET ---- */
 
 static void make_fadt(u8 revision, u32 len)
 {
@@ -391,7 +391,7 @@ static void test_hpet(void **state)
 	assert_non_null(acpi_parse_hpet(table, table_len, &h));
 }
 
-/* ---- \_S5 -------------------------------------------------------------------------------------- */
+/* ---- \_S5 ---- */
 
 static bool s5_of(const u8 *aml, size_t n, struct acpi_sleep_type *out)
 {

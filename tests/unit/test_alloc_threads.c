@@ -149,7 +149,8 @@ static void test_threads(void **state)
 	atomic_store(&running, CPUS - 1u);
 	for (u64 i = 0; i < CPUS; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, i == CPUS - 1 ? read_books : work,
-						(void *)i), 0);
+						(void *)i),
+				 0);
 	for (unsigned i = 0; i < CPUS; i++)
 		pthread_join(t[i], NULL);
 	for (unsigned i = 0; i < SLOTS; i++) {

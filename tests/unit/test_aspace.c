@@ -563,6 +563,146 @@ static void op_brk(struct proc *p)
 	p->brk = want;
 }
 
+/* Are the pages one region, as /proc/pid/maps would show it? */
+static bool model_uniform(const struct page *m, u64 n, u64 step)
+{
+	for (u64 i = 0; i < n; i++)
+		if (!m[i].mapped || m[i].prot != m->prot || m[i].flags != m->flags ||
+		    m[i].obj != m->obj || m[i].shared != m->shared || m[i].nowrite != m->nowrite ||
+		    (m->obj && m[i].index != m->index + i * step))
+			return false;
+	return true;
+}
+
+/* Page i of the region that begins with page `first`, untouched. */
+static struct page fresh(const struct page *first, u64 i, u64 step)
+{
+	struct page p = *first;
+
+	p.own = false;
+	p.tag = 0;
+	p.index = first->index + i * step;
+	return p;
+}
+
+/* The model's move of n pages to a place for n2. to NULL: outside of the windows. */
+static void model_move(struct page *from, u64 n, struct page *to, u64 n2, u64 step, bool keep)
+{
+	struct page first = *from;
+
+	for (u64 i = 0; to && i < n2; i++)
+		to[i] = i < n ? from[i] : fresh(&first, i, step);
+	for (u64 i = 0; i < n; i++)
+		from[i] = keep ? fresh(&first, i, step) : (struct page){ 0 };
+}
+
+/* What mremap left somewhere near the top, perhaps below the window. */
+static struct page *moved_to(struct proc *p, s64 ret, u64 n2)
+{
+	const struct window *t = &windows[W_TOP];
+
+	if ((u64)ret < t->base) {
+		check(vm_munmap(p->as, (u64)ret, n2) == 0, "unmap");
+		return NULL;
+	}
+	return &p->w[W_TOP][((u64)ret - t->base) / PAGE_SIZE];
+}
+
+static void op_mremap_fixed(struct proc *p, unsigned w, u64 at, u64 n, u64 n2)
+{
+	const struct window *win = &windows[w];
+	u64 step = win->unit / PAGE_SIZE, to;
+	struct page *m = &p->w[w][at];
+	s64 ret;
+
+	if (n2 > win->n)
+		return;
+	to = below(win->n - n2 + 1);
+	maybe_inject();
+	if (n2 < n)
+		alloc_fail_at = injected = 0; /* it shrinks before it can fail */
+	ret = vm_mremap(p->as, win->base + at * win->unit, n * win->unit, n2 * win->unit,
+			MREMAP_MAYMOVE | MREMAP_FIXED, win->base + to * win->unit);
+	if (injection_hit(ret))
+		return;
+	if (at + n > to && to + n2 > at) {
+		check(ret == -EINVAL, "mremap onto itself: %ld", ret);
+		return;
+	}
+	if (!m->mapped) {
+		check(ret == -EFAULT, "mremap of a hole: %ld", ret);
+		return;
+	}
+	if (n > n2) {
+		memset(m + n2, 0, (n - n2) * sizeof(*m));
+		n = n2;
+	}
+	if (!model_uniform(m, n, step)) {
+		check(ret == -EFAULT, "mremap of several regions: %ld", ret);
+		return;
+	}
+	check(ret == (s64)(win->base + to * win->unit), "mremap fixed: %ld", ret);
+	model_move(m, n, &p->w[w][to], n2, step, false);
+}
+
+static void op_mremap(struct proc *p)
+{
+	unsigned w = below(4) ? 0 : below(2) ? 1 : W_TOP;
+	const struct window *win = &windows[w];
+	u64 step = win->unit / PAGE_SIZE, at, n, n2;
+	int flags = below(3) ? MREMAP_MAYMOVE : 0;
+	struct page *m;
+	s64 ret;
+
+	random_range(p, w, &at, &n);
+	n2 = below(3) == 0 ? below(2 * n) + 1 : below(30) + 1;
+	m = &p->w[w][at];
+	if (below(3) == 0) {
+		op_mremap_fixed(p, w, at, n, n2);
+		return;
+	}
+	if (at + n2 > win->n || (step > 1 && n2 > n))
+		return;
+	if (flags && below(4) == 0) {
+		flags |= MREMAP_DONTUNMAP;
+		n2 = n;
+	}
+	maybe_inject();
+	ret = vm_mremap(p->as, win->base + at * win->unit, n * win->unit, n2 * win->unit, flags, 0);
+	if (injection_hit(ret))
+		return;
+	if (!m->mapped || (!model_uniform(m, n, step) && (n2 > n || (flags & MREMAP_DONTUNMAP)))) {
+		check(ret == -EFAULT, "mremap of a hole or several regions: %ld", ret);
+	} else if (flags & MREMAP_DONTUNMAP) {
+		check(ret > 0, "mremap dontunmap: %ld", ret);
+		if (step > 1) {
+			check(vm_munmap(p->as, (u64)ret, n2 * win->unit) == 0, "unmap");
+			model_move(m, n, NULL, n2, step, true);
+		} else {
+			struct page *to = moved_to(p, ret, n2 * PAGE_SIZE);
+
+			check(!to || !none_mapped(to, n2), "mremap took what was mapped");
+			model_move(m, n, to, n2, step, true);
+		}
+	} else if (n2 <= n) {
+		check(ret == (s64)(win->base + at * win->unit), "mremap shrinks: %ld", ret);
+		memset(m + n2, 0, (n - n2) * sizeof(*m));
+	} else if (!none_mapped(m + n, n2 - n)) {
+		check(ret == (s64)(win->base + at * win->unit), "mremap grows: %ld", ret);
+		for (u64 i = n; i < n2; i++)
+			m[i] = fresh(m, i, step);
+	} else if (!flags) {
+		check(ret == -ENOMEM, "mremap without a place: %ld", ret);
+	} else {
+		struct page *to;
+
+		check(ret > 0, "mremap moves: %ld", ret);
+		to = moved_to(p, ret, n2 * PAGE_SIZE);
+		check(!to || !none_mapped(to, n2), "mremap took what was mapped");
+		model_move(m, n, to, n2, step, false);
+	}
+}
+
 static void proc_alloc(struct proc *p)
 {
 	for (unsigned w = 0; w < WINDOWS; w++)
@@ -634,6 +774,7 @@ static bool model_region(struct walk *k, struct vm_region *r)
 
 			if (!q->mapped || q->prot != first->prot || q->flags != first->flags ||
 			    q->obj != first->obj || q->shared != first->shared ||
+			    q->nowrite != first->nowrite ||
 			    (q->obj && q->index != first->index + j * step))
 				break;
 		}
@@ -765,6 +906,13 @@ static void random_op(struct proc *p)
 {
 	u64 what = below(100);
 
+	if (below(4)) /* mostly the space that the CPU has loaded */
+		switch_to(p);
+	if (below(2)) { /* the processor reads ahead wherever it likes */
+		const struct window *w = &windows[below(WINDOWS)];
+
+		host_mmu_speculate(w->base + below(w->n * w->unit));
+	}
 	if (what < 14)
 		op_mmap(p);
 	else if (what < 20)
@@ -784,7 +932,15 @@ static void random_op(struct proc *p)
 	else if (what < 50) {
 		unsigned w = (unsigned)below(WINDOWS);
 
-		touch_outside(p, w, below(windows[w].n), below(2));
+		u64 i = below(windows[w].n);
+
+		while (i + 1 < windows[w].n && !p->w[w][i].mapped)
+			i++;
+		if (below(2)) /* the caches know the page */
+			touch(p, w, i, FAULT_READ);
+		touch_outside(p, w, i, below(2));
+	} else if (what < 58) {
+		op_mremap(p);
 	} else {
 		random_touch(p);
 	}

@@ -31,7 +31,7 @@ static void test_random(void **state)
 	unit_seed();
 	for (size_t bits = 0; bits <= MAX_BITS; bits++) {
 		for (size_t i = 0; i < sizeof(map) / 8; i++)
-			map[i] = unit_random(2) ? ~0ul : 0;
+			map[i] = unit_next(&unit_random_state);
 		for (size_t i = 0; i < bits; i++) {
 			bitmap_clear(map, i);
 			model[i] = false;

@@ -13,15 +13,15 @@
 #include "time/clock.c"
 #include "time/timer.c"
 
-/* ---- the simulated machine --------------------------------------------------------------------- */
+/* ---- the simulated machine ---- */
 
 #define TSC_HZ 2000000000ull
 
-static u64 sim;               /* true nanoseconds */
-static double tsc_ticks;      /* what the TSC shows */
-static double tsc_rate;       /* its true ticks per ns */
-static u32 hiccup_one_in;     /* a read that takes up to 5 ms: one in so many; 0: none */
-static u64 fire_at;           /* of the clock event */
+static u64 sim;           /* true nanoseconds */
+static double tsc_ticks;  /* what the TSC shows */
+static double tsc_rate;   /* its true ticks per ns */
+static u32 hiccup_one_in; /* a read that takes up to 5 ms: one in so many; 0: none */
+static u64 fire_at;       /* of the clock event */
 static u64 wall;
 
 static void pass(u64 ns)
@@ -92,9 +92,12 @@ static int absent(void)
 	return -ENODEV;
 }
 
-static const struct clock_event lapic = { "lapic", sim_arm, sim_stop, sim_start, 1000, 50000000, 3, 1 };
+static const struct clock_event lapic = { "lapic", sim_arm,  sim_stop, sim_start,
+					  1000,    50000000, 3,        1 };
 static const struct clock_event gone = { "hpet", sim_arm, sim_stop, absent, 1000, 50000000, 2, 0 };
-static const struct clock_event slow = { "pit", sim_arm, sim_stop, sim_start, 1000, 50000000, 1, 0 };
+static const struct clock_event slow = {
+	"pit", sim_arm, sim_stop, sim_start, 1000, 50000000, 1, 0
+};
 static const struct clock_event *const events[] = { &gone, &lapic, &slow, NULL };
 
 const struct clock_event *const *clock_arch_events(void)
@@ -145,7 +148,9 @@ static void boot(unsigned with, u64 stated_tsc_hz, const char *source, const cha
 	fire_at = UINT64_MAX;
 	source_option.value = source;
 	timer_option.value = timer;
-	tsc = (struct clock_source){ "tsc", tsc_read, UINT64_MAX, stated_tsc_hz, 300, false, false };
+	tsc = (struct clock_source){
+		"tsc", tsc_read, UINT64_MAX, stated_tsc_hz, 300, false, false
+	};
 	hpet = (struct clock_source){ "hpet", hpet_read, UINT64_MAX, 100000000, 250, true, true };
 	pit = (struct clock_source){ "pit", pit_read, 0xffff, 1193182, 100, true, true };
 	if (with & WITH_TSC)
@@ -169,7 +174,7 @@ static double error_ppm(u64 ns)
 	return (off < 0 ? -off : off) / (double)took * 1e6;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------- */
+/* ---- tests ---- */
 
 static int setup(void **state)
 {
@@ -348,7 +353,8 @@ static void test_realtime(void **state)
 /* Slow TSCs (Bochs) and fast ones: no overflow in the factors. */
 static void test_extreme_rates(void **state)
 {
-	static const u64 rates[] = { 1000000, 10000000, 999999999, 1000000000, 5000000000ull, 20000000000ull };
+	static const u64 rates[] = { 1000000,    10000000,      999999999,
+				     1000000000, 5000000000ull, 20000000000ull };
 
 	for (u32 i = 0; i < ARRAY_SIZE(rates); i++) {
 		boot(WITH_TSC | WITH_HPET, rates[i], NULL, NULL);

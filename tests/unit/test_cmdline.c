@@ -94,6 +94,9 @@ static void test_quotes(void **state)
 	assert_string_equal(timer->value, "a b");
 	assert_string_equal(mem->value, "c d");
 	assert_string_equal(quiet->value, "xy zw");
+	cmdline_parse("timer=\"a\\\"b\\\\\" mem=c\\d");
+	assert_string_equal(timer->value, "a\"b\\");
+	assert_string_equal(mem->value, "c\\d");
 	setup(NULL);
 	cmdline_parse("quiet timer=\"never closed mem=1");
 	assert_string_equal(timer->value, "never closed mem=1");

@@ -112,14 +112,14 @@ static void test_header_fields(void **state)
 
 static void test_segment_fields(void **state)
 {
-	REFUSED(p[1].filesz, 0x2001);                    /* memsz < filesz */
+	REFUSED(p[1].filesz, 0x2001); /* memsz < filesz */
 	REFUSED(p[1].memsz, 0x1fff);
-	REFUSED(p[1].offset, 0x4000);                    /* beyond the file */
-	REFUSED(p[1].offset, UINT64_MAX - 0xfff);        /* overflow */
-	REFUSED(p[1].offset, 0x1001);                    /* not congruent */
+	REFUSED(p[1].offset, 0x4000);             /* beyond the file */
+	REFUSED(p[1].offset, UINT64_MAX - 0xfff); /* overflow */
+	REFUSED(p[1].offset, 0x1001);             /* not congruent */
 	REFUSED(p[1].vaddr, 0x401010);
-	REFUSED(p[1].vaddr, 0x400000);                   /* overlap */
-	REFUSED(p[1].vaddr, 0x3ff000);                   /* unsorted */
+	REFUSED(p[1].vaddr, 0x400000); /* overlap */
+	REFUSED(p[1].vaddr, 0x3ff000); /* unsorted */
 	REFUSED(p[1].vaddr, USER_TOP - 0x1000);
 	REFUSED(p[1].vaddr, 0xffff800000000000ul);
 	REFUSED(p[2].memsz, UINT64_MAX);
@@ -172,8 +172,10 @@ static void check_promises(const struct elf_plan *plan, u64 size)
 
 static void test_fuzz(void **state)
 {
-	static const u64 interesting[] = { 0, 1, 0xfff, 0x1000, FILE_SIZE, USER_TOP, 1ul << 63,
-					   UINT64_MAX, UINT64_MAX - 0xfff, 0x400000, 64 };
+	static const u64 interesting[] = { 0,         1,          0xfff,
+					   0x1000,    FILE_SIZE,  USER_TOP,
+					   1ul << 63, UINT64_MAX, UINT64_MAX - 0xfff,
+					   0x400000,  64 };
 	u64 seed = unit_seed(), accepted = 0;
 
 	for (int round = 0; round < 300000; round++) {
@@ -186,15 +188,12 @@ static void test_fuzz(void **state)
 			u64 value = unit_next(&seed);
 
 			switch (value % 3) {
-			case 0:
-				value = interesting[(value >> 8) % ARRAY_SIZE(interesting)];
-				break;
+			case 0: value = interesting[(value >> 8) % ARRAY_SIZE(interesting)]; break;
 			case 1:
 				memcpy(&value, (char *)&g + word * 8, 8);
 				value ^= 1ul << unit_next(&seed) % 64;
 				break;
-			default:
-				break;
+			default: break;
 			}
 			memcpy((char *)&g + word * 8, &value, 8);
 		}
@@ -211,7 +210,7 @@ static void test_fuzz(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	      cmocka_unit_test(test_interp),
+		cmocka_unit_test(test_good),          cmocka_unit_test(test_interp),
 		cmocka_unit_test(test_header_fields), cmocka_unit_test(test_segment_fields),
 		cmocka_unit_test(test_truncated),     cmocka_unit_test(test_no_segments),
 		cmocka_unit_test(test_fuzz),

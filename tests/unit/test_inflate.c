@@ -29,7 +29,7 @@ static size_t random_data(void)
 			if (kind == 0)
 				data[i] = (u8)unit_random(256);
 			else if (kind == 1)
-				data[i] = (u8)"etaoin shrdlu\n"[unit_random(14)];
+				data[i] = (u8) "etaoin shrdlu\n"[unit_random(14)];
 			else if (kind == 2 || back == 0)
 				data[i] = (u8)run;
 			else
@@ -43,12 +43,16 @@ static size_t random_data(void)
 static u8 *pack(size_t len, size_t *packed_len, int level, int strategy, bool header)
 {
 	z_stream z = { 0 };
-	gz_header h = { .name = (Bytef *)"a name", .comment = (Bytef *)"a comment",
-			.extra = (Bytef *)"extra", .extra_len = 5, .hcrc = 1 };
+	gz_header h = { .name = (Bytef *)"a name",
+			.comment = (Bytef *)"a comment",
+			.extra = (Bytef *)"extra",
+			.extra_len = 5,
+			.hcrc = 1 };
 	u8 *tmp = malloc(2 * MAX_DATA), *out;
 
 	assert_int_equal(deflateInit2(&z, level, Z_DEFLATED, 15 + 16, 1 + (int)unit_random(9),
-				      strategy), Z_OK);
+				      strategy),
+			 Z_OK);
 	if (header)
 		deflateSetHeader(&z, &h);
 	z.next_in = data;
@@ -134,8 +138,9 @@ static void test_members(void **state)
 /* What zlib says of one member: its length, or -1. */
 static ssize_t zlib_gunzip(u8 *in, size_t in_len, u8 *out, size_t cap)
 {
-	z_stream z = { .next_in = in, .avail_in = (uInt)in_len, .next_out = out,
-		       .avail_out = (uInt)cap };
+	z_stream z = {
+		.next_in = in, .avail_in = (uInt)in_len, .next_out = out, .avail_out = (uInt)cap
+	};
 
 	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
 	int ret = inflate(&z, Z_FINISH);
@@ -196,8 +201,11 @@ static void test_random_blocks(void **state)
 		memcpy(in, "\x1f\x8b\x08\0\0\0\0\0\0\xff", 10);
 		for (size_t i = 0; i < n; i++)
 			in[10 + i] = (u8)unit_random(256);
-		in[10] = (u8)((in[10] & ~7u) | 1 | (1 + unit_random(2)) << 1); /* last; fixed, dynamic */
-		z_stream z = { .next_in = in + 10, .avail_in = (uInt)n, .next_out = expect,
+		in[10] = (u8)((in[10] & ~7u) | 1 |
+			      (1 + unit_random(2)) << 1); /* last; fixed, dynamic */
+		z_stream z = { .next_in = in + 10,
+			       .avail_in = (uInt)n,
+			       .next_out = expect,
 			       .avail_out = sizeof(expect) };
 
 		assert_int_equal(inflateInit2(&z, -15), Z_OK);
@@ -212,7 +220,8 @@ static void test_random_blocks(void **state)
 			u32 trailer[2] = { crc, (u32)want };
 
 			memcpy(in + 10 + used, trailer, 8);
-			assert_int_equal(gunzip(in, 10 + used + 8, out, sizeof(expect), &out_len), 0);
+			assert_int_equal(gunzip(in, 10 + used + 8, out, sizeof(expect), &out_len),
+					 0);
 			assert_int_equal(out_len, want);
 			assert_int_equal(memcmp(out, expect, want), 0);
 			accepted++;
@@ -261,8 +270,8 @@ static void test_long_codes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_members),
-		cmocka_unit_test(test_damage),	    cmocka_unit_test(test_random_blocks),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_members),
+		cmocka_unit_test(test_damage),     cmocka_unit_test(test_random_blocks),
 		cmocka_unit_test(test_long_codes),
 	};
 

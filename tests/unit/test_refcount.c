@@ -35,11 +35,13 @@ static void test_panics(void **state)
 }
 
 static refcount_t shared;
+static pthread_barrier_t start;
 static atomic_t last_puts;
 
 static void *get_and_put(void *arg)
 {
-	for (unsigned i = 0; i < 50000; i++)
+	pthread_barrier_wait(&start);
+	for (unsigned i = 0; i < 300000; i++)
 		if (refcount_get_unless_zero(&shared) && refcount_put(&shared))
 			atomic_fetch_add(&last_puts, 1u);
 	if (arg && refcount_put(&shared))
@@ -53,6 +55,7 @@ static void test_threads(void **state)
 	pthread_t t[3];
 
 	refcount_init(&shared, 1);
+	pthread_barrier_init(&start, NULL, 3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, get_and_put, i == 0 ? t : NULL), 0);
 	for (unsigned i = 0; i < 3; i++)

@@ -89,8 +89,8 @@ static void test_kmalloc_random(void **state)
 		if (grow && n < ARRAY_SIZE(have)) {
 			struct object *o = &have[n];
 
-			o->size = unit_random(40) ? unit_random(unit_random(2) ? 128 : 2100)
-						  : unit_random(20000);
+			o->size = unit_random(40) ? unit_random(unit_random(2) ? 128 : 2100) :
+						    unit_random(20000);
 			bool zero = unit_random(2);
 
 			o->p = zero ? kzalloc(o->size) : kmalloc(o->size);
@@ -175,7 +175,7 @@ static void test_caches(void **state)
 {
 	static const struct {
 		size_t size, align;
-	} kinds[] = { { 1, 8 },	      { 8, 1 },	     { 24, 8 },	      { 100, 64 }, { 512, 512 },
+	} kinds[] = { { 1, 8 },       { 8, 1 },       { 24, 8 },    { 100, 64 },  { 512, 512 },
 		      { 1000, 1024 }, { 4096, 4096 }, { 5000, 16 }, { 40000, 64 } };
 	static void *have[9][200];
 
@@ -198,6 +198,37 @@ static void test_caches(void **state)
 		slab_free(c, NULL);
 		check_books();
 	}
+}
+
+/* A full slab that gets an object back serves again, before any new slab. */
+static void test_reuse(void **state)
+{
+	static void *have[2000];
+	struct slab_cache *c = slab_cache_create("reused", 64, 8);
+	struct slab_stats s;
+	u64 total;
+
+	for (size_t i = 0; i < ARRAY_SIZE(have); i++)
+		have[i] = slab_alloc(c);
+	total = stats_of("reused").total;
+	unit_seed();
+	for (unsigned round = 0; round < 50; round++) {
+		for (size_t i = unit_random(3); i < ARRAY_SIZE(have); i += 1 + unit_random(4)) {
+			slab_free(c, have[i]);
+			have[i] = NULL;
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(have); i++)
+			if (!have[i])
+				assert_non_null(have[i] = slab_alloc(c));
+		assert_true(stats_of("reused").total <= total + 100);
+		check_books();
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(have); i++)
+		slab_free(c, have[i]);
+	assert_int_equal(stats_of("reused").in_use, 0);
+	/* What this CPU's magazines hold may keep a slab each. */
+	s = stats_of("reused");
+	assert_true(s.free == s.total && s.frames <= 2 * 30 + 1);
 }
 
 /* Memory runs out, and comes back: nothing is lost, and NULL is all that happens. */
@@ -352,6 +383,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kmalloc_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_caches, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reuse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exhaustion, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fail_at, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_double_free, setup, teardown),

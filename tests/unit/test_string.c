@@ -153,7 +153,8 @@ static void test_strlcpy(void **state)
 
 static void test_pages(void **state)
 {
-	static u8 from[PAGE_SIZE + 16] __aligned(PAGE_SIZE), to[PAGE_SIZE + 16] __aligned(PAGE_SIZE);
+	static u8 from[PAGE_SIZE + 16] __aligned(PAGE_SIZE),
+		to[PAGE_SIZE + 16] __aligned(PAGE_SIZE);
 
 	unit_seed();
 	for (size_t i = 0; i < sizeof(from); i++) {
@@ -172,7 +173,7 @@ static void test_pages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_moves),	 cmocka_unit_test(test_compares),
+		cmocka_unit_test(test_moves),    cmocka_unit_test(test_compares),
 		cmocka_unit_test(test_searches), cmocka_unit_test(test_strlcpy),
 		cmocka_unit_test(test_pages),
 	};

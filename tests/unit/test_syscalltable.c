@@ -7,8 +7,8 @@
 #include <ctype.h>
 #include <string.h>
 
-#define TABLE "syscall/table.tbl"
-#define LINUX "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"
+#define TABLE  "syscall/table.tbl"
+#define LINUX  "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"
 #define MAX_NR 1024
 
 static char *name_of[MAX_NR];

@@ -13,12 +13,12 @@
 
 #include "time/timer.c"
 
-/* ---- the simulated machine --------------------------------------------------------------------- */
+/* ---- the simulated machine ---- */
 
-static u64 now;             /* the clock */
-static u64 fire_at;         /* when the event fires; UINT64_MAX: not armed */
+static u64 now;     /* the clock */
+static u64 fire_at; /* when the event fires; UINT64_MAX: not armed */
 static u64 arms, max_armed;
-static s64 fast_ppm;        /* by how much the event's frequency is above the clock's */
+static s64 fast_ppm; /* by how much the event's frequency is above the clock's */
 
 u64 clock_ns(void)
 {
@@ -44,8 +44,12 @@ static int sim_start(void)
 }
 
 static const struct clock_event sim_event = {
-	.name = "sim", .arm = sim_arm, .stop = sim_stop, .start = sim_start,
-	.min_delta_ns = 1000, .max_delta_ns = 50000000,
+	.name = "sim",
+	.arm = sim_arm,
+	.stop = sim_stop,
+	.start = sim_start,
+	.min_delta_ns = 1000,
+	.max_delta_ns = 50000000,
 };
 
 static int absent_start(void)
@@ -78,7 +82,7 @@ static int setup(void **state)
 	return timer_set_event(&sim_event);
 }
 
-/* ---- random operations against a model --------------------------------------------------------- */
+/* ---- random operations against a model ---- */
 
 #define TIMERS 64
 
@@ -122,16 +126,11 @@ static void model_fired(struct timer *t)
 static u64 random_deadline(void)
 {
 	switch (rand() % 5) {
-	case 0:
-		return now - MIN(now, (u64)(rand() % 1000));
-	case 1:
-		return now + (u64)(rand() % 3000);
-	case 2:
-		return now + (u64)rand() % 200000000;
-	case 3:
-		return now + 5000; /* many equal ones */
-	default:
-		return now + (u64)(rand() % 1000000);
+	case 0: return now - MIN(now, (u64)(rand() % 1000));
+	case 1: return now + (u64)(rand() % 3000);
+	case 2: return now + (u64)rand() % 200000000;
+	case 3: return now + 5000; /* many equal ones */
+	default: return now + (u64)(rand() % 1000000);
 	}
 }
 
@@ -159,12 +158,11 @@ static void test_random(void **state)
 			assert_int_equal(timer_cancel(&model[i].timer), was);
 			break;
 		}
-		default:
-			advance(now + (u64)(rand() % 20000));
+		default: advance(now + (u64)(rand() % 20000));
 		}
 		for (int j = 0; j < TIMERS; j++) {
 			assert_int_equal(model[j].queued, model[j].timer.queued);
-			/* late by no more than the shortest delta (a timer in the past) and the stretch */
+			/* late by no more than the shortest delta and the stretch */
 			if (model[j].queued)
 				assert_true(model[j].deadline + 2000 + 50000000 / 256 > now);
 		}
@@ -181,7 +179,7 @@ static void test_random(void **state)
 	assert_null(timer_cpus[0].first);
 }
 
-/* ---- single points ----------------------------------------------------------------------------- */
+/* ---- single points ---- */
 
 static u32 calls;
 static u64 called_at;
@@ -302,7 +300,7 @@ static void test_budget(void **state)
 	timer_cancel(&a);
 }
 
-/* ---- two CPUs ---------------------------------------------------------------------------------- */
+/* ---- two CPUs ---- */
 
 static struct timer shared;
 static bool in_callback, stop;
@@ -346,8 +344,12 @@ static void quiet_stop(void)
 }
 
 static const struct clock_event quiet_event = {
-	.name = "quiet", .arm = quiet_arm, .stop = quiet_stop, .start = sim_start,
-	.min_delta_ns = 1000, .max_delta_ns = 50000000,
+	.name = "quiet",
+	.arm = quiet_arm,
+	.stop = quiet_stop,
+	.start = sim_start,
+	.min_delta_ns = 1000,
+	.max_delta_ns = 50000000,
 };
 
 static void test_cancel_waits(void **state)

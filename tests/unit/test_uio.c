@@ -31,6 +31,8 @@ static void try_both(struct uio u)
 	u = start;
 	assert_int_equal(uio_get(&u, buf, 7), 7);
 	assert_memory_equal(buf, "hello\0\0", 7);
+	u.left = 3;
+	assert_int_equal(uio_get(&u, buf, 7), 3);
 	u = start;
 	assert_int_equal(uio_zero(&u, 1000), 500);
 	for (size_t i = 0; i < sizeof(memory); i++)

@@ -1,18 +1,24 @@
 /*
- * Kernel stacks: KSTACK_SIZE bytes between unmapped guard pages, in the kernel's own address space.
+ * The memory of threads: their structs and their stacks.
+ *
+ * Stacks: KSTACK_SIZE bytes between unmapped guard pages, in the kernel's own address space.
  * A few stay mapped for reuse, so that fork does not pay for mapping and flushing.
  *
  * Tops are coloured: threads start at different offsets within the first cache lines below the
  * page's end, so that the hot lines of many stacks do not fall into the same cache sets.
  */
+#include "mm/kstack.h"
+
 #include "arch/api/ctx.h"
 #include "arch/api/upcall.h"
 #include "lib/kassert.h"
 #include "lib/list.h"
+#include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
 #include "mm/slab.h"
-#include "sched/internal.h"
+#include "sched/memory.h"
+#include "sched/thread.h"
 
 #define STACK_PAGES  (KSTACK_SIZE / PAGE_SIZE)
 #define CACHE_MAX    16
@@ -93,7 +99,7 @@ static struct stack *take_idle(const char *owner)
 	return s;
 }
 
-void *stack_alloc(const char *owner)
+void *kstack_alloc(const char *owner)
 {
 	struct stack *s = take_idle(owner);
 
@@ -116,7 +122,7 @@ void *stack_alloc(const char *owner)
 	return top_of(s);
 }
 
-void stack_free(void *top)
+static void stack_free(void *top)
 {
 	struct stack *s = *owner_word((u64)top);
 
@@ -147,4 +153,30 @@ const char *kstack_guard_owner(u64 va)
 		if (va >= s->base - PAGE_SIZE && va < s->base)
 			return s->owner ? s->owner : "(none)";
 	return NULL;
+}
+
+static struct slab_cache *thread_cache;
+
+static struct thread *thread_alloc(void)
+{
+	return slab_zalloc(thread_cache);
+}
+
+static void thread_free(struct thread *t)
+{
+	slab_free(thread_cache, t);
+}
+
+void kstack_init(void)
+{
+	static const struct sched_memory_ops ops = {
+		.thread_alloc = thread_alloc,
+		.thread_free = thread_free,
+		.stack_alloc = kstack_alloc,
+		.stack_free = stack_free,
+		.switch_space = mm_switch_to,
+	};
+
+	thread_cache = slab_cache_create("thread", sizeof(struct thread), 64);
+	sched_memory = &ops;
 }

@@ -1,0 +1,8 @@
+/* The memory of threads: structs and guarded kernel stacks, given to sched/ through sched/memory.h. */
+#pragma once
+
+/* After slab_init and kmap_init, before sched_init. */
+void kstack_init(void);
+
+/* A guarded stack of KSTACK_SIZE: its top, or NULL. owner must stay valid: it names the stack. */
+void *kstack_alloc(const char *owner);

@@ -1,0 +1,344 @@
+/*
+ * mremap: a region grows or shrinks where it is, or moves with its pages.
+ *
+ * A move happens under one lock, that of the lowest table over the old and the new place. First
+ * everything is checked and allocated: tables for the edges of both ranges, tables and side arrays
+ * for the pages that move. Then, without a way to fail: the new range gets its mark; each frame moves
+ * from its old slot, which becomes the mark that it was, to the new one; the old range is unmapped.
+ * One flush ends it.
+ *
+ * The mark of a mapping says which address its object's offset belongs to, so what moves gets a new
+ * struct vm_mapping.
+ *
+ * The zero page does not move: the new slot's mark asks for it again.
+ */
+#include "arch/api/uaccess.h"
+#include "lib/err.h"
+#include "mm/pt.h"
+
+/* What is at the old place: one region, all of it alike. */
+struct old_region {
+	u64 start, end; /* [start, end) asked for */
+	u64 at;         /* seen up to here */
+	pte_t mark;     /* of its first slot */
+	struct vm_mapping *mapping;
+};
+
+static int region_slot(const struct pt_slot *s, struct frame *table, void *arg)
+{
+	struct old_region *r = arg;
+	struct vm_mapping *m;
+
+	if (pte_is_none(s->mark))
+		return -EFAULT;
+	if (r->at == r->start) {
+		r->mark = s->mark;
+		r->mapping = mark_has_mapping(s->mark) ? mark_mapping(s->mark) : NULL;
+	} else if ((r->mark.v ^ s->mark.v) & (VM_BITS | MARK_KINDS)) {
+		return -EFAULT;
+	} else if (r->mapping) {
+		m = mark_mapping(s->mark);
+		if (m->obj != r->mapping->obj ||
+		    m->offset - m->va != r->mapping->offset - r->mapping->va ||
+		    m->nowrite != r->mapping->nowrite)
+			return -EFAULT;
+	}
+	r->at = s->va + s->size;
+	return 0;
+}
+
+struct move {
+	struct pt_op op;
+	struct old_region old;
+	u64 to;            /* the new address */
+	u64 len, new_len;
+	bool replace;      /* MREMAP_FIXED */
+	bool keep;         /* MREMAP_DONTUNMAP */
+	struct vm_mapping *mapping; /* of the new place, or NULL */
+	pte_t mark;        /* of the new place */
+
+	u64 last[PT_LEVELS]; /* counting: the table at the new place counted last, per level */
+	unsigned tables, sides;
+	struct vm_side *side; /* spare ones, through their first words */
+};
+
+static bool has_frame(const struct pt_slot *s)
+{
+	if (pte_is_present(s->e))
+		return !pfn_is_zero_page(pte_pfn(s->e));
+	return mark_is_held(s->e);
+}
+
+/* Counts what the page at this slot may need at its new place. */
+static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
+{
+	struct move *m = arg;
+	u64 to = s->va - m->old.start + m->to;
+
+	if (!pte_is_none(s->e) && has_frame(s))
+		for (unsigned k = 1; k < PT_LEVELS; k++) {
+			if (m->last[k] == to >> pt_shift(k + 1))
+				break;
+			m->last[k] = to >> pt_shift(k + 1);
+			m->tables++;
+			m->sides += k == 1 && (s->e.v & VM_SIDE);
+		}
+	return 0;
+}
+
+static int move_alloc(struct move *m)
+{
+	for (unsigned k = 0; k < PT_LEVELS; k++)
+		m->last[k] = UINT64_MAX;
+	pt_visit(&m->op.c, m->old.start, m->old.start + m->len, count_slot, m);
+	m->op.kind = PT_MAP;
+	m->tables += pt_op_missing(&m->op, m->to, m->to + m->new_len);
+	m->op.kind = PT_UNMAP;
+	m->tables += pt_op_missing(&m->op, m->old.start, m->old.start + m->len);
+	for (; m->sides > 0; m->sides--) {
+		struct vm_side *side = pt_alloc_side();
+
+		if (!side)
+			return -ENOMEM;
+		*(struct vm_side **)side = m->side;
+		m->side = side;
+	}
+	return pt_spare(&m->op.c, m->tables);
+}
+
+static void need_side(struct move *m, struct frame *table)
+{
+	struct vm_side *side = m->side;
+
+	if (table->side)
+		return;
+	kassert(side != NULL);
+	m->side = *(struct vm_side **)side;
+	*(struct vm_side **)side = NULL;
+	table->side = side;
+}
+
+/* The frame of an old slot goes to its new one. */
+static int move_slot(const struct pt_slot *s, struct frame *table, void *arg)
+{
+	struct move *m = arg;
+	struct pt_cursor *c = &m->op.c, top = *c;
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(s->va, 1);
+	u64 to = s->va - m->old.start + m->to;
+	pte_t e = s->e;
+
+	if (!has_frame(s))
+		return 0;
+	kassert_eq(s->level, 1);
+	if (pte_is_present(e)) {
+		e = pte_exchange(slot, s->mark);
+		tlb_gather_page(&m->op.tlb, s->va, PAGE_SIZE);
+	} else {
+		pte_store(slot, s->mark);
+	}
+	if (e.v & VM_SIDE) /* its reference is the old slot's again */
+		table->side->mark[pt_index(s->va, 1)] = PTE_NONE;
+
+	pt_descend(c, to);
+	if (e.v & VM_SIDE) {
+		need_side(m, c->table);
+		c->table->side->mark[pt_index(to, 1)].v = m->mark.v & ~VM_BITS;
+	}
+	pte_store(&c->entry[pt_index(to, 1)], e);
+	c->table = top.table;
+	c->entry = top.entry;
+	c->level = top.level;
+	return 0;
+}
+
+static void move_commit(struct move *m)
+{
+	u64 start = m->old.start, end = start + m->len;
+
+	m->op.kind = PT_MAP;
+	m->op.mark = m->mark;
+	pt_op_range(&m->op, m->to, m->to + m->new_len);
+	pt_visit(&m->op.c, start, end, move_slot, m);
+	if (!m->keep) {
+		m->op.kind = PT_UNMAP;
+		pt_op_range(&m->op, start, end);
+	}
+	tlb_gather_finish(&m->op.tlb);
+}
+
+/*
+ * Locks, checks the old range again, and moves it to m->to. -EEXIST: the new place is taken. The
+ * mapping for the new place has been made for what was seen before; -EAGAIN: that has changed.
+ */
+static int move_run(struct move *m, struct aspace *as)
+{
+	struct old_region now = m->old;
+	u64 start = now.start, end = start + m->len, new_end = m->to + m->new_len;
+	int err;
+
+	pt_op_init(&m->op, PT_MAP);
+	tlb_gather_init(&m->op.tlb, as);
+	m->tables = m->sides = 0;
+	m->side = NULL;
+	pt_lock(&m->op.c, as, MIN(start, m->to), MAX(end, new_end) - 1, 1);
+	now.at = start;
+	err = pt_visit(&m->op.c, start, end, region_slot, &now);
+	if (!err && (now.mark.v != m->old.mark.v || now.mapping != m->old.mapping))
+		err = -EAGAIN;
+	if (!err && !m->replace && !pt_range_is_empty(&m->op.c, m->to, new_end))
+		err = -EEXIST;
+	if (!err)
+		err = move_alloc(m);
+	if (!err)
+		move_commit(m);
+	pt_unlock(&m->op.c);
+	while (m->side) {
+		struct vm_side *side = m->side;
+
+		m->side = *(struct vm_side **)side;
+		pt_free_side(side);
+	}
+	mapping_destroy_all(m->op.dead);
+	return err;
+}
+
+/* Looks at the old region, with a reference of its mapping. -EFAULT: a hole, or several regions. */
+static int look(struct aspace *as, struct old_region *r, u64 start, u64 end)
+{
+	struct pt_cursor c;
+	int err;
+
+	*r = (struct old_region){ .start = start, .end = end, .at = start };
+	pt_lock(&c, as, start, end - 1, 1);
+	err = pt_visit(&c, start, end, region_slot, r);
+	if (!err && r->mapping)
+		mapping_get(r->mapping, 1);
+	pt_unlock(&c);
+	return err;
+}
+
+static void look_done(struct old_region *r)
+{
+	if (r->mapping)
+		mapping_put(r->mapping, 1);
+}
+
+/* Makes the mark for the new place, then moves. */
+static int move_to(struct move *m, struct aspace *as)
+{
+	struct vm_mapping *from = m->old.mapping;
+	int err;
+
+	m->mapping = NULL;
+	m->mark = mark_anon(m->old.mark.v & VM_BITS);
+	if (from) {
+		m->mapping = mapping_create(from->obj, m->to,
+					    from->offset + (m->old.start - from->va), from->nowrite);
+		if (!m->mapping)
+			return -ENOMEM;
+		m->mark = mark_mapped(mark_kind(m->old.mark), m->mapping, m->old.mark.v & VM_BITS);
+	}
+	err = move_run(m, as);
+	if (m->mapping)
+		mapping_put(m->mapping, 1);
+	if (!err && !m->keep)
+		aspace_gap_freed(as, m->old.start + m->len);
+	return err;
+}
+
+/* Moves [addr, addr + len) to where it has new_len bytes. The new address or -errno. */
+static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
+{
+	__attribute__((uninitialized)) struct move m;
+	int err;
+
+	do {
+		err = look(as, &m.old, addr, addr + len);
+		if (err)
+			return err;
+		m.len = len;
+		m.new_len = new_len;
+		m.replace = flags & MREMAP_FIXED;
+		m.keep = flags & MREMAP_DONTUNMAP;
+		m.to = m.replace ? new_addr : aspace_find_gap(as, new_len);
+		err = m.to ? move_to(&m, as) : -ENOMEM;
+		look_done(&m.old);
+	} while (err == -EAGAIN || err == -EEXIST); /* another thread was faster */
+	return err ? err : (s64)m.to;
+}
+
+/* More of the same behind [addr, addr + len), if that is free. */
+static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	struct old_region r;
+	int err = look(as, &r, addr, addr + len);
+
+	if (err)
+		return err;
+	if (addr + new_len > USER_TOP || addr + new_len < addr) {
+		err = -EEXIST;
+	} else {
+		pt_op_init(&op, PT_MAP);
+		op.noreplace = true;
+		op.mark = r.mapping ? mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS)
+				    : mark_anon(r.mark.v & VM_BITS);
+		err = pt_op_run(&op, as, addr + len, addr + new_len);
+	}
+	look_done(&r);
+	return err;
+}
+
+static int check_flags(u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
+{
+	if (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP))
+		return -EINVAL;
+	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
+		return -EINVAL;
+	if ((flags & MREMAP_DONTUNMAP) && len != new_len)
+		return -EINVAL;
+	if (!IS_ALIGNED(addr, PAGE_SIZE) || new_len == 0)
+		return -EINVAL;
+	if (!(flags & MREMAP_FIXED))
+		return 0;
+	if (!IS_ALIGNED(new_addr, PAGE_SIZE) || new_len > USER_TOP || new_addr > USER_TOP - new_len)
+		return -EINVAL;
+	return addr + len > new_addr && new_addr + new_len > addr ? -EINVAL : 0;
+}
+
+s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
+{
+	u64 len = ALIGN_UP(old_len, PAGE_SIZE), to_len = ALIGN_UP(new_len, PAGE_SIZE);
+	bool moves = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
+	int err = check_flags(addr, len, to_len, flags, new_addr);
+	struct old_region r;
+
+	if (err)
+		return err;
+	if (addr >= USER_TOP || len > USER_TOP - addr)
+		return -EFAULT;
+	err = look(as, &r, addr, addr + PAGE_SIZE);
+	if (err)
+		return err;
+	look_done(&r);
+	if (len == 0)
+		return -EINVAL; /* Linux duplicates shared mappings so: not here */
+	if (len > to_len) {
+		err = vm_munmap(as, addr + to_len, len - to_len);
+		if (err)
+			return err;
+		len = to_len;
+	}
+	if (moves)
+		return move_region(as, addr, len, to_len, flags, new_addr);
+	if (len == to_len)
+		return (s64)addr;
+	err = grow_in_place(as, addr, len, to_len);
+	if (err != -EEXIST)
+		return err ? err : (s64)addr;
+	if (!(flags & MREMAP_MAYMOVE))
+		return -ENOMEM;
+	if (to_len > USER_TOP)
+		return -ENOMEM;
+	return move_region(as, addr, len, to_len, flags, 0);
+}

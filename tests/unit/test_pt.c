@@ -1,0 +1,758 @@
+/*
+ * Programs' page tables, case by case: what calls cost in tables, which errno each wrong argument
+ * gets, every allocation failing in turn, pages that change while a file is being read, and the
+ * steps of copy-on-write. Random sequences are in test_aspace.c.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/api/cpu.h"
+#include "arch/api/mmu.h"
+#include "arch/api/uaccess.h"
+#include "arch/host/ram.h"
+#include "lib/err.h"
+#include "lib/uapi/mman.h"
+#include "mm/aspace.h"
+#include "mm/pt.h"
+#include "mm/slab.h"
+
+#define RW (PROT_READ | PROT_WRITE)
+#define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
+#define AT 0x40000000ul
+
+static struct aspace *as;
+static u64 frames_at_start;
+
+static u64 frames_named(void)
+{
+	struct frame_stats s;
+
+	frame_stats(&s);
+	return s.used[FRAME_TABLE] + s.used[FRAME_ANON] + s.used[FRAME_FILE] + s.used[FRAME_KERNEL];
+}
+
+static u64 tables(void)
+{
+	struct aspace_stats s;
+
+	aspace_stats(as, &s);
+	return s.tables;
+}
+
+static void use(struct aspace *space)
+{
+	irq_disable();
+	mm_switch(space);
+	irq_enable();
+}
+
+static int setup(void **state)
+{
+	struct frame *root;
+
+	host_mmu_reset();
+	host_ram_init(20000);
+	slab_init();
+	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
+	kmap_set_root(frame_pa(root), NULL);
+	mmu_load_root(frame_pa(root), 0, false);
+	aspace_init();
+	frames_at_start = frames_named();
+	as = aspace_create();
+	use(as);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	aspace_audit();
+	host_mmu_audit();
+	if (as)
+		aspace_put(as);
+	assert_int_equal(frames_named(), frames_at_start);
+	host_mmu_reset();
+	host_ram_exit();
+	return 0;
+}
+
+static s64 map(u64 va, u64 len, int prot, int flags)
+{
+	return vm_mmap(as, va, len, prot, flags, NULL, 0);
+}
+
+/* An access as a program's, faults served. 0 or the si_code. */
+static int access_in(struct aspace *space, u64 va, enum fault_access access, u32 *value)
+{
+	paddr_t pa;
+
+	use(space);
+	while (host_mmu_access(va, access, true, &pa)) {
+		int ret = vm_fault(space, va, access);
+
+		if (ret)
+			return ret;
+	}
+	if (access == FAULT_WRITE)
+		*(u32 *)phys_to_virt(pa) = *value;
+	else
+		*value = *(u32 *)phys_to_virt(pa);
+	return 0;
+}
+
+static void poke(struct aspace *space, u64 va, u32 value)
+{
+	assert_int_equal(access_in(space, va, FAULT_WRITE, &value), 0);
+}
+
+static u32 peek(struct aspace *space, u64 va)
+{
+	u32 value;
+
+	assert_int_equal(access_in(space, va, FAULT_READ, &value), 0);
+	return value;
+}
+
+static int fault(u64 va, enum fault_access access)
+{
+	u32 value = 0;
+
+	return access_in(as, va, access, &value);
+}
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
+struct test_file {
+	struct vm_object obj;
+	int refs;
+	struct frame *page[4];
+	void (*while_reading)(void); /* called once, as if get_page slept */
+};
+
+static int file_get_page(struct vm_object *o, u64 index, struct frame **out)
+{
+	struct test_file *f = container_of(o, struct test_file, obj);
+	void (*sleep)(void) = f->while_reading;
+
+	f->while_reading = NULL;
+	if (sleep)
+		sleep();
+	if (index >= 4)
+		return -ENXIO;
+	if (!f->page[index]) {
+		f->page[index] = frame_alloc(FRAME_FILE, FRAME_ZERO);
+		if (!f->page[index])
+			return -ENOMEM;
+		*(u32 *)frame_virt(f->page[index]) = 100 + (u32)index;
+	}
+	frame_get(f->page[index]);
+	*out = f->page[index];
+	return 0;
+}
+
+static void file_get(struct vm_object *o)
+{
+	container_of(o, struct test_file, obj)->refs++;
+}
+
+static void file_put(struct vm_object *o)
+{
+	container_of(o, struct test_file, obj)->refs--;
+}
+
+static const struct vm_object_ops file_ops = { .get_page = file_get_page,
+					       .get = file_get,
+					       .put = file_put };
+static struct test_file file;
+
+static void file_start(void)
+{
+	memset(&file, 0, sizeof(file));
+	file.obj.ops = &file_ops;
+}
+
+static void file_stop(void)
+{
+	aspace_put(as);
+	as = NULL;
+	assert_int_equal(file.refs, 0);
+	for (int i = 0; i < 4; i++)
+		if (file.page[i])
+			frame_put(file.page[i]);
+}
+
+static s64 map_file(u64 va, u64 pages, int prot, int flags)
+{
+	return vm_mmap(as, va, pages * PAGE_SIZE, prot, flags | MAP_FIXED, &file.obj, 0);
+}
+
+/* ---- costs ------------------------------------------------------------------------------------ */
+
+static void test_large_mappings_are_few_entries(void **state)
+{
+	s64 va;
+
+	assert_int_equal(tables(), 1);
+	va = map(0, 16 * TiB, PROT_NONE, ANON | MAP_NORESERVE);
+	assert_true(va > 0);
+	assert_true(tables() <= 3);
+	assert_int_equal(vm_munmap(as, (u64)va, 16 * TiB), 0);
+	assert_int_equal(tables(), 1);
+
+	/* 1 GiB: one entry in a table of level 3. */
+	va = map(0, GiB, RW, ANON);
+	assert_true(IS_ALIGNED((u64)va, GiB));
+	assert_int_equal(tables(), 2);
+	poke(as, (u64)va + 123 * MiB, 7);
+	assert_int_equal(tables(), 4);
+	assert_int_equal(vm_mprotect(as, (u64)va, GiB, PROT_READ), 0);
+	assert_int_equal(peek(as, (u64)va + 123 * MiB), 7);
+	assert_int_equal(vm_munmap(as, (u64)va + 4096, GiB - 8192), 0);
+	assert_int_equal(vm_munmap(as, (u64)va, GiB), 0);
+	assert_int_equal(tables(), 1);
+}
+
+static void test_replacing_frees_tables(void **state)
+{
+	for (u64 i = 0; i < 64; i++) {
+		assert_true(map(AT + i * 2 * MiB, PAGE_SIZE, RW, ANON | MAP_FIXED) > 0);
+		poke(as, AT + i * 2 * MiB, 1);
+	}
+	assert_int_equal(tables(), 1 + 1 + 1 + 64);
+	assert_true(map(AT, GiB, RW, ANON | MAP_FIXED) > 0);
+	assert_int_equal(tables(), 2);
+	assert_int_equal(peek(as, AT), 0);
+}
+
+/* ---- errors ----------------------------------------------------------------------------------- */
+
+static void test_mmap_errors(void **state)
+{
+	assert_int_equal(map(0, 0, RW, ANON), -EINVAL);
+	assert_int_equal(map(0, -1ul, RW, ANON), -ENOMEM);
+	assert_int_equal(map(0, 1ul << 48, RW, ANON), -ENOMEM);
+	assert_int_equal(map(0, 1ul << 47, RW, ANON), -ENOMEM);
+	assert_int_equal(map(0, PAGE_SIZE, RW, MAP_ANONYMOUS), -EINVAL);
+	assert_int_equal(map(0, PAGE_SIZE, RW, MAP_ANONYMOUS | MAP_SHARED_VALIDATE), -EINVAL);
+	assert_int_equal(map(AT + 1, PAGE_SIZE, RW, ANON | MAP_FIXED), -EINVAL);
+	assert_int_equal(map(USER_TOP, PAGE_SIZE, RW, ANON | MAP_FIXED), -ENOMEM);
+	assert_int_equal(map(-PAGE_SIZE, PAGE_SIZE, RW, ANON | MAP_FIXED), -ENOMEM);
+	assert_int_equal(map(0, PAGE_SIZE, RW, ANON | MAP_FIXED), -EPERM);
+	assert_int_equal(vm_mmap(as, 0, PAGE_SIZE, RW, ANON, NULL, 5), -EINVAL);
+	assert_int_equal(map(USER_TOP - PAGE_SIZE, PAGE_SIZE, RW, ANON | MAP_FIXED),
+			 USER_TOP - PAGE_SIZE);
+	assert_int_equal(map(AT, PAGE_SIZE, RW, ANON | MAP_FIXED_NOREPLACE), AT);
+	assert_int_equal(map(AT, 2 * PAGE_SIZE, RW, ANON | MAP_FIXED_NOREPLACE), -EEXIST);
+	/* A hint: taken when free, rounded up, otherwise somewhere else. */
+	assert_int_equal(map(AT + MiB + 5, 100, RW, ANON), AT + MiB + PAGE_SIZE);
+	assert_int_not_equal(map(AT, PAGE_SIZE, RW, ANON), AT);
+	assert_int_equal(map(5, PAGE_SIZE, RW, ANON), 0x10000);
+}
+
+static void test_munmap_mprotect_errors(void **state)
+{
+	assert_int_equal(vm_munmap(as, AT + 1, PAGE_SIZE), -EINVAL);
+	assert_int_equal(vm_munmap(as, AT, 0), -EINVAL);
+	assert_int_equal(vm_munmap(as, USER_TOP, PAGE_SIZE), -EINVAL);
+	assert_int_equal(vm_munmap(as, AT, -1ul), -EINVAL);
+	assert_int_equal(vm_munmap(as, AT, PAGE_SIZE), 0); /* a hole is fine */
+
+	assert_int_equal(vm_mprotect(as, AT + 1, PAGE_SIZE, RW), -EINVAL);
+	assert_int_equal(vm_mprotect(as, AT, 0, RW), 0);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, RW), -ENOMEM);
+	assert_int_equal(vm_mprotect(as, AT, -1ul, RW), -ENOMEM);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, 0x40), -EINVAL);
+	assert_int_equal(vm_mprotect(as, USER_TOP, PAGE_SIZE, RW), -ENOMEM);
+
+	assert_int_equal(vm_madvise(as, AT, PAGE_SIZE, 12345), -EINVAL);
+	assert_int_equal(vm_madvise(as, AT + 1, PAGE_SIZE, MADV_DONTNEED), -EINVAL);
+	assert_int_equal(vm_madvise(as, AT, 0, MADV_DONTNEED), 0);
+	assert_int_equal(vm_madvise(as, AT, PAGE_SIZE, MADV_DONTNEED), -ENOMEM);
+	assert_int_equal(vm_madvise(as, AT, -1ul, MADV_DONTNEED), -EINVAL);
+}
+
+static void test_mremap_errors(void **state)
+{
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, 0, 0, 0), -EINVAL);
+	assert_int_equal(vm_mremap(as, AT + 1, PAGE_SIZE, PAGE_SIZE, 0, 0), -EINVAL);
+	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, PAGE_SIZE, 64, 0), -EINVAL);
+	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, PAGE_SIZE, MREMAP_FIXED, 2 * AT), -EINVAL);
+	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, 2 * PAGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0),
+			 -EINVAL);
+	assert_int_equal(vm_mremap(as, 2 * AT, PAGE_SIZE, PAGE_SIZE, 0, 0), -EFAULT);
+	assert_int_equal(vm_mremap(as, AT, 8 * PAGE_SIZE, 16 * PAGE_SIZE, MREMAP_MAYMOVE, 0),
+			 -EFAULT);
+	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 3 * PAGE_SIZE, 0, 0), -ENOMEM);
+	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 1ul << 47, MREMAP_MAYMOVE, 0), -ENOMEM);
+	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, AT),
+			 -EINVAL);
+	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				   USER_TOP),
+			 -EINVAL);
+}
+
+static void test_faults(void **state)
+{
+	assert_int_equal(fault(AT, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(fault(0, FAULT_WRITE), SEGV_MAPERR);
+	assert_int_equal(vm_fault(as, USER_TOP, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(vm_fault(as, 0xffff800000000000ul, FAULT_READ), SEGV_MAPERR);
+	map(AT, PAGE_SIZE, PROT_READ, ANON | MAP_FIXED);
+	assert_int_equal(fault(AT, FAULT_READ), 0);
+	assert_int_equal(fault(AT, FAULT_WRITE), SEGV_ACCERR);
+	assert_int_equal(fault(AT, FAULT_EXEC), SEGV_ACCERR);
+	vm_mprotect(as, AT, PAGE_SIZE, PROT_EXEC);
+	assert_int_equal(fault(AT, FAULT_EXEC), 0);
+	assert_int_equal(fault(AT, FAULT_READ), 0);
+	vm_mprotect(as, AT, PAGE_SIZE, PROT_NONE);
+	assert_int_equal(fault(AT, FAULT_READ), SEGV_ACCERR);
+
+	file_start();
+	map_file(AT, 6, RW, MAP_SHARED);
+	assert_int_equal(peek(as, AT + 3 * PAGE_SIZE), 103);
+	assert_int_equal(fault(AT + 4 * PAGE_SIZE, FAULT_READ), FAULT_BUS | BUS_ADRERR);
+	assert_int_equal(fault(AT + 5 * PAGE_SIZE, FAULT_WRITE), FAULT_BUS | BUS_ADRERR);
+	file_stop();
+}
+
+/* ---- contents --------------------------------------------------------------------------------- */
+
+static void test_prot_none_keeps_content(void **state)
+{
+	struct aspace *child;
+
+	map(AT, 3 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	poke(as, AT + PAGE_SIZE, 2);
+	peek(as, AT + 2 * PAGE_SIZE);
+	assert_int_equal(vm_mprotect(as, AT, 3 * PAGE_SIZE, PROT_READ), 0);
+	assert_int_equal(peek(as, AT), 1);
+	assert_int_equal(vm_mprotect(as, AT, 3 * PAGE_SIZE, PROT_NONE), 0);
+	host_mmu_audit();
+	assert_int_equal(fault(AT, FAULT_READ), SEGV_ACCERR);
+	/* Forked while held; then each its own. */
+	assert_int_equal(aspace_fork(as, &child), 0);
+	assert_int_equal(vm_mprotect(as, AT, 3 * PAGE_SIZE, RW), 0);
+	assert_int_equal(vm_mprotect(child, AT, 3 * PAGE_SIZE, RW), 0);
+	aspace_audit();
+	poke(as, AT, 10);
+	assert_int_equal(peek(child, AT), 1);
+	poke(child, AT + PAGE_SIZE, 20);
+	assert_int_equal(peek(as, AT + PAGE_SIZE), 2);
+	assert_int_equal(peek(as, AT + 2 * PAGE_SIZE), 0);
+	use(as);
+	aspace_put(child);
+}
+
+static void test_zero_page(void **state)
+{
+	struct vm_stats before, s;
+	struct aspace_stats a;
+	u32 word = 5;
+
+	map(AT, 2 * MiB, RW, ANON | MAP_FIXED);
+	for (u64 i = 0; i < 512; i++)
+		assert_int_equal(peek(as, AT + i * PAGE_SIZE), 0);
+	aspace_stats(as, &a);
+	assert_int_equal(a.resident, 0);
+	/* Written from outside while the CPU remembers the zero page. */
+	assert_int_equal(aspace_write(as, AT, &word, 4), 4);
+	assert_int_equal(peek(as, AT), 5);
+	assert_int_equal(peek(as, AT + PAGE_SIZE), 0);
+	vm_stats(&before);
+	poke(as, AT + PAGE_SIZE, 6);
+	vm_stats(&s);
+	assert_int_equal(s.faults - before.faults, 1);
+	aspace_stats(as, &a);
+	assert_int_equal(a.resident, 2);
+}
+
+static void test_cow_and_take_back(void **state)
+{
+	struct vm_stats before, s;
+	struct aspace *child;
+
+	map(AT, 2 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	poke(as, AT + PAGE_SIZE, 2);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	vm_stats(&before);
+	poke(as, AT, 3); /* copies */
+	vm_stats(&s);
+	assert_int_equal(s.cow_copied - before.cow_copied, 1);
+	assert_int_equal(s.cow_reused, before.cow_reused);
+	poke(child, AT, 4); /* is alone with it */
+	vm_stats(&s);
+	assert_int_equal(s.cow_copied - before.cow_copied, 1);
+	assert_int_equal(s.cow_reused - before.cow_reused, 1);
+	assert_int_equal(peek(as, AT), 3);
+	assert_int_equal(peek(child, AT), 4);
+	aspace_put(child);
+	poke(as, AT + PAGE_SIZE, 5); /* alone again */
+	vm_stats(&s);
+	assert_int_equal(s.cow_copied - before.cow_copied, 1);
+	assert_int_equal(s.cow_reused - before.cow_reused, 2);
+}
+
+/* The copy replaces a page that the CPU remembers, by a write from outside. */
+static void test_cow_flushes(void **state)
+{
+	struct aspace *child;
+	u32 word = 9;
+
+	map(AT, PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	assert_int_equal(peek(as, AT), 1);
+	assert_int_equal(aspace_write(as, AT, &word, 4), 4);
+	assert_int_equal(peek(as, AT), 9);
+	assert_int_equal(peek(child, AT), 1);
+	use(as);
+	aspace_put(child);
+}
+
+static void test_file_pages(void **state)
+{
+	struct aspace *child;
+
+	file_start();
+	map_file(AT, 4, RW, MAP_PRIVATE);
+	map_file(AT + MiB, 4, RW, MAP_SHARED);
+	assert_int_equal(file.refs, 2);
+	assert_int_equal(peek(as, AT), 100);
+	poke(as, AT + MiB, 50);
+	assert_int_equal(peek(as, AT), 50); /* not copied yet */
+	poke(as, AT, 51);
+	assert_int_equal(peek(as, AT + MiB), 50);
+	poke(as, AT + PAGE_SIZE, 52); /* a write first */
+	assert_int_equal(peek(as, AT + MiB + PAGE_SIZE), 101);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	poke(child, AT + MiB + 2 * PAGE_SIZE, 60);
+	assert_int_equal(peek(as, AT + MiB + 2 * PAGE_SIZE), 60);
+	poke(child, AT, 61);
+	assert_int_equal(peek(as, AT), 51);
+	use(as);
+	aspace_put(child);
+	/* Held, and back: still the file's mapping. */
+	assert_int_equal(vm_mprotect(as, AT, 4 * PAGE_SIZE, PROT_NONE), 0);
+	aspace_audit();
+	assert_int_equal(vm_mprotect(as, AT, 4 * PAGE_SIZE, RW), 0);
+	aspace_audit();
+	assert_int_equal(peek(as, AT), 51);
+	/* The copy goes, the file's page comes back. */
+	assert_int_equal(vm_madvise(as, AT, 4 * PAGE_SIZE, MADV_DONTNEED), 0);
+	assert_int_equal(peek(as, AT), 50);
+	aspace_audit();
+
+	/* A shared mapping of a file that is open for reading only. */
+	assert_true(map_file(AT, 4, PROT_READ, MAP_SHARED | VM_MMAP_NOWRITE) > 0);
+	assert_int_equal(peek(as, AT), 50);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, RW), -EACCES);
+	assert_int_equal(fault(AT, FAULT_WRITE), SEGV_ACCERR);
+	file_stop();
+}
+
+/* ---- what changes while get_page sleeps ------------------------------------------------------- */
+
+static void unmap_meanwhile(void)
+{
+	assert_int_equal(vm_munmap(as, AT, PAGE_SIZE), 0);
+}
+
+static void replace_meanwhile(void)
+{
+	assert_int_equal(map(AT, PAGE_SIZE, RW, ANON | MAP_FIXED), AT);
+	poke(as, AT, 77);
+}
+
+static void protect_meanwhile(void)
+{
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, PROT_READ), 0);
+}
+
+static void fault_meanwhile(void)
+{
+	poke(as, AT, 78);
+}
+
+static void map_other_meanwhile(void)
+{
+	assert_int_equal(vm_mmap(as, AT, PAGE_SIZE, RW, MAP_PRIVATE | MAP_FIXED, &file.obj,
+				 PAGE_SIZE),
+			 AT);
+}
+
+static void test_changes_while_reading(void **state)
+{
+	file_start();
+	for (int write = 0; write < 2; write++) {
+		enum fault_access access = write ? FAULT_WRITE : FAULT_READ;
+
+		map_file(AT, 1, RW, MAP_PRIVATE);
+		file.while_reading = unmap_meanwhile;
+		assert_int_equal(fault(AT, access), SEGV_MAPERR);
+
+		map_file(AT, 1, RW, MAP_PRIVATE);
+		file.while_reading = replace_meanwhile;
+		assert_int_equal(vm_fault(as, AT, access), 0);
+		assert_int_equal(peek(as, AT), 77);
+
+		map_file(AT, 1, RW, MAP_PRIVATE);
+		file.while_reading = protect_meanwhile;
+		assert_int_equal(vm_fault(as, AT, access), write ? SEGV_ACCERR : 0);
+		if (!write)
+			assert_int_equal(fault(AT, FAULT_WRITE), SEGV_ACCERR);
+
+		map_file(AT, 1, RW, MAP_PRIVATE);
+		file.while_reading = fault_meanwhile;
+		assert_int_equal(vm_fault(as, AT, access), 0);
+		assert_int_equal(peek(as, AT), 78);
+
+		map_file(AT, 1, RW, MAP_PRIVATE);
+		file.while_reading = map_other_meanwhile;
+		assert_int_equal(vm_fault(as, AT, access), 0);
+		assert_int_equal(peek(as, AT), 101);
+		aspace_audit();
+	}
+	file_stop();
+}
+
+/* ---- every allocation fails in turn ----------------------------------------------------------- */
+
+/* A bit of everything around AT. */
+static void make_scene(void)
+{
+	file_start();
+	map(AT, GiB, RW, ANON | MAP_FIXED);
+	for (u64 i = 0; i < 5; i++)
+		poke(as, AT + 100 * PAGE_SIZE + i * PAGE_SIZE, (u32)i);
+	map_file(AT + 4 * MiB + 3 * PAGE_SIZE, 4, RW, MAP_PRIVATE);
+	poke(as, AT + 4 * MiB + 3 * PAGE_SIZE, 5);
+	peek(as, AT + 4 * MiB + 4 * PAGE_SIZE);
+	map_file(AT + 8 * MiB, 4, RW, MAP_SHARED);
+	peek(as, AT + 8 * MiB);
+	map_file(AT + 12 * MiB, 4, RW, MAP_SHARED); /* no table of level 1 yet */
+	vm_mprotect(as, AT + 103 * PAGE_SIZE, 8 * PAGE_SIZE, PROT_NONE);
+}
+
+static s64 do_mmap(void)
+{
+	return map(AT + 50 * MiB + PAGE_SIZE, 300 * MiB, PROT_READ, ANON | MAP_FIXED);
+}
+
+static s64 do_mmap_shared(void)
+{
+	return map(AT + 2 * GiB + PAGE_SIZE, 3 * MiB, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED);
+}
+
+static s64 do_mmap_file(void)
+{
+	return map_file(AT + 600 * GiB + PAGE_SIZE, 4, RW, MAP_PRIVATE);
+}
+
+static s64 do_munmap(void)
+{
+	return vm_munmap(as, AT + 20 * MiB + PAGE_SIZE, 500 * MiB);
+}
+
+static s64 do_mprotect(void)
+{
+	return vm_mprotect(as, AT + 20 * MiB + PAGE_SIZE, 500 * MiB, PROT_READ);
+}
+
+static s64 do_fork(void)
+{
+	struct aspace *child;
+	int err = aspace_fork(as, &child);
+
+	if (!err)
+		aspace_put(child);
+	return err;
+}
+
+static s64 do_fault(void)
+{
+	int ret = vm_fault(as, AT + 333 * MiB, FAULT_WRITE);
+
+	return ret == (FAULT_BUS | FAULT_OOM | BUS_ADRERR) ? -ENOMEM : ret;
+}
+
+static s64 do_fault_file(void)
+{
+	int ret = vm_fault(as, AT + 12 * MiB + PAGE_SIZE, FAULT_WRITE);
+
+	return ret == (FAULT_BUS | FAULT_OOM | BUS_ADRERR) ? -ENOMEM : ret;
+}
+
+static s64 do_fault_file_private(void)
+{
+	int ret = vm_fault(as, AT + 4 * MiB + 5 * PAGE_SIZE, FAULT_WRITE);
+
+	return ret == (FAULT_BUS | FAULT_OOM | BUS_ADRERR) ? -ENOMEM : ret;
+}
+
+static s64 do_mremap(void)
+{
+	return vm_mremap(as, AT + 100 * PAGE_SIZE, PAGE_SIZE * 2, 4 * MiB,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, AT + 700 * GiB);
+}
+
+static s64 do_mremap_file(void)
+{
+	return vm_mremap(as, AT + 4 * MiB + 3 * PAGE_SIZE, 4 * PAGE_SIZE, 9 * PAGE_SIZE,
+			 MREMAP_MAYMOVE, 0);
+}
+
+static s64 do_brk(void)
+{
+	aspace_set_brk(as, 0x20000000);
+	return vm_brk(as, 0x20000000 + 5000) == 0x20000000 ? -ENOMEM : 0;
+}
+
+/* The regions and contents that a program could see, as one number. */
+static int hash_region(const struct vm_region *r, void *arg)
+{
+	u64 *h = arg;
+	u64 words[] = { r->start, r->end, (u64)r->prot, (u64)r->flags, (u64)r->obj, r->offset };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		*h = (*h ^ words[i]) * 0x100000001b3ul;
+	return 0;
+}
+
+static u64 picture(void)
+{
+	u64 h = 14695981039346656037ul;
+	u32 word;
+
+	aspace_walk(as, hash_region, &h);
+	for (u64 i = 0; i < 3; i++) {
+		assert_int_equal(aspace_read(as, AT + (100 + i) * PAGE_SIZE, &word, 4), 4);
+		h = (h ^ word) * 0x100000001b3ul;
+	}
+	return h;
+}
+
+static void test_every_allocation_fails(void **state)
+{
+	s64 (*const calls[])(void) = { do_mmap,		do_mmap_shared, do_mmap_file,
+				       do_munmap,	do_mprotect,	do_fork,
+				       do_fault,	do_fault_file,	do_fault_file_private,
+				       do_mremap,	do_mremap_file, do_brk };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
+		u64 k, failures = 0;
+
+		make_scene();
+		for (u64 j = 0; j < 4; j++) { /* the file's own pages are not ours to count */
+			struct frame *f;
+
+			file_get_page(&file.obj, j, &f);
+			frame_put(f);
+		}
+		for (k = 1;; k++) {
+			u64 before = picture(), frames = frames_named();
+			s64 ret;
+
+			alloc_fail_at = k;
+			ret = calls[i]();
+			if (alloc_fail_at != 0) {
+				alloc_fail_at = 0;
+				assert_true(ret >= 0);
+				break;
+			}
+			assert_int_equal(ret, -ENOMEM);
+			assert_int_equal(frames_named(), frames);
+			assert_true(picture() == before);
+			aspace_audit();
+			host_mmu_audit();
+			failures++;
+		}
+		assert_true(failures > 0);
+		aspace_audit();
+		file_stop();
+		as = aspace_create();
+		use(as);
+	}
+}
+
+/* ---- forks of forks --------------------------------------------------------------------------- */
+
+static void test_generations(void **state)
+{
+	struct aspace *line[6];
+
+	map(AT, 8 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	for (u64 j = 0; j < 8; j++)
+		poke(as, AT + j * PAGE_SIZE, 1000 + (u32)j);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(aspace_fork(i ? line[i - 1] : as, &line[i]), 0);
+		poke(line[i], AT + i * PAGE_SIZE, i);
+		aspace_audit();
+	}
+	for (unsigned i = 0; i < 6; i++)
+		for (unsigned j = 0; j < 8; j++)
+			assert_int_equal(peek(line[i], AT + j * PAGE_SIZE), j <= i ? j : 1000 + j);
+	for (unsigned j = 0; j < 8; j++)
+		assert_int_equal(peek(as, AT + j * PAGE_SIZE), 1000 + j);
+	/* In an order of no kind. */
+	static const unsigned order[] = { 2, 0, 5, 3, 1, 4 };
+
+	for (unsigned i = 0; i < 6; i++) {
+		aspace_put(line[order[i]]);
+		aspace_audit();
+	}
+	use(as);
+}
+
+static void test_gap_search(void **state)
+{
+	s64 a = map(0, 16 * PAGE_SIZE, RW, ANON), b = map(0, 4 * PAGE_SIZE, RW, ANON),
+	    c = map(0, 8 * PAGE_SIZE, RW, ANON);
+
+	/* Top down, side by side. */
+	assert_int_equal(b, a - (s64)(4 * PAGE_SIZE));
+	assert_int_equal(c, b - (s64)(8 * PAGE_SIZE));
+	/* A hole is filled again, from its top; two neighbours' holes are one. */
+	assert_int_equal(vm_munmap(as, (u64)b, 4 * PAGE_SIZE), 0);
+	assert_int_equal(map(0, 6 * PAGE_SIZE, RW, ANON), c - (s64)(6 * PAGE_SIZE));
+	assert_int_equal(map(0, 2 * PAGE_SIZE, RW, ANON), b + (s64)(2 * PAGE_SIZE));
+	assert_int_equal(vm_munmap(as, (u64)a, 16 * PAGE_SIZE), 0);
+	assert_int_equal(vm_munmap(as, (u64)b + 2 * PAGE_SIZE, 2 * PAGE_SIZE), 0);
+	assert_int_equal(map(0, 20 * PAGE_SIZE, RW, ANON), b);
+	/* And when all is full up there, further down. */
+	assert_int_equal(map(0x7f0000000000, 0x7ffffffff000 - 0x7f0000000000, RW,
+			     ANON | MAP_FIXED),
+			 0x7f0000000000);
+	assert_int_equal(map(0, PAGE_SIZE, RW, ANON), 0x7f0000000000 - PAGE_SIZE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+		T(test_large_mappings_are_few_entries),
+		T(test_replacing_frees_tables),
+		T(test_mmap_errors),
+		T(test_munmap_mprotect_errors),
+		T(test_mremap_errors),
+		T(test_faults),
+		T(test_prot_none_keeps_content),
+		T(test_zero_page),
+		T(test_cow_and_take_back),
+		T(test_cow_flushes),
+		T(test_file_pages),
+		T(test_changes_while_reading),
+		T(test_every_allocation_fails),
+		T(test_generations),
+		T(test_gap_search),
+	};
+
+	return cmocka_run_group_tests_name("pt", tests, NULL, NULL);
+}

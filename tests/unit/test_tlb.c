@@ -1,0 +1,241 @@
+/*
+ * Flushing and switching (mm/tlb.c) on the simulated MMU: what each flush forgets, what it leaves,
+ * which generation a context is at, and that a dying space is left.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "arch/api/cpu.h"
+#include "arch/api/mmu.h"
+#include "arch/host/ram.h"
+#include "lib/uapi/mman.h"
+#include "mm/aspace.h"
+#include "mm/pt.h"
+#include "mm/slab.h"
+
+static struct frame *root;
+
+static int setup(void **state)
+{
+	host_mmu_reset();
+	host_mmu_set_contexts(*state ? 3 : 1);
+	host_ram_init(4096);
+	slab_init();
+	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
+	kmap_set_root(frame_pa(root), NULL);
+	mmu_load_root(frame_pa(root), 0, false);
+	aspace_init();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	host_mmu_reset();
+	host_ram_exit();
+	return 0;
+}
+
+static struct aspace *new_space(void)
+{
+	struct aspace *as = aspace_create();
+
+	assert_non_null(as);
+	assert_true(vm_mmap(as, 0x10000000, GiB, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0) > 0);
+	return as;
+}
+
+static void use(struct aspace *as)
+{
+	irq_disable();
+	mm_switch(as);
+	irq_enable();
+}
+
+static u64 touch(struct aspace *as, u64 va)
+{
+	paddr_t pa;
+
+	while (host_mmu_access(va, FAULT_WRITE, true, &pa))
+		assert_int_equal(vm_fault(as, va, FAULT_WRITE), 0);
+	return pa.v;
+}
+
+static void test_switch_counts(void **state)
+{
+	struct aspace *a = new_space(), *b = new_space();
+	struct tlb_stats before, s;
+
+	use(a);
+	tlb_stats(&before);
+	use(a);
+	use(NULL); /* a kernel thread keeps what is loaded */
+	use(a);
+	tlb_stats(&s);
+	assert_int_equal(s.cr3_loads, before.cr3_loads);
+	use(b);
+	use(a);
+	use(b);
+	tlb_stats(&s);
+	assert_int_equal(s.cr3_loads, before.cr3_loads + 3);
+	/* With contexts the two returns keep what is cached; the first time there is nothing. */
+	assert_int_equal(s.cr3_skipped - before.cr3_skipped, *state ? 2 : 0);
+	aspace_put(a);
+	assert_ptr_equal(this_cpu_read(active_space), b);
+	aspace_put(b);
+	assert_null(this_cpu_read(active_space));
+	assert_int_equal(mmu_current_root().v, frame_pa(root).v);
+}
+
+/* A space that is not loaded falls behind by a flush, and starts anew. */
+static void test_generations(void **state)
+{
+	struct aspace *a = new_space(), *b = new_space();
+	struct tlb_stats before, s;
+	paddr_t pa;
+
+	use(a);
+	touch(a, 0x10000000);
+	use(b);
+	assert_int_equal(vm_munmap(a, 0x10000000, PAGE_SIZE), 0); /* from outside */
+	tlb_stats(&before);
+	use(a);
+	tlb_stats(&s);
+	assert_int_equal(s.cr3_skipped, before.cr3_skipped);
+	assert_int_equal(host_mmu_access(0x10000000, FAULT_READ, true, &pa), -1);
+	host_mmu_audit();
+	aspace_put(a);
+	aspace_put(b);
+}
+
+/* More spaces than contexts: none sees another's translations. */
+static void test_many_spaces(void **state)
+{
+	struct aspace *as[8];
+	u64 pa[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		as[i] = new_space();
+		use(as[i]);
+		pa[i] = touch(as[i], 0x10000000);
+	}
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned i = round * 5 % 8;
+
+		use(as[i]);
+		assert_int_equal(touch(as[i], 0x10000000), pa[i]);
+		host_mmu_audit();
+	}
+	for (unsigned i = 0; i < 8; i++)
+		aspace_put(as[i]);
+}
+
+static u64 cached(u64 pages)
+{
+	paddr_t pa;
+	u64 before = host_mmu_counts.hits;
+
+	for (u64 i = 0; i < pages; i++)
+		assert_int_equal(host_mmu_access(0x10000000 + i * PAGE_SIZE, FAULT_READ, true, &pa),
+				 0);
+	return host_mmu_counts.hits - before;
+}
+
+static void test_flush_sizes(void **state)
+{
+	struct aspace *as = new_space();
+	struct tlb_stats before, s;
+	u64 at = 0x10000000;
+
+	use(as);
+	for (u64 i = 0; i < 100; i++)
+		touch(as, at + i * PAGE_SIZE);
+	assert_int_equal(cached(100), 100);
+	tlb_stats(&before);
+	tlb_flush_page(as, at);
+	assert_int_equal(cached(100), 99);
+	tlb_flush_range(as, at, at + TLB_FLUSH_CEILING * PAGE_SIZE);
+	assert_int_equal(cached(100), 100 - TLB_FLUSH_CEILING);
+	host_mmu_counts.page = 0;
+	tlb_flush_range(as, at, at + (TLB_FLUSH_CEILING + 1) * PAGE_SIZE);
+	assert_int_equal(host_mmu_counts.page, 0);
+	assert_int_equal(cached(100), 0);
+	tlb_flush_space(as);
+	assert_int_equal(cached(100), 0);
+	tlb_flush_all();
+	assert_int_equal(cached(100), 0);
+	tlb_stats(&s);
+	assert_int_equal(s.page - before.page, 1);
+	assert_int_equal(s.range - before.range, 1);
+	assert_int_equal(s.space - before.space, 2);
+	assert_int_equal(s.all - before.all, 1);
+	aspace_put(as);
+}
+
+/* The simulated machine itself: it does keep stale translations, and the checks see them. */
+static bool panicked;
+static jmp_buf after_panic;
+extern void (*host_panic_hook)(const char *message);
+
+static void on_panic(const char *message)
+{
+	panicked = true;
+	longjmp(after_panic, 1);
+}
+
+static void test_machine_is_adversarial(void **state)
+{
+	struct aspace *as = new_space();
+	u64 at = 0x10000000, pa;
+	pte_t *slot, old;
+	paddr_t seen;
+
+	use(as);
+	pa = touch(as, at);
+	/* Behind mm's back. */
+	pte_t *table = as->root;
+
+	for (unsigned level = PT_LEVELS; level > 1; level--)
+		table = phys_to_virt(pte_pa(table[pt_index(at, level)], level));
+	slot = &table[pt_index(at, 1)];
+	old = *slot;
+	*slot = PTE_NONE;
+	assert_int_equal(host_mmu_access(at, FAULT_WRITE, true, &seen), 0);
+	assert_int_equal(seen.v, pa);
+	host_panic_hook = on_panic;
+	if (!setjmp(after_panic))
+		host_mmu_audit();
+	assert_true(panicked);
+	panicked = false;
+	if (!setjmp(after_panic))
+		mmu_check_unreachable(pa >> PAGE_SHIFT);
+	assert_true(panicked);
+	host_panic_hook = NULL;
+	mmu_flush_page(at);
+	assert_int_equal(host_mmu_access(at, FAULT_WRITE, true, &seen), -1);
+	host_mmu_audit();
+	mmu_check_unreachable(pa >> PAGE_SHIFT);
+	*slot = old;
+	aspace_put(as);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		{ "switch counts without contexts", test_switch_counts, setup, teardown, NULL },
+		{ "generations without contexts", test_generations, setup, teardown, NULL },
+		{ "many spaces without contexts", test_many_spaces, setup, teardown, NULL },
+		{ "flush sizes without contexts", test_flush_sizes, setup, teardown, NULL },
+		{ "adversarial machine", test_machine_is_adversarial, setup, teardown, NULL },
+		{ "switch counts", test_switch_counts, setup, teardown, (void *)1 },
+		{ "generations", test_generations, setup, teardown, (void *)1 },
+		{ "many spaces", test_many_spaces, setup, teardown, (void *)1 },
+		{ "flush sizes", test_flush_sizes, setup, teardown, (void *)1 },
+	};
+
+	return cmocka_run_group_tests_name("tlb", tests, NULL, NULL);
+}
