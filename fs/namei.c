@@ -434,7 +434,9 @@ int vfs_unlinkat(int dfd, const char *path, bool directory)
 	err = S_ISDIR(dir->mode) ? 0 : -ENOTDIR;
 	if (!err && dir->ops->lookup) {
 		err = dentry_lookup(w.at, w.last, w.last_len, &d);
-		if (!err)
+		if (!err && directory != S_ISDIR(d->inode->mode))
+			err = directory ? -ENOTDIR : -EISDIR;
+		else if (!err)
 			err = -EPERM;
 	} else if (!err) {
 		mutex_lock(&dir->lock);

@@ -130,12 +130,15 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
 	return va;
 }
 
-/* [.., end) became free. The next search starts above it, where the hole ends that it is part of. */
+/*
+ * [.., end) became free: the next search starts at its end. A hole above that it may have grown
+ * together with is not looked at: mapping and unmapping the same size over and over must be cheap, and
+ * a search that finds nothing starts again from the top in any case.
+ */
 void aspace_gap_freed(struct aspace *as, u64 end)
 {
-	if (end <= READ_ONCE(as->gap_end))
+	if (end <= READ_ONCE(as->gap_end) || end > VM_MMAP_TOP)
 		return;
-	end = pt_hole_end(as, end, VM_MMAP_TOP);
 	spin_lock(&as->lock);
 	as->gap_end = MAX(as->gap_end, end);
 	spin_unlock(&as->lock);
@@ -568,4 +571,9 @@ void aspace_stats(struct aspace *as, struct aspace_stats *out)
 	out->brk_start = as->brk_start;
 	out->brk = as->brk;
 	spin_unlock(&as->lock);
+}
+
+u64 aspace_minor_faults(struct aspace *as)
+{
+	return atomic_load(&as->minor_faults);
 }

@@ -86,6 +86,7 @@ struct aspace_stats {
 	uaddr_t brk_start, brk;
 };
 void aspace_stats(struct aspace *as, struct aspace_stats *out);
+u64 aspace_minor_faults(struct aspace *as); /* alone, without the walk that the other figures cost */
 
 /* Machine-wide counters, since boot. */
 struct vm_stats {

@@ -175,6 +175,7 @@ void kstack_init(void)
 		.stack_alloc = kstack_alloc,
 		.stack_free = stack_free,
 		.switch_space = mm_switch_to,
+		.idle_work = frame_prezero,
 	};
 
 	thread_cache = slab_cache_create("thread", sizeof(struct thread), 64);

@@ -108,7 +108,7 @@ void pt_unlock(struct pt_cursor *c)
 	while (unlikely(c->spare != NULL)) {
 		t = c->spare;
 		c->spare = (struct frame *)t->owner;
-		frame_put(t);
+		frame_put_zeroed(t);
 	}
 	preempt_enable();
 }
@@ -398,7 +398,7 @@ static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u
 
 	if (shared && (op->bits & VM_WRITE) && mark_mapping(mark)->nowrite)
 		return -EACCES;
-	if (pte_is_present(e)) {
+	if (likely(pte_is_present(e))) {
 		leaf_protect(op, table, index, va, shared);
 	} else if (mark_kind(e) == MARK_HELD && bits_accessible(op->bits)) {
 		pte_t leaf = leaf_make(mark_pfn(e), (e.v & VM_FLAGS) | op->bits);
@@ -439,19 +439,30 @@ static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index,
 	return 0;
 }
 
-/* Level 1: all slots are covered as a whole. */
+/* Level 1: all slots are covered as a whole. One loop for each kind, for the sake of long ranges. */
+static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	const pte_t *entry = frame_virt(table);
+
+	for (; va < end && table->used > 0; va += PAGE_SIZE) {
+		pte_t e = pte_load(&entry[pt_index(va, 1)]);
+
+		if (!pte_is_none(e))
+			slot_unmap(op, table, pt_index(va, 1), va, e);
+	}
+}
+
 static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
-	pte_t *entry = frame_virt(table);
+	const pte_t *entry = frame_virt(table);
 	int err = 0;
 
-	for (; va < end && !err; va += PAGE_SIZE) {
-		unsigned i = pt_index(va, 1);
-
-		if (op->kind == PT_UNMAP && table->used == 0)
-			break;
-		err = op_slot(op, table, i, va, pte_load(&entry[i]));
+	if (op->kind == PT_UNMAP) {
+		unmap_leaves(op, table, va, end);
+		return 0;
 	}
+	for (; va < end && !err; va += PAGE_SIZE)
+		err = op_slot(op, table, pt_index(va, 1), va, pte_load(&entry[pt_index(va, 1)]));
 	return err;
 }
 
@@ -723,66 +734,77 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 	return ret;
 }
 
-/* The slot that covers va, and its level: read without locks. */
-static pte_t pt_peek(struct aspace *as, u64 va, unsigned *level)
+/*
+ * The table that has va's slot, lowest of those there are, and its level. Preemption off: the table
+ * stays, what it says may change.
+ */
+static pte_t *peek_table(struct aspace *as, u64 va, unsigned *level)
 {
 	pte_t *entry = as->root;
-	pte_t e;
 
-	for (*level = PT_LEVELS;; (*level)--) {
-		e = pte_load(&entry[pt_index(va, *level)]);
+	for (*level = PT_LEVELS; *level > 1; (*level)--) {
+		pte_t e = pte_load(&entry[pt_index(va, *level)]);
+
 		if (!pte_is_table(e, *level))
-			return e;
+			break;
 		entry = phys_to_virt(pte_pa(e, *level));
 	}
+	return entry;
+}
+
+/* A hole in the making, from above. */
+struct gap {
+	u64 len, align, bottom;
+	u64 low, end; /* [low, end) is free */
+	u64 largest;  /* of the holes passed by */
+	u64 va;       /* the answer, or 0 */
+};
+
+/* Goes down through the slots of one table, to its bottom or to a slot that holds a table. True:
+ * found. */
+static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
+{
+	u64 span = pt_span(level);
+	int i = (int)pt_index(g->low - 1, level);
+	u64 at = ALIGN_DOWN(g->low - 1, span);
+
+	for (; i >= 0 && g->low > g->bottom; i--, at -= span) {
+		pte_t e = pte_load(&entry[i]);
+
+		if (likely(pte_is_none(e))) {
+			u64 va = ALIGN_DOWN(g->end - g->len, g->align);
+
+			g->low = MAX(at, g->bottom);
+			if (va >= g->low && va < g->end) {
+				g->va = va;
+				return true;
+			}
+		} else if (pte_is_table(e, level)) {
+			return false;
+		} else {
+			g->largest = MAX(g->largest, g->end - g->low);
+			g->low = g->end = at;
+		}
+	}
+	return false;
 }
 
 u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 *largest)
 {
-	u64 low = top, end = top; /* [low, end) is free */
+	struct gap g = { .len = len, .align = align, .bottom = bottom, .low = top, .end = top };
+	bool found = false;
 
-	*largest = 0;
-	while (low > bottom) {
+	while (g.low > bottom && !found) {
 		unsigned level;
-		u64 below;
-		pte_t e;
+		pte_t *entry;
 
 		preempt_disable();
-		e = pt_peek(as, low - 1, &level);
+		entry = peek_table(as, g.low - 1, &level);
+		found = gap_in_table(&g, entry, level);
 		preempt_enable();
-		below = ALIGN_DOWN(low - 1, pt_span(level));
-		if (pte_is_none(e)) {
-			u64 va = ALIGN_DOWN(end - len, align);
-
-			low = MAX(below, bottom);
-			if (va >= low && va < end) {
-				*largest = MAX(*largest, end - (va + len));
-				return va;
-			}
-		} else {
-			*largest = MAX(*largest, end - low);
-			low = below;
-			end = below;
-		}
 	}
-	*largest = MAX(*largest, end - low);
-	return 0;
-}
-
-u64 pt_hole_end(struct aspace *as, u64 va, u64 top)
-{
-	while (va < top) {
-		unsigned level;
-		pte_t e;
-
-		preempt_disable();
-		e = pt_peek(as, va, &level);
-		preempt_enable();
-		if (!pte_is_none(e))
-			return va;
-		va = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
-	}
-	return top;
+	*largest = MAX(g.largest, found ? g.end - (g.va + len) : g.end - g.low);
+	return g.va;
 }
 
 /* ---- the end ---------------------------------------------------------------------------------- */

@@ -147,9 +147,6 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
  */
 u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 *largest);
 
-/* Where the free range at va ends, at most top; va itself if something is there. */
-u64 pt_hole_end(struct aspace *as, u64 va, u64 top);
-
 /* Gives up everything of a space that nobody uses any more, the root too. */
 void pt_destroy(struct aspace *as);
 

@@ -242,9 +242,14 @@ void tlb_gather_flush(struct tlb_gather *g)
 	else
 		tlb_flush_range(g->as, g->start, g->end);
 	for (u32 i = 0; i < g->nr; i++) {
-		if (frame_refs(g->frame[i]) == 1)
-			mmu_check_unreachable(frame_pfn(g->frame[i]));
-		frame_put(g->frame[i]);
+		struct frame *f = (struct frame *)(g->frame[i] & ~1ul);
+
+		if (frame_refs(f) == 1)
+			mmu_check_unreachable(frame_pfn(f));
+		if (g->frame[i] & 1)
+			frame_put_zeroed(f);
+		else
+			frame_put(f);
 	}
 	tlb_gather_init(g, g->as);
 }

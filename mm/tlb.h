@@ -38,7 +38,7 @@ struct tlb_gather {
 	u64 start, end;  /* translations to forget; end 0: none */
 	u32 nr;
 	bool tables;     /* a table was taken out: also CPUs that use the space lazily must flush */
-	struct frame *frame[TLB_GATHER_FRAMES];
+	u64 frame[TLB_GATHER_FRAMES]; /* struct frame *; bit 0: it is all zeroes (a table) */
 };
 
 static inline void tlb_gather_init(struct tlb_gather *g, struct aspace *as)
@@ -62,18 +62,23 @@ static inline void tlb_gather_page(struct tlb_gather *g, u64 va, u64 size)
 void tlb_gather_flush(struct tlb_gather *g);
 
 /* A reference on a frame (or the table itself) to drop after the flush. */
-static inline void tlb_gather_frame(struct tlb_gather *g, struct frame *f)
+static inline void tlb_gather_word(struct tlb_gather *g, u64 word)
 {
 	if (unlikely(g->nr == TLB_GATHER_FRAMES))
 		tlb_gather_flush(g);
-	g->frame[g->nr++] = f;
+	g->frame[g->nr++] = word;
 }
 
-/* A table taken out of its tree; va: any address that it translated. (One flushed page is enough to
+static inline void tlb_gather_frame(struct tlb_gather *g, struct frame *f)
+{
+	tlb_gather_word(g, (u64)f);
+}
+
+/* An empty table taken out of its tree; va: any address that it translated. (One flushed page is enough to
  * forget all upper-level entries.) */
 static inline void tlb_gather_table(struct tlb_gather *g, struct frame *table, u64 va)
 {
-	tlb_gather_frame(g, table);
+	tlb_gather_word(g, (u64)table | 1);
 	tlb_gather_page(g, va, PAGE_SIZE);
 	g->tables = true;
 }

@@ -153,11 +153,8 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 {
 	struct aspace *old = p->as;
 	struct file *old_exe = p->exe;
-	struct aspace_stats st = { 0 };
 	u64 flags;
 
-	if (old)
-		aspace_stats(old, &st);
 	flags = spin_lock_irqsave(&proc_lock);
 	p->as = im->as;
 	p->exe = f;
@@ -169,8 +166,7 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
 	p->pdeath_signal = 0;
-	p->minflt += st.minor_faults;
-	p->maxrss = MAX(p->maxrss, st.resident);
+	p->minflt += old ? aspace_minor_faults(old) : 0;
 	spin_unlock_irqrestore(&proc_lock, flags);
 	thread_set_aspace(im->as);
 	vfork_release(current_task());

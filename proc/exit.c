@@ -271,7 +271,6 @@ static void leave(struct process *p, struct task *t, struct aftermath *after)
 /* The memory: each thread lets go of it, the last one gives it back. */
 static void release_memory(struct process *p, bool last)
 {
-	struct aspace_stats st;
 	struct aspace *as = p->as;
 	struct file *exe = p->exe;
 	u64 flags;
@@ -279,11 +278,8 @@ static void release_memory(struct process *p, bool last)
 	thread_set_aspace(NULL);
 	if (!last)
 		return;
-	if (as) {
-		aspace_stats(as, &st);
-		p->maxrss = MAX(p->maxrss, st.resident);
-		p->minflt += st.minor_faults;
-	}
+	if (as)
+		p->minflt += aspace_minor_faults(as);
 	flags = spin_lock_irqsave(&proc_lock);
 	p->as = NULL;
 	p->exe = NULL;

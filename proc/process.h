@@ -111,9 +111,8 @@ struct process {
 	u64 nvcsw, nivcsw;      /* [s] the same */
 	u64 minflt;             /* [s] of spaces that execve left */
 	struct {
-		u64 utime_ms, stime_ms, nvcsw, nivcsw, minflt, maxrss;
+		u64 utime_ms, stime_ms, nvcsw, nivcsw, minflt;
 	} children_usage;   /* [t] of children waited for */
-	u64 maxrss;         /* [s] pages, when it ended */
 	char last_name[16]; /* [s] of the last thread that ended: a zombie's name */
 };
 

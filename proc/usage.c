@@ -59,7 +59,6 @@ void usage_self(struct process *p, struct linux_rusage *out)
 	struct sums s = sum_threads(p);
 
 	fill(out, &s);
-	out->maxrss = (s64)(p->maxrss * (PAGE_SIZE / KiB));
 	out->minflt = (s64)p->minflt;
 }
 
@@ -70,7 +69,7 @@ void usage_current(struct linux_rusage *out)
 
 	usage_self(p, out);
 	aspace_stats(p->as, &st);
-	out->maxrss = MAX(out->maxrss, (s64)(st.resident * (PAGE_SIZE / KiB)));
+	out->maxrss = (s64)(st.resident * (PAGE_SIZE / KiB)); /* now: nobody records the most */
 	out->minflt += (s64)st.minor_faults;
 }
 
@@ -89,7 +88,6 @@ void usage_children(struct process *p, struct linux_rusage *out)
 			  p->children_usage.nvcsw, p->children_usage.nivcsw };
 
 	fill(out, &s);
-	out->maxrss = (s64)(p->children_usage.maxrss * (PAGE_SIZE / KiB));
 	out->minflt = (s64)p->children_usage.minflt;
 	spin_unlock_irqrestore(&proc_lock, flags);
 }

@@ -39,8 +39,6 @@ static void account_child(struct process *me, struct process *c)
 	me->children_usage.nvcsw += c->nvcsw + c->children_usage.nvcsw;
 	me->children_usage.nivcsw += c->nivcsw + c->children_usage.nivcsw;
 	me->children_usage.minflt += c->minflt + c->children_usage.minflt;
-	me->children_usage.maxrss = MAX(me->children_usage.maxrss, c->maxrss);
-	me->children_usage.maxrss = MAX(me->children_usage.maxrss, c->children_usage.maxrss);
 }
 
 static void fill(struct wait_result *out, struct process *c, u32 status, int code, int code_status)

@@ -255,7 +255,7 @@ void sched_start_ticking(void)
 }
 
 /*
- * The idle thread: halts until an interrupt makes somebody runnable. Interrupts are off between
+ * The idle thread: small work ahead of need, then halts until an interrupt makes somebody runnable. Interrupts are off between
  * the look at the queue and the halt, which enables them in the same step.
  */
 void sched_idle(void)
@@ -263,6 +263,8 @@ void sched_idle(void)
 	struct rq *rq = this_cpu_ptr(&runqueue);
 
 	for (;;) {
+		while (READ_ONCE(rq->runnable) == 0 && sched_memory->idle_work())
+			;
 		irq_disable();
 		if (rq->runnable == 0) {
 			cpu_wait_for_interrupt(); /* what wakes somebody preempts us on its way out */

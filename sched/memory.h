@@ -17,6 +17,8 @@ struct sched_memory_ops {
 	void (*stack_free)(void *top);
 	/* Loads the space's root on this CPU. Interrupts off. */
 	void (*switch_space)(struct aspace *next);
+	/* A short piece of work for an idle CPU (clearing a frame ahead of need); false: none left. */
+	bool (*idle_work)(void);
 };
 
 extern const struct sched_memory_ops *sched_memory; /* [I] */

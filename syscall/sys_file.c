@@ -720,8 +720,8 @@ s64 sys_eventfd(unsigned int count)
 
 s64 sys_memfd_create(uaddr_t name, unsigned int flags)
 {
-	static const char prefix[] = "/memfd:";
-	char buf[sizeof(prefix) + 249 + 1];
+	static const char prefix[] = "/memfd:", suffix[] = " (deleted)"; /* as /proc shows it */
+	char buf[sizeof(prefix) + 249 + sizeof(suffix)];
 	struct file *f;
 	ssize_t len;
 	int ret;
@@ -732,6 +732,7 @@ s64 sys_memfd_create(uaddr_t name, unsigned int flags)
 	len = strncpy_from_user(buf + sizeof(prefix) - 1, name, 250);
 	if (len < 0)
 		return len == -ENAMETOOLONG ? -EINVAL : len;
+	memcpy(buf + sizeof(prefix) - 1 + len, suffix, sizeof(suffix));
 	ret = tmpfs_anonymous(buf, O_RDWR, &f);
 	if (ret)
 		return ret;

@@ -1,12 +1,12 @@
 /*
  * poll, ppoll, select, pselect6: waiting for any of several files.
  *
- * A waiter is on the queues of all its files at once (struct waiter for each). A round: look at each
- * file; if none is ready, join all the queues, and look again, because a change before the joining
- * would have woken nobody; then sleep until a wake-up, a signal or the time. Files' poll functions
- * wait for nothing, so the state that the joining set is still there when the thread sleeps.
- *
- * select is made into the same table, one entry for each descriptor that is in a set.
+ * Most calls find something ready, or do not want to wait: they look at each file once and write the
+ * answer where it goes, and need no table. One that waits is on the queues of all its files at
+ * once (struct waiter for each): it joins all the queues, and looks again, because a change before
+ * the joining would have woken nobody; then it sleeps until a wake-up, a signal or the time, and
+ * then looks at the files from the beginning. Files' poll functions wait for nothing, so the state
+ * that the joining set is still there when the thread sleeps.
  */
 #include "arch/api/uaccess.h"
 #include "fs/vfs.h"
@@ -21,14 +21,14 @@
 
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL) /* reported without being asked for */
 
+/* ---- waiting ------------------------------------------------------------------------------- */
+
 struct poll_entry {
 	struct fd_loan file; /* f NULL: not open, or not asked */
-	struct waitq *wq;   /* that tells of changes, or NULL */
+	struct waitq *wq;    /* that tells of changes, or NULL */
 	struct waitq *joined;
 	struct waiter waiter;
-	u32 events;         /* asked for */
-	u32 ready;          /* found */
-	s32 fd;
+	u32 events;          /* that end the wait */
 };
 
 #define SMALL_TABLE 4
@@ -36,14 +36,12 @@ struct poll_entry {
 struct poll_table {
 	struct poll_entry *e;
 	u32 n;
-	u32 always; /* events that are reported without being asked for */
 	struct poll_entry small[SMALL_TABLE];
 };
 
-static int table_init(struct poll_table *t, u32 n, u32 always)
+static int table_init(struct poll_table *t, u32 n)
 {
 	t->n = n;
-	t->always = always;
 	t->e = t->small;
 	if (n > SMALL_TABLE)
 		t->e = kmalloc(n * sizeof(*t->e));
@@ -61,106 +59,112 @@ static void table_free(struct poll_table *t)
 		kfree(t->e);
 }
 
-/* What is ready of each file: how many are. */
-static u32 count_ready(struct poll_table *t)
+/* What is ready of one file, and the queue that tells of changes. */
+static unsigned poll_file(struct file *f, struct waitq **wq)
 {
-	u32 count = 0;
+	if (!f->ops->poll)
+		return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM; /* a file that always is */
+	return f->ops->poll(f, wq);
+}
+
+static bool any_ready(struct poll_table *t)
+{
+	bool ready = false;
 
 	for (u32 i = 0; i < t->n; i++) {
 		struct poll_entry *e = &t->e[i];
-		unsigned mask = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM; /* that always are */
-		struct file *f = e->file.f;
 
-		if (f && f->ops->poll)
-			mask = f->ops->poll(f, &e->wq);
-		if (f)
-			e->ready = mask & (e->events | t->always);
-		count += e->ready != 0;
+		if (e->file.f && (poll_file(e->file.f, &e->wq) & e->events))
+			ready = true;
 	}
-	return count;
+	return ready;
 }
 
 /*
- * How many entries are ready, 0 at the deadline (monotonic ns, 0: do not wait, WAIT_FOREVER), or
+ * 1: some entry may be ready, 0: the deadline (monotonic ns or WAIT_FOREVER) has come, or
  * -ERESTARTNOHAND. All queues are joined before any file is looked at again: a wake-up that came
  * in between would be undone by the next joining.
  */
-static s64 wait_for_files(struct poll_table *t, u64 deadline)
+static int wait_for_files(struct poll_table *t, u64 deadline)
 {
 	struct waitq nobody = WAITQ_INIT(nobody); /* sets the state even if no file has a queue */
-	s64 ret = count_ready(t);
-	bool over = !deadline;
+	struct waiter self;
+	int ret = 0;
 
-	if (!ret && !over)
-		might_sleep();
-	while (!ret && !over) {
-		struct waiter self;
+	might_sleep();
+	if (any_ready(t)) /* tells the queues, too */
+		return 1;
+	waitq_prepare(&nobody, &self, T_INTERRUPTIBLE);
+	for (u32 i = 0; i < t->n; i++) {
+		struct poll_entry *e = &t->e[i];
 
-		waitq_prepare(&nobody, &self, T_INTERRUPTIBLE);
-		for (u32 i = 0; i < t->n; i++) {
-			if (t->e[i].wq)
-				waitq_prepare(t->e[i].wq, &t->e[i].waiter, T_INTERRUPTIBLE);
-			t->e[i].joined = t->e[i].wq;
-		}
-		ret = count_ready(t);
-		if (!ret && signal_pending_current())
-			ret = -ERESTARTNOHAND;
-		over = deadline != WAIT_FOREVER && clock_ns() >= deadline;
-		if (!ret && !over)
-			sched_sleep(deadline);
-		for (u32 i = 0; i < t->n; i++) {
-			if (t->e[i].joined)
-				waitq_finish(t->e[i].joined, &t->e[i].waiter);
-		}
-		waitq_finish(&nobody, &self);
+		if (e->wq)
+			waitq_prepare(e->wq, &e->waiter, T_INTERRUPTIBLE);
+		e->joined = e->wq;
 	}
+	if (any_ready(t)) {
+		ret = 1;
+	} else if (signal_pending_current()) {
+		ret = -ERESTARTNOHAND;
+	} else if (deadline == WAIT_FOREVER || clock_ns() < deadline) {
+		sched_sleep(deadline);
+		ret = 1;
+	}
+	for (u32 i = 0; i < t->n; i++) {
+		if (t->e[i].joined)
+			waitq_finish(t->e[i].joined, &t->e[i].waiter);
+	}
+	waitq_finish(&nobody, &self);
 	return ret;
 }
 
 /* ---- poll ---------------------------------------------------------------------------------- */
 
-static void fill_table(struct poll_table *t, const struct pollfd *p)
+/* Looks at each file once and fills in revents: how many are not zero. */
+static u32 scan_files(struct pollfd *p, u32 n)
 {
-	for (u32 i = 0; i < t->n; i++) {
-		struct poll_entry *e = &t->e[i];
+	u32 count = 0;
 
-		e->fd = p[i].fd;
-		e->events = (u16)p[i].events;
-		if (e->fd < 0)
-			continue;
-		e->file = fd_borrow(e->fd);
-		if (e->file.f && (e->file.f->flags & O_PATH)) {
-			fd_return(e->file);
-			e->file = (struct fd_loan){ 0 };
+	for (u32 i = 0; i < n; i++) {
+		unsigned ready = 0;
+
+		if (p[i].fd >= 0) {
+			struct fd_loan l = fd_borrow(p[i].fd);
+			struct waitq *wq;
+
+			ready = POLLNVAL;
+			if (l.f && !(l.f->flags & O_PATH))
+				ready = poll_file(l.f, &wq) & ((u16)p[i].events | ALWAYS);
+			fd_return(l);
 		}
-		if (!e->file.f)
-			e->ready = POLLNVAL; /* stays: there is no file to look at */
+		p[i].revents = (s16)ready;
+		count += ready != 0;
 	}
+	return count;
 }
 
-static s64 poll_copied(struct pollfd *p, u32 n, uaddr_t fds, u64 deadline)
+static int wait_for_pollfds(const struct pollfd *p, u32 n, u64 deadline)
 {
 	struct poll_table t;
-	s64 ret;
+	int ret = table_init(&t, n);
 
-	if (table_init(&t, n, ALWAYS))
-		return -ENOMEM;
-	fill_table(&t, p);
-	ret = wait_for_files(&t, deadline);
-	if (ret >= 0) {
-		for (u32 i = 0; i < n; i++)
-			p[i].revents = (s16)t.e[i].ready;
-		if (copy_to_user(fds, p, n * sizeof(*p)))
-			ret = -EFAULT;
+	if (ret)
+		return ret;
+	for (u32 i = 0; i < n; i++) {
+		t.e[i].events = (u16)p[i].events | ALWAYS;
+		if (p[i].fd >= 0)
+			t.e[i].file = fd_borrow(p[i].fd);
 	}
+	ret = wait_for_files(&t, deadline);
 	table_free(&t);
 	return ret;
 }
 
+/* deadline: 0: do not wait. */
 static s64 do_poll(uaddr_t fds, u32 nfds, u64 deadline)
 {
 	struct pollfd small[SMALL_TABLE], *p = small;
-	s64 ret;
+	s64 count, ret = 0;
 
 	if (nfds > FD_LIMIT)
 		return -EINVAL;
@@ -171,7 +175,13 @@ static s64 do_poll(uaddr_t fds, u32 nfds, u64 deadline)
 	if (copy_from_user(p, fds, nfds * sizeof(*p)))
 		ret = -EFAULT;
 	else
-		ret = poll_copied(p, nfds, fds, deadline);
+		do {
+			count = scan_files(p, nfds);
+			if (!count && deadline)
+				ret = wait_for_pollfds(p, nfds, deadline);
+		} while (!count && ret > 0);
+	if (ret >= 0)
+		ret = copy_to_user(fds, p, nfds * sizeof(*p)) ? -EFAULT : count;
 	if (p != small)
 		kfree(p);
 	return ret;
@@ -302,97 +312,124 @@ s64 sys_ppoll(uaddr_t fds, u32 nfds, uaddr_t timeout, uaddr_t mask, size_t mask_
 static const u32 set_mask[3] = { SELECT_IN, SELECT_OUT, SELECT_EX };
 
 struct select_sets {
-	u64 bits[3][FD_SETSIZE / 64];
 	u32 words; /* that matter */
+	u64 asked[3][FD_SETSIZE / 64];
+	u64 found[3][FD_SETSIZE / 64];
 };
 
 static int read_sets(struct select_sets *s, const uaddr_t set[3], u32 n)
 {
 	s->words = (n + 63) / 64;
 	for (unsigned i = 0; i < 3; i++) {
-		memset(s->bits[i], 0, sizeof(s->bits[i]));
-		if (set[i] && copy_from_user(s->bits[i], set[i], s->words * sizeof(u64)))
+		memset(s->asked[i], 0, s->words * sizeof(u64));
+		if (set[i] && copy_from_user(s->asked[i], set[i], s->words * sizeof(u64)))
 			return -EFAULT;
 		if (n % 64)
-			s->bits[i][s->words - 1] &= (1ul << (n % 64)) - 1;
+			s->asked[i][s->words - 1] &= (1ul << (n % 64)) - 1;
 	}
 	return 0;
 }
 
-static u64 any_set(const struct select_sets *s, u32 word)
+static s64 write_sets(const struct select_sets *s, const uaddr_t set[3], s64 ret)
 {
-	return s->bits[0][word] | s->bits[1][word] | s->bits[2][word];
+	for (unsigned i = 0; i < 3; i++) {
+		if (set[i] && copy_to_user(set[i], s->found[i], s->words * sizeof(u64)))
+			return -EFAULT;
+	}
+	return ret;
 }
 
-static int select_table(const struct select_sets *s, struct poll_table *t)
+static u64 any_set(const struct select_sets *s, u32 word)
 {
-	u32 n = 0, at = 0;
+	return s->asked[0][word] | s->asked[1][word] | s->asked[2][word];
+}
+
+static u32 wanted_events(const struct select_sets *s, u32 word, u64 bit)
+{
+	u32 events = 0;
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (s->asked[i][word] & bit)
+			events |= set_mask[i];
+	}
+	return events;
+}
+
+/* Looks at each file once and fills in the found sets: how many bits. -EBADF. */
+static s64 scan_sets(struct select_sets *s)
+{
+	s64 count = 0;
+
+	for (u32 w = 0; w < s->words; w++) {
+		u64 found[3] = { 0 };
+
+		for (u64 bits = any_set(s, w); bits; bits &= bits - 1) {
+			struct fd_loan l = fd_borrow((int)(w * 64 + (u32)__builtin_ctzl(bits)));
+			u64 bit = bits & -bits;
+			struct waitq *wq;
+			unsigned ready;
+
+			if (!l.f)
+				return -EBADF;
+			ready = poll_file(l.f, &wq);
+			fd_return(l);
+			for (unsigned i = 0; i < 3 && ready; i++) {
+				if ((s->asked[i][w] & bit) && (ready & set_mask[i])) {
+					found[i] |= bit;
+					count++;
+				}
+			}
+		}
+		for (unsigned i = 0; i < 3; i++)
+			s->found[i][w] = found[i];
+	}
+	return count;
+}
+
+static int wait_for_sets(const struct select_sets *s, u64 deadline)
+{
+	struct poll_table t;
+	u32 n = 0;
+	int ret;
 
 	for (u32 w = 0; w < s->words; w++) {
 		for (u64 bits = any_set(s, w); bits; bits &= bits - 1)
 			n++;
 	}
-	if (table_init(t, n, 0))
-		return -ENOMEM;
+	ret = table_init(&t, n);
+	if (ret)
+		return ret;
+	n = 0;
 	for (u32 w = 0; w < s->words; w++) {
 		for (u64 bits = any_set(s, w); bits; bits &= bits - 1) {
-			struct poll_entry *e = &t->e[at++];
-			u64 bit = bits & -bits;
+			struct poll_entry *e = &t.e[n++];
 
-			e->fd = (s32)(w * 64 + (u32)__builtin_ctzl(bits));
-			for (unsigned i = 0; i < 3; i++)
-				e->events |= s->bits[i][w] & bit ? set_mask[i] : 0;
-			e->file = fd_borrow(e->fd);
-			if (!e->file.f) {
-				table_free(t);
-				return -EBADF;
-			}
+			e->file = fd_borrow((int)(w * 64 + (u32)__builtin_ctzl(bits)));
+			e->events = wanted_events(s, w, bits & -bits);
 		}
 	}
-	return 0;
-}
-
-/* Writes set number i as it goes back. The number of bits in it, or -EFAULT. */
-static s64 put_result(const struct select_sets *s, const struct poll_table *t, unsigned i,
-		      uaddr_t to)
-{
-	u64 bits[FD_SETSIZE / 64] = { 0 };
-	s64 count = 0;
-
-	if (!to)
-		return 0;
-	for (u32 k = 0; k < t->n; k++) {
-		u32 word = (u32)t->e[k].fd / 64;
-		u64 bit = 1ul << (t->e[k].fd % 64);
-
-		if ((s->bits[i][word] & bit) && (t->e[k].ready & set_mask[i])) {
-			bits[word] |= bit;
-			count++;
-		}
-	}
-	return copy_to_user(to, bits, s->words * sizeof(u64)) ? -EFAULT : count;
+	ret = wait_for_files(&t, deadline);
+	table_free(&t);
+	return ret;
 }
 
 static s64 do_select(u32 n, const uaddr_t set[3], u64 deadline)
 {
-	struct select_sets s;
-	struct poll_table t;
-	s64 ret = read_sets(&s, set, n);
+	struct select_sets *s = kmalloc(sizeof(*s));
+	s64 count, ret;
 
+	if (!s)
+		return -ENOMEM;
+	ret = read_sets(s, set, n);
 	if (!ret)
-		ret = select_table(&s, &t);
-	if (ret)
-		return ret;
-	ret = wait_for_files(&t, deadline);
-	if (ret >= 0) {
-		ret = 0;
-		for (unsigned i = 0; i < 3 && ret >= 0; i++) {
-			s64 count = put_result(&s, &t, i, set[i]);
-
-			ret = count < 0 ? count : ret + count;
-		}
-	}
-	table_free(&t);
+		do {
+			count = scan_sets(s);
+			if (!count && deadline)
+				ret = wait_for_sets(s, deadline);
+		} while (!count && ret > 0);
+	if (ret >= 0)
+		ret = count < 0 ? count : write_sets(s, set, count);
+	kfree(s);
 	return ret;
 }
 

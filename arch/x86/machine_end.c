@@ -18,6 +18,12 @@ CMDLINE_OPTION("exit", exit_option, "debug|bochs: end the emulator with a status
 #define DEBUG_EXIT_OK    0x10 /* status 33 */
 #define DEBUG_EXIT_PANIC 0x11 /* status 35 */
 #define BOCHS_EXIT_PORT  0x8900
+#define COM1_STATUS      0x3fd
+#define COM1_IDLE        0x40
+
+#define COM1_LINE_STATUS 0x3fd
+#define COM2_LINE_STATUS 0x2fd
+#define LINE_EMPTY       0x40
 
 #define KEYBOARD_STATUS     0x64
 #define KEYBOARD_INPUT_FULL 0x02
@@ -32,11 +38,22 @@ static __noreturn void halt_for_ever(void)
 		__asm__ volatile("cli; hlt" : : : "memory");
 }
 
+/* The last lines of the log are still in the UART, which takes its time in Bochs. An absent port
+ * reads as ones: empty. */
+static void drain_uart(u16 line_status)
+{
+	for (u32 i = 0; i < 1000000 && !(inb(line_status) & LINE_EMPTY); i++)
+		cpu_relax();
+}
+
 static void emulator_exit(enum machine_end how)
 {
 	if (cmdline_is(&exit_option, "debug")) {
 		outl(DEBUG_EXIT_PORT, how == MACHINE_PANIC ? DEBUG_EXIT_PANIC : DEBUG_EXIT_OK);
 	} else if (cmdline_is(&exit_option, "bochs")) {
+		/* It ends at once: the log's last characters must have left the UART. */
+		for (u32 i = 0; i < 1000000 && !(inb(COM1_STATUS) & COM1_IDLE); i++)
+			cpu_relax();
 		for (const char *s = "Shutdown"; *s; s++)
 			outb(BOCHS_EXIT_PORT, (u8)*s);
 	}
@@ -63,6 +80,8 @@ static __noreturn void restart(void)
 void machine_end(enum machine_end how)
 {
 	irq_disable();
+	drain_uart(COM1_LINE_STATUS);
+	drain_uart(COM2_LINE_STATUS);
 	emulator_exit(how);
 	if (how == MACHINE_RESTART)
 		restart();
