@@ -110,14 +110,17 @@ static int compare(u32 hash, const char *name, size_t len, const struct dentry *
 	return memcmp(name, d->name, len);
 }
 
-struct dentry *dentry_find(struct inode *dir, const char *name, size_t len)
+static struct dentry *find(const struct inode *dir, const char *name, size_t len, u32 hash)
 {
-	u32 hash = name_hash(name, len);
-
 	for (struct rb_node *n = dir->dir.by_name.top; n;) {
 		struct dentry *d = rb_entry(n, struct dentry, node);
-		int c = compare(hash, name, len, d);
+		int c;
 
+		if (likely(hash != d->hash)) {
+			n = hash < d->hash ? n->left : n->right;
+			continue;
+		}
+		c = compare(hash, name, len, d);
 		if (c == 0) {
 			dentry_get(d);
 			return d;
@@ -125,6 +128,22 @@ struct dentry *dentry_find(struct inode *dir, const char *name, size_t len)
 		n = c < 0 ? n->left : n->right;
 	}
 	return NULL;
+}
+
+struct dentry *dentry_find(struct inode *dir, const char *name, size_t len)
+{
+	return find(dir, name, len, name_hash(name, len));
+}
+
+struct dentry *dentry_find_quick(struct inode *dir, const char *name, size_t len)
+{
+	u32 hash = name_hash(name, len);
+	struct dentry *d;
+
+	spin_lock(&dir->dir.lock);
+	d = find(dir, name, len, hash);
+	spin_unlock(&dir->dir.lock);
+	return d;
 }
 
 static void insert(struct inode *dir, struct dentry *d)
@@ -139,18 +158,22 @@ static void insert(struct inode *dir, struct dentry *d)
 		parent = *link;
 		link = c < 0 ? &parent->left : &parent->right;
 	}
+	spin_lock(&dir->dir.lock);
 	rb_insert(&dir->dir.by_name, &d->node, parent, link);
 	list_add_tail(&dir->dir.children, &d->sibling);
 	d->cookie = dir->dir.next_cookie++;
 	dir->dir.nr_children++;
+	spin_unlock(&dir->dir.lock);
 	dir->size += 20; /* what Linux's tmpfs counts for an entry */
 }
 
 static void erase(struct inode *dir, struct dentry *d)
 {
+	spin_lock(&dir->dir.lock);
 	rb_erase(&dir->dir.by_name, &d->node);
 	list_del_init(&d->sibling);
 	dir->dir.nr_children--;
+	spin_unlock(&dir->dir.lock);
 	dir->size -= 20;
 }
 

@@ -80,13 +80,17 @@ static ssize_t kmsg_write(struct file *f, struct uio *src, u64 *pos)
 	return (ssize_t)(n + rest);
 }
 
-static const struct file_ops null_ops = { .read = null_read, .write = null_write,
+static const struct file_ops null_ops = { .read = null_read,
+					  .write = null_write,
 					  .seek = null_seek };
-static const struct file_ops zero_ops = { .read = zero_read, .write = null_write,
+static const struct file_ops zero_ops = { .read = zero_read,
+					  .write = null_write,
 					  .seek = null_seek };
-static const struct file_ops full_ops = { .read = zero_read, .write = full_write,
+static const struct file_ops full_ops = { .read = zero_read,
+					  .write = full_write,
 					  .seek = null_seek };
-static const struct file_ops random_ops = { .read = random_read, .write = null_write,
+static const struct file_ops random_ops = { .read = random_read,
+					    .write = null_write,
 					    .seek = null_seek };
 static const struct file_ops kmsg_ops = { .write = kmsg_write };
 
@@ -174,8 +178,8 @@ static const struct mem_device {
 	const char *name;
 	const struct file_ops *ops;
 } mem_devices[] = {
-	{ 3, "null", &null_ops },     { 5, "zero", &zero_ops },       { 7, "full", &full_ops },
-	{ 8, "random", &random_ops }, { 9, "urandom", &random_ops },  { 11, "kmsg", &kmsg_ops },
+	{ 3, "null", &null_ops },     { 5, "zero", &zero_ops },      { 7, "full", &full_ops },
+	{ 8, "random", &random_ops }, { 9, "urandom", &random_ops }, { 11, "kmsg", &kmsg_ops },
 };
 
 int device_open(struct inode *inode, struct file *f)

@@ -37,8 +37,9 @@ static ssize_t eventfd_read(struct file *f, struct uio *dst, u64 *pos)
 	if (dst->left < sizeof(value))
 		return -EINVAL;
 	while (!(value = take(e))) {
-		int err = f->flags & O_NONBLOCK ? -EAGAIN :
-			  wait_event_interruptible(&e->wait, READ_ONCE(e->count));
+		int err = f->flags & O_NONBLOCK ?
+				  -EAGAIN :
+				  wait_event_interruptible(&e->wait, READ_ONCE(e->count));
 
 		if (err)
 			return err;
@@ -72,9 +73,10 @@ static ssize_t eventfd_write(struct file *f, struct uio *src, u64 *pos)
 	if (value == UINT64_MAX)
 		return -EINVAL;
 	while (!give(e, value)) {
-		int err = f->flags & O_NONBLOCK ? -EAGAIN :
-			  wait_event_interruptible(&e->wait,
-						   value < UINT64_MAX - READ_ONCE(e->count));
+		int err = f->flags & O_NONBLOCK ?
+				  -EAGAIN :
+				  wait_event_interruptible(
+					  &e->wait, value < UINT64_MAX - READ_ONCE(e->count));
 
 		if (err)
 			return err;

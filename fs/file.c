@@ -5,8 +5,8 @@
  * write hold across the operation where the file has a position at all, as POSIX asks. A file on a
  * mounted file system counts as its user, so that umount finds it.
  */
+#include "fs/file.h"
 #include "fs/vfs.h"
-
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "mm/slab.h"
@@ -15,7 +15,6 @@ static struct slab_cache *file_slab;
 
 void (*fs_signal_current)(int sig);
 struct tty *(*fs_current_tty)(void);
-int (*fs_current_pid)(void);
 
 void file_setup(void)
 {

@@ -38,7 +38,7 @@ struct file {
 	u32 flags;                  /* [a] O_* without creation flags */
 	u64 pos;                    /* [pos_lock] */
 	struct mutex pos_lock;
-	void *data;                 /* [ops] */
+	void *data; /* [ops] */
 };
 
 /* [a] beside the O_* in file.flags: an advisory lock was taken through this file. */
@@ -110,7 +110,7 @@ int fsctx_root_path(struct fsctx *c, char *buf, size_t size);
 
 /* Opens a path of the current thread (kernel string). flags O_*, mode bits before umask. */
 int vfs_open(const char *path, int flags, u32 mode, struct file **out);
-/* For execve: a regular file with an x bit. -EACCES, -ENOENT … */
+/* For execve: a regular file with an x bit. -EACCES, -ENOENT ... */
 int vfs_open_exec(const char *path, struct file **out);
 
 /* A pipe's two ends; flags: O_NONBLOCK. 0, -ENOMEM. */
@@ -123,7 +123,6 @@ int pipe_create(int flags, struct file **rd, struct file **wr);
 struct tty;
 extern void (*fs_signal_current)(int sig);
 extern struct tty *(*fs_current_tty)(void);
-extern int (*fs_current_pid)(void); /* for fcntl's F_GETLK */
 
 /* Boot: mounts the root (tmpfs), /proc, /dev; unpacks cpio archives of modules into the root. */
 void fs_init(void);
@@ -137,7 +136,7 @@ struct textbuf;
 int procfs_add_file(const char *path, void (*show)(struct textbuf *t));
 /* Directories /proc/<pid>: proc/ registers who exists and what files each has. */
 struct procfs_pid_file {
-	const char *name; /* "stat", "cmdline" … "fd/" for the directory of descriptors */
+	const char *name; /* "stat", "cmdline" ... "fd/" for the directory of descriptors */
 	u32 mode;         /* S_IFREG|0444, S_IFLNK|0777, S_IFDIR|0500 */
 	/* Writes the text (or the link's target). 0 or -errno (-ESRCH: gone). */
 	int (*show)(int pid, struct textbuf *t); /* not called for "fd/" */

@@ -44,31 +44,35 @@ struct unpack {
 
 /* ---- reading entries ---------------------------------------------------------------------- */
 
+/* The digit's value; above 15 for any other character. */
+static u32 hex_digit(u8 c)
+{
+	u32 decimal = (u32)c - '0', letter = ((u32)c | 32) - 'a';
+
+	return decimal < 10 ? decimal : letter < 6 ? letter + 10 : 16;
+}
+
 static bool parse_hex(const u8 *s, u32 *out)
 {
-	u32 v = 0;
+	u32 v = 0, all = 0;
 
 	for (unsigned i = 0; i < 8; i++) {
-		u8 c = s[i], digit;
+		u32 digit = hex_digit(s[i]);
 
-		if (c >= '0' && c <= '9')
-			digit = c - '0';
-		else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-			digit = (c | 32) - 'a' + 10;
-		else
-			return false;
+		all |= digit;
 		v = v << 4 | digit;
 	}
 	*out = v;
-	return true;
+	return all < 16;
 }
 
 /* The entry at u->p, which moves behind it. NULL, or what is wrong. */
 static const char *next_entry(struct unpack *u, struct cpio_entry *e)
 {
 	u32 check, *const field[13] = {
-		&e->ino, &e->mode, &e->uid, &e->gid, &e->nlink, &e->mtime, &e->size, &e->dev_major,
-		&e->dev_minor, &e->rdev_major, &e->rdev_minor, &e->name_size, &check,
+		&e->ino,        &e->mode,      &e->uid,       &e->gid,       &e->nlink,
+		&e->mtime,      &e->size,      &e->dev_major, &e->dev_minor, &e->rdev_major,
+		&e->rdev_minor, &e->name_size, &check,
 	};
 	size_t left = (size_t)(u->end - u->p), name_end, data_end;
 
@@ -168,7 +172,8 @@ static int remember(struct hard_link **slot, const struct cpio_entry *e)
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct hard_link){ .ino = e->ino, .dev_major = e->dev_major,
+	*l = (struct hard_link){ .ino = e->ino,
+				 .dev_major = e->dev_major,
 				 .dev_minor = e->dev_minor };
 	memcpy(l->path, e->name, len + 1);
 	*slot = l;
@@ -212,20 +217,16 @@ static int make_link(const struct cpio_entry *e)
 static int make_entry(struct unpack *u, const struct cpio_entry *e)
 {
 	switch (e->mode & S_IFMT) {
-	case S_IFDIR:
-		return vfs_mkdirat(AT_FDCWD, e->name, e->mode);
-	case S_IFREG:
-		return make_file(u, e);
-	case S_IFLNK:
-		return make_link(e);
+	case S_IFDIR: return vfs_mkdirat(AT_FDCWD, e->name, e->mode);
+	case S_IFREG: return make_file(u, e);
+	case S_IFLNK: return make_link(e);
 	case S_IFCHR:
 	case S_IFBLK:
 	case S_IFIFO:
 	case S_IFSOCK:
 		return vfs_mknodat(AT_FDCWD, e->name, e->mode,
 				   dev_make(e->rdev_major, e->rdev_minor));
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 }
 
@@ -303,8 +304,8 @@ static int unpack_archive(struct unpack *u)
 		err = unpack_entry(u, &e);
 		if (err)
 			log_err("initrd: cannot make %s: error %d%s: the rest is not unpacked\n",
-				e.name, -err, err == -ENOSPC || err == -ENOMEM ?
-				" (too little memory)" : "");
+				e.name, -err,
+				err == -ENOSPC || err == -ENOMEM ? " (too little memory)" : "");
 		u->entries++;
 	}
 	free_links(u);

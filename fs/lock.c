@@ -21,7 +21,7 @@ struct lock {
 	const void *owner;
 	u64 start, end; /* inclusive */
 	int pid;
-	bool write;     /* exclusive */
+	bool write; /* exclusive */
 	bool flock;
 };
 
@@ -66,8 +66,7 @@ static struct lock *find_conflict(struct lock_list *l, const struct lock *want)
 
 	list_for_each(lk, &l->locks, node) {
 		if (lk->flock == want->flock && lk->owner != want->owner &&
-		    lk->start <= want->end && want->start <= lk->end &&
-		    (lk->write || want->write))
+		    lk->start <= want->end && want->start <= lk->end && (lk->write || want->write))
 			return lk;
 	}
 	return NULL;
@@ -234,7 +233,7 @@ int lock_fcntl(struct file *f, unsigned cmd, struct linux_flock *fl)
 
 	if (err)
 		return err;
-	want.pid = fs_current_pid ? fs_current_pid() : 0;
+	want.pid = procfs_self_pid();
 	if (fl->type != F_RDLCK && fl->type != F_WRLCK && (fl->type != F_UNLCK || cmd == F_GETLK))
 		return -EINVAL;
 	if (cmd == F_GETLK) {
@@ -257,8 +256,9 @@ int lock_fcntl(struct file *f, unsigned cmd, struct linux_flock *fl)
 int lock_flock(struct file *f, unsigned op)
 {
 	unsigned kind = op & ~(unsigned)LINUX_LOCK_NB;
-	struct lock want = { .owner = f, .end = RANGE_END, .write = kind == LINUX_LOCK_EX,
-			     .flock = true };
+	struct lock want = {
+		.owner = f, .end = RANGE_END, .write = kind == LINUX_LOCK_EX, .flock = true
+	};
 
 	if (kind != LINUX_LOCK_SH && kind != LINUX_LOCK_EX && kind != LINUX_LOCK_UN)
 		return -EINVAL;

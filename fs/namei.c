@@ -427,8 +427,10 @@ int vfs_unlinkat(int dfd, const char *path, bool directory)
 	if (err)
 		goto out;
 	dir = w.at->inode;
-	err = !directory ? -EISDIR : w.kind == LAST_DOT ? -EINVAL :
-	      w.kind == LAST_DOTDOT ? -ENOTEMPTY : -EBUSY;
+	err = !directory            ? -EISDIR :
+	      w.kind == LAST_DOT    ? -EINVAL :
+	      w.kind == LAST_DOTDOT ? -ENOTEMPTY :
+				      -EBUSY;
 	if (w.kind != LAST_NAME)
 		goto out;
 	err = S_ISDIR(dir->mode) ? 0 : -ENOTDIR;
@@ -484,7 +486,8 @@ static void unlock_two(struct dentry *a, struct dentry *b)
 struct rename {
 	struct path_walk from, to;
 	struct dentry *src, *dst; /* dst may be NULL */
-	char *src_name, *dst_name; /* kmalloc'd names where they are long: of src's new place, dst's */
+	char *src_name,
+		*dst_name; /* kmalloc'd names where they are long: of src's new place, dst's */
 };
 
 static char *long_name(const char *name, size_t len, int *err)

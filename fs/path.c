@@ -55,7 +55,10 @@ int dentry_lookup(struct dentry *dir, const char *name, size_t len, struct dentr
 
 	if (inode->ops->lookup)
 		return inode->ops->lookup(dir, name, len, out);
-	mutex_lock(&inode->lock);
+	*out = dentry_find_quick(inode, name, len);
+	if (likely(*out))
+		return 0;
+	mutex_lock(&inode->lock); /* is it in the middle of a rename? */
 	*out = dentry_find(inode, name, len);
 	mutex_unlock(&inode->lock);
 	return *out ? 0 : -ENOENT;
@@ -102,7 +105,6 @@ void walk_end(struct path_walk *w)
 	dentry_put(w->at);
 	dentry_put(w->root);
 	kfree(w->buf);
-	*w = (struct path_walk){ 0 };
 }
 
 int walk_follow(struct path_walk *w, struct dentry *d)
@@ -213,8 +215,7 @@ int walk_run(struct path_walk *w, unsigned flags)
 		if (w->kind == LAST_DOTDOT)
 			w->at = go_up(w->at, w->root);
 		else if (w->kind == LAST_NAME)
-			err = walk_component(w, name, len,
-					     *p || slash || (flags & WALK_FOLLOW));
+			err = walk_component(w, name, len, *p || slash || (flags & WALK_FOLLOW));
 		if (err)
 			return err;
 	}

@@ -26,8 +26,8 @@
 
 struct pipe {
 	struct mutex lock;
-	u32 head, tail;           /* [lock] bytes written, bytes read */
-	u32 readers, writers;     /* [lock] open files; read without it by poll and waiters */
+	u32 head, tail;                 /* [lock] bytes written, bytes read */
+	u32 readers, writers;           /* [lock] open files; read without it by poll and waiters */
 	u32 reader_opens, writer_opens; /* [lock] ever: what an open of a FIFO waits for */
 	struct waitq wait;
 	struct frame *page[PIPE_PAGES]; /* [lock] */

@@ -23,9 +23,9 @@
 #define MAX_TEXT (4 * MiB)
 
 /* Positions of readdir in /proc, behind the dots: nodes, and from here on processes. */
-#define POS_PIDS  0x10000
-#define INO_PIDS  0x100000ul /* inode numbers of a process's files: pid times this, plus 1 ... */
-#define INO_FDS   0x10000ul  /* within those: the descriptors */
+#define POS_PIDS 0x10000
+#define INO_PIDS 0x100000ul /* inode numbers of a process's files: pid times this, plus 1 ... */
+#define INO_FDS  0x10000ul  /* within those: the descriptors */
 
 struct proc_node {
 	const char *name;
@@ -37,7 +37,7 @@ struct proc_node {
 static struct mutex nodes_mutex = MUTEX_INIT(nodes_mutex);
 static struct proc_node root_node = { .name = "", .ino = 1 };
 static u64 last_ino = 1;
-static const struct procfs_pid_ops *pid_ops; /* [I] once set */
+static const struct procfs_pid_ops *pid_ops;       /* [I] once set */
 static const struct procfs_pid_file *common_files; /* [I] once set */
 static u32 nr_common;
 
@@ -109,6 +109,11 @@ int procfs_add_file(const char *path, void (*show)(struct textbuf *t))
 void procfs_set_pid_ops(const struct procfs_pid_ops *ops)
 {
 	store_release(&pid_ops, ops);
+}
+
+int procfs_self_pid(void)
+{
+	return pid_ops ? pid_ops->self() : 0;
 }
 
 void procfs_set_common_pid_files(const struct procfs_pid_file *files, u32 n)
@@ -198,7 +203,6 @@ static size_t pid_file_name_len(const struct procfs_pid_file *f)
 static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
 {
 	u64 pid = dir->inode->proc.number;
-
 	const struct procfs_pid_file *f;
 
 	for (u32 i = 0; (f = pid_file(i)); i++) {
@@ -324,8 +328,7 @@ static int pid_link_readlink(struct inode *inode, char *buf, size_t size)
 
 	if (size)
 		buf[0] = 0;
-	err = ((const struct procfs_pid_file *)inode->proc.node)
-		      ->show((int)inode->proc.number, &t);
+	err = ((const struct procfs_pid_file *)inode->proc.node)->show((int)inode->proc.number, &t);
 	return err ? err : (int)t.len;
 }
 
@@ -355,7 +358,7 @@ static struct file *file_of(u64 pid, u64 fd)
 
 /* proc.number of a descriptor's link: pid above, fd below. */
 #define LINK_PID(n) ((n) >> 32)
-#define LINK_FD(n)  ((n) & 0xffffffff)
+#define LINK_FD(n)  ((n)&0xffffffff)
 
 static int fd_link_readlink(struct inode *inode, char *buf, size_t size)
 {

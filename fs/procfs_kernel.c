@@ -85,8 +85,8 @@ static void show_tlb(struct textbuf *t)
 	struct tlb_stats s;
 
 	tlb_stats(&s);
-	textbuf_printf(t, "page %lu\nrange %lu\nspace %lu\nall %lu\navoided %lu\n", s.page,
-		       s.range, s.space, s.all, s.avoided);
+	textbuf_printf(t, "page %lu\nrange %lu\nspace %lu\nall %lu\navoided %lu\n", s.page, s.range,
+		       s.space, s.all, s.avoided);
 	textbuf_printf(t, "cr3_loads %lu\ncr3_skipped %lu\n", s.cr3_loads, s.cr3_skipped);
 }
 

@@ -40,9 +40,14 @@ static void quarter_round(u32 *x, unsigned a, unsigned b, unsigned c, unsigned d
 static void chacha_block(const u32 key[8], u64 counter, u64 nonce, u32 out[16])
 {
 	const u32 in[16] = {
-		0x61707865, 0x3320646e, 0x79622d32, 0x6b206574, key[0], key[1], key[2], key[3],
-		key[4], key[5], key[6], key[7], (u32)counter, (u32)(counter >> 32), (u32)nonce,
-		(u32)(nonce >> 32),
+		0x61707865,   0x3320646e,
+		0x79622d32,   0x6b206574,
+		key[0],       key[1],
+		key[2],       key[3],
+		key[4],       key[5],
+		key[6],       key[7],
+		(u32)counter, (u32)(counter >> 32),
+		(u32)nonce,   (u32)(nonce >> 32),
 	};
 
 	memcpy(out, in, sizeof(in));

@@ -285,8 +285,7 @@ static s64 seek_page(struct inode *inode, u64 offset, bool data)
 static s64 tmpfs_seek(struct file *f, s64 offset, int whence)
 {
 	switch (whence) {
-	case SEEK_SET:
-		break;
+	case SEEK_SET: break;
 	case SEEK_CUR:
 		if (__builtin_add_overflow(offset, (s64)f->pos, &offset))
 			return -EOVERFLOW;
@@ -303,8 +302,7 @@ static s64 tmpfs_seek(struct file *f, s64 offset, int whence)
 		if (offset < 0)
 			return offset;
 		break;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 	if (offset < 0)
 		return -EINVAL;
@@ -432,6 +430,7 @@ static struct inode *make_inode(struct super *sb, u32 mode, u32 rdev, const char
 		page_cache_init(&inode->pages);
 		inode->object.ops = &object_ops;
 	} else if (S_ISDIR(mode)) {
+		spin_init(&inode->dir.lock, "directory", RANK_FILE);
 		list_init(&inode->dir.children);
 		inode->dir.next_cookie = 2; /* behind "." and ".." */
 		inode->size = 40;
@@ -446,8 +445,7 @@ static struct inode *make_inode(struct super *sb, u32 mode, u32 rdev, const char
 	return inode;
 }
 
-static int tmpfs_make(struct inode *dir, u32 mode, u32 rdev, const char *target,
-		      struct inode **out)
+static int tmpfs_make(struct inode *dir, u32 mode, u32 rdev, const char *target, struct inode **out)
 {
 	struct inode *inode = make_inode(dir->sb, mode, rdev, target);
 
@@ -489,8 +487,7 @@ static const struct file_ops dir_ops = {
 };
 static const struct file_ops special_ops = { 0 };
 
-int tmpfs_create(const char *type, const char *source, u32 flags, u64 max_pages,
-		 struct super **out)
+int tmpfs_create(const char *type, const char *source, u32 flags, u64 max_pages, struct super **out)
 {
 	struct super *sb = super_create(type, source, LINUX_TMPFS_MAGIC, flags);
 	struct inode *inode;

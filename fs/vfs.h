@@ -14,8 +14,8 @@
  *
  * Locks, in this order:
  *	file.pos_lock -> rename_mutex -> inode.lock of directories, the ancestor first -> inode.lock
- *	of a file -> pipe.lock -> tree_lock, page_cache.lock, fdtable.lock (spinlocks, RANK_FILE,
- *	never nested).
+ *	of a file -> pipe.lock -> tree_lock, page_cache.lock, inode.dir.lock, fdtable.lock
+ *	(spinlocks, RANK_FILE, never nested).
  * inode.lock (sleeping) guards a directory's contents, a file's size against other writers, and
  * the attributes. It may be held while a program's memory is copied: so the page-fault path
  * (page_cache_*, vm_object_ops) never takes it. tree_lock (spinning, short) guards dentry.parent,
@@ -41,20 +41,21 @@ struct lock_list;
 
 /* ---- file systems ------------------------------------------------------------------------- */
 struct super {
-	refcount_t refs;           /* inodes, the mount */
-	const char *type;          /* [I] "tmpfs", "proc" ... */
-	const char *source;        /* [I] for /proc/mounts; kmalloc'd */
-	u64 magic;                 /* [I] */
-	u32 dev;                   /* [I] st_dev */
-	u32 flags;                 /* [I] MS_RDONLY ... */
-	struct dentry *root;       /* [tree_lock] holds a reference */
-	struct dentry *mountpoint; /* [tree_lock] holds a reference; NULL: the root of all, or detached */
-	struct list_node mounts;   /* [mount_mutex] */
-	atomic_t users;            /* [a] open files, cwds, roots and mounts in it: umount's EBUSY */
-	bool detached;             /* [mount_mutex] its tree goes with its last user */
+	refcount_t refs;     /* inodes, the mount */
+	const char *type;    /* [I] "tmpfs", "proc" ... */
+	const char *source;  /* [I] for /proc/mounts; kmalloc'd */
+	u64 magic;           /* [I] */
+	u32 dev;             /* [I] st_dev */
+	u32 flags;           /* [I] MS_RDONLY ... */
+	struct dentry *root; /* [tree_lock] holds a reference */
+	struct dentry
+		*mountpoint; /* [tree_lock] holds a reference; NULL: the root of all, or detached */
+	struct list_node mounts; /* [mount_mutex] */
+	atomic_t users;          /* [a] open files, cwds, roots and mounts in it: umount's EBUSY */
+	bool detached;           /* [mount_mutex] its tree goes with its last user */
 	atomic64_t next_ino;
-	atomic64_t pages, inodes;  /* in use */
-	u64 max_pages;             /* [I] 0: no limit */
+	atomic64_t pages, inodes; /* in use */
+	u64 max_pages;            /* [I] 0: no limit */
 };
 
 struct super *super_create(const char *type, const char *source, u64 magic, u32 flags);
@@ -104,21 +105,22 @@ struct inode {
 	u64 size;                    /* [lock] read without it */
 	u64 atime, mtime, ctime;     /* ns since 1970; torn only by a race that a program made */
 	struct mutex lock;
-	struct vm_object object;     /* regular files */
-	struct dentry *alias;        /* [tree_lock] a name of a regular file, for /proc/pid/maps; no
+	struct vm_object object; /* regular files */
+	struct dentry *alias;    /* [tree_lock] a name of a regular file, for /proc/pid/maps; no
 				      * reference: the dentry clears it as it goes */
-	struct lock_list *locks;     /* [fs/lock.c] advisory locks, or NULL */
+	struct lock_list *locks; /* [fs/lock.c] advisory locks, or NULL */
 	union {
 		struct page_cache pages; /* regular files */
 		struct {                 /* directories in the tree [lock] */
+			spinlock_t lock; /* of the next four, beside inode.lock: either to read */
 			struct rb_root by_name;
 			struct list_node children; /* by age, for readdir */
 			u64 next_cookie;
 			u32 nr_children;
 		} dir;
-		char *target;            /* links [I] */
-		struct pipe *pipe;       /* FIFOs [lock] */
-		struct {                 /* procfs */
+		char *target;      /* links [I] */
+		struct pipe *pipe; /* FIFOs [lock] */
+		struct {           /* procfs */
 			const void *node;
 			u64 number;
 		} proc;
@@ -134,11 +136,11 @@ static inline void inode_get(struct inode *inode)
 }
 void inode_put(struct inode *inode); /* may sleep */
 void inode_stat(struct inode *inode, struct linux_stat *out);
-void inode_touch(struct inode *inode);    /* mtime and ctime are now */
-void inode_accessed(struct inode *inode); /* atime, as relatime does it */
+void inode_touch(struct inode *inode);             /* mtime and ctime are now */
+void inode_accessed(struct inode *inode);          /* atime, as relatime does it */
 int inode_set_size(struct inode *inode, u64 size); /* truncate: -EISDIR, -EINVAL, -EROFS, -EFBIG */
 int inode_check_writable(const struct inode *inode); /* 0 or -EROFS */
-u64 fs_now(void); /* ns since 1970 */
+u64 fs_now(void);                                    /* ns since 1970 */
 
 /* ---- dentries ----------------------------------------------------------------------------- */
 #define DENTRY_INLINE 32
@@ -149,16 +151,16 @@ u64 fs_now(void); /* ns since 1970 */
 
 struct dentry {
 	refcount_t refs;
-	u32 hash;                  /* [parent's inode.lock] of the name */
-	u32 flags;                 /* [parent's inode.lock] DENTRY_* */
-	u32 len;                   /* of the name */
-	char *name;                /* [tree_lock] terminated */
-	struct dentry *parent;     /* [tree_lock] holds a reference; NULL: a root */
-	struct inode *inode;       /* [I] holds a reference */
-	struct super *mounted;     /* [tree_lock] what covers it */
-	struct rb_node node;       /* [parent's inode.lock] */
-	struct list_node sibling;  /* [parent's inode.lock] */
-	u64 cookie;                /* [parent's inode.lock] readdir's position */
+	u32 hash;                 /* [parent's inode.lock] of the name */
+	u32 flags;                /* [parent's inode.lock] DENTRY_* */
+	u32 len;                  /* of the name */
+	char *name;               /* [tree_lock] terminated */
+	struct dentry *parent;    /* [tree_lock] holds a reference; NULL: a root */
+	struct inode *inode;      /* [I] holds a reference */
+	struct super *mounted;    /* [tree_lock] what covers it */
+	struct rb_node node;      /* [parent's inode.lock] */
+	struct list_node sibling; /* [parent's inode.lock] */
+	u64 cookie;               /* [parent's inode.lock] readdir's position */
 	char inline_name[DENTRY_INLINE];
 };
 
@@ -175,6 +177,11 @@ static inline void dentry_get(struct dentry *d)
 void dentry_put(struct dentry *d); /* NULL is allowed; may sleep */
 /* The child of that name with a reference, or NULL. dir's lock held. */
 struct dentry *dentry_find(struct inode *dir, const char *name, size_t len);
+/*
+ * The same without that lock, in the middle of other threads' changes: what it finds is (or was
+ * just now) there, but NULL means nothing, because a rename takes a name out before it comes back.
+ */
+struct dentry *dentry_find_quick(struct inode *dir, const char *name, size_t len);
 /* Into and out of the parent's contents. The parent's lock held. */
 void dentry_link(struct dentry *d);
 void dentry_unlink(struct dentry *d);
@@ -236,7 +243,7 @@ struct path_walk {
 	enum last_kind kind;
 	const char *last;
 	size_t last_len;
-	bool last_slash;     /* a slash follows it */
+	bool last_slash; /* a slash follows it */
 };
 
 int walk_begin(struct path_walk *w, int dfd, const char *path);
@@ -307,6 +314,8 @@ void dentry_setup(void);
 void file_setup(void);
 void procfs_init(void);
 void procfs_add_kernel_files(void);
+/* The current process's id; 0 before there are processes. */
+int procfs_self_pid(void);
 /* Files of every /proc/<pid> that are not proc/'s: the array stays where it is. */
 void procfs_set_common_pid_files(const struct procfs_pid_file *files, u32 n);
 

@@ -1,7 +1,7 @@
 /*
  * In-kernel tests. The test kernel (jiffy-test.elf) is the kernel with tests/kernel linked in:
  *
- *	KTEST(name) { ktest_check(condition); … }
+ *	KTEST(name) { ktest_check(condition); ... }
  *
  * Started by ktest=all or ktest=PREFIX in the thread "init", they print KTAP on the log and end the
  * machine. ktest-crash=NAME runs one KTEST_CRASH, which must panic.

@@ -1,7 +1,7 @@
 /*
  * Address spaces: the calls of the mmap family. Each checks its arguments in Linux's order, makes
- * what it needs (an object, a mapping), and runs one operation on the page table (mm/pt.c), which is
- * the only record of what is mapped.
+ * what it needs (an object, a mapping), and runs one operation on the page table (mm/pt.c), which
+ * is the only record of what is mapped.
  *
  * Where a mapping without a wish goes: the highest hole below VM_MMAP_TOP that is large enough. So
  * that the search need not start at the top each time, the space remembers `gap_end`, above which
@@ -95,7 +95,7 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 	spin_unlock(&from->lock);
 }
 
-/* ---- finding a place ----------------------------------------------------------------------------- */
+/* ---- finding a place ------------------------------------------------------------------------- */
 
 /* Large mappings start where large pages and large marks can: 1 GiB then costs one entry. */
 static u64 alignment_for(u64 len)
@@ -132,8 +132,8 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
 
 /*
  * [.., end) became free: the next search starts at its end. A hole above that it may have grown
- * together with is not looked at: mapping and unmapping the same size over and over must be cheap, and
- * a search that finds nothing starts again from the top in any case.
+ * together with is not looked at: mapping and unmapping the same size over and over must be cheap,
+ * and a search that finds nothing starts again from the top in any case.
  */
 void aspace_gap_freed(struct aspace *as, u64 end)
 {
@@ -283,7 +283,7 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 	return ret;
 }
 
-/* ---- the rest of the family ------------------------------------------------------------------- */
+/* ---- the rest of the family ------------------------------------------------------------------ */
 
 static int unmap(struct aspace *as, u64 start, u64 end)
 {
@@ -354,10 +354,8 @@ int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice)
 	case MADV_NOHUGEPAGE:
 	case MADV_DONTDUMP:
 	case MADV_DODUMP:
-	case MADV_COLD:
-		break;
-	default:
-		return -EINVAL;
+	case MADV_COLD: break;
+	default: return -EINVAL;
 	}
 	if (!IS_ALIGNED(addr, PAGE_SIZE) || (len && !size) || addr + size < addr)
 		return -EINVAL;
@@ -385,7 +383,7 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want)
 
 	spin_lock(&as->lock);
 	brk = as->brk;
-	if (want < as->brk_start || want >= USER_TOP) {
+	if (as->brk_start == 0 || want < as->brk_start || want >= USER_TOP) {
 		spin_unlock(&as->lock);
 		return brk;
 	}
@@ -393,9 +391,8 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want)
 
 	old_end = ALIGN_UP(brk, PAGE_SIZE);
 	new_end = ALIGN_UP(want, PAGE_SIZE);
-	if (new_end > old_end &&
-	    map_mark(as, old_end, new_end - old_end, mark_anon(prot_to_bits(PROT_READ | PROT_WRITE)),
-		     true))
+	if (new_end > old_end && map_mark(as, old_end, new_end - old_end,
+					  mark_anon(prot_to_bits(PROT_READ | PROT_WRITE)), true))
 		return brk;
 	if (new_end < old_end && unmap(as, new_end, old_end))
 		return brk;
@@ -405,7 +402,7 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want)
 	return want;
 }
 
-/* ---- reading and writing a space from outside ---------------------------------------------------- */
+/* ---- reading and writing a space from outside ------------------------------------------------ */
 
 /* Copies within one page, under the lock of its table. False: fault first. */
 static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool write)
@@ -462,12 +459,12 @@ ssize_t aspace_write(struct aspace *as, uaddr_t va, const void *buf, size_t n)
 	return copy_space(as, va, (char *)buf, n, true);
 }
 
-/* ---- what /proc shows ------------------------------------------------------------------------- */
+/* ---- what /proc shows ------------------------------------------------------------------------ */
 
 /* A region in the making: [start, end) of equal slots. start == end: none yet. */
 struct region_scan {
 	u64 start, end;
-	pte_t mark;                /* of the first slot */
+	pte_t mark;                 /* of the first slot */
 	struct vm_mapping *mapping; /* with a reference of ours */
 };
 

@@ -4,8 +4,8 @@
  * rules of mm/mark.h allow. In particular a private page that the hardware may write has no second
  * owner: that is what copy-on-write rests on.
  *
- * Passes: clear, count, compare, clear. The counters are in places that are unused while their owner
- * lives: `owner` of an anonymous frame, `dead` of a mapping.
+ * Passes: clear, count, compare, clear. The counters are in places that are unused while their
+ * owner lives: `owner` of an anonymous frame, `dead` of a mapping.
  *
  * For tests and debug builds: nothing may run beside it.
  */

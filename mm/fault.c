@@ -143,8 +143,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 	bool zero = pfn_is_zero_page(pte_pfn(e));
 
 	dassert(frame_refs(f->c.table) == 1);
-	if (mark_kind(mark) == MARK_SHARED ||
-	    (old->type == FRAME_ANON && frame_refs(old) == 1)) {
+	if (mark_kind(mark) == MARK_SHARED || (old->type == FRAME_ANON && frame_refs(old) == 1)) {
 		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
 		count(cow_reused);
 		tlb_note_avoided();
@@ -186,13 +185,10 @@ static int fault_locked(struct fault *f)
 		return 0;
 	}
 	switch (mark_kind(e)) {
-	case MARK_ANON:
-		return fault_anon(f, e);
+	case MARK_ANON: return fault_anon(f, e);
 	case MARK_PRIVATE:
-	case MARK_SHARED:
-		return fault_mapped(f, e);
-	default:
-		panic("fault at %#lx: slot %#lx", f->va, e.v);
+	case MARK_SHARED: return fault_mapped(f, e);
+	default: panic("fault at %#lx: slot %#lx", f->va, e.v);
 	}
 }
 

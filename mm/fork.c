@@ -21,8 +21,8 @@
 struct fork {
 	struct pt_cursor c; /* the parent */
 	struct vm_mapping *get;
-	u64 get_n;          /* references that the child's slots have of `get` */
-	bool flush;         /* a right to write went */
+	u64 get_n;  /* references that the child's slots have of `get` */
+	bool flush; /* a right to write went */
 };
 
 static void get_flush(struct fork *f)

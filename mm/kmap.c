@@ -110,7 +110,7 @@ static pte_t *kernel_walk(u64 va, unsigned level, unsigned *found)
 	return slot;
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* Tables allocated for an operation before it starts, linked through their own first words. */
 struct spare_tables {
@@ -176,7 +176,7 @@ static void replace_empty_table(pte_t *slot, pte_t leaf, unsigned level)
 		frame_put(f);
 }
 
-/* ---- map -------------------------------------------------------------------------------------- */
+/* ---- map ------------------------------------------------------------------------------------- */
 
 /*
  * Counts in *need the tables that a mapping of [va, va + size) at the given level (0: the largest
@@ -278,7 +278,7 @@ int map_range(u64 va, paddr_t pa, u64 size, unsigned flags)
 	return map_at(va, pa.v, size, 0, flags);
 }
 
-/* ---- unmap and protect -------------------------------------------------------------------------- */
+/* ---- unmap and protect ----------------------------------------------------------------------- */
 
 /*
  * Is each page of the range mapped, by pages that lie in it completely (at `level`, if that is not
@@ -342,7 +342,7 @@ static bool shrinks(pte_t old, pte_t new)
 {
 	u64 kinds = ~(PTE_WRITE | PTE_NOEXEC | PTE_ACCESSED | PTE_DIRTY);
 
-	return (old.v & ~new.v & PTE_WRITE) || (new.v & ~old.v & PTE_NOEXEC) ||
+	return (old.v & ~new.v &PTE_WRITE) || (new.v & ~old.v &PTE_NOEXEC) ||
 	       ((old.v ^ new.v) & kinds);
 }
 
@@ -388,7 +388,7 @@ int protect_range(u64 va, u64 size, unsigned flags)
 	return protect_at(va, size, 0, flags);
 }
 
-/* ---- the page walk ------------------------------------------------------------------------------ */
+/* ---- the page walk --------------------------------------------------------------------------- */
 
 int get_physical_address(u64 va, paddr_t *pa)
 {
@@ -419,7 +419,7 @@ void kmap_stats(struct kmap_stats *out)
 	spin_unlock_irqrestore(&kmap_lock, irq);
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 struct kva_range {
 	struct rb_node node;
@@ -429,9 +429,9 @@ struct kva_range {
 };
 
 static spinlock_t kva_lock = SPINLOCK_INIT("kva", RANK_KMAP);
-static struct rb_root kva_tree;                                  /* [kva_lock] */
+static struct rb_root kva_tree;                               /* [kva_lock] */
 static struct list_node free_ranges = LIST_INIT(free_ranges); /* [kva_lock] */
-static struct slab_cache *kva_cache;                             /* [I] after the first call */
+static struct slab_cache *kva_cache;                          /* [I] after the first call */
 
 static struct kva_range *range_of(struct rb_node *n)
 {

@@ -4,7 +4,8 @@
  *
  *	all RAM and the firmware's ACPI ranges, once, read-write, never executable;
  *	the frame table, where there are frames;
- *	the kernel's image: text read-execute, the rest never executable, and what is read-only there
+ *	the kernel's image: text read-execute, the rest never executable, and what is read-only
+ *	there
  *	is read-only in the map of all RAM too, so that no second address undoes it.
  *
  * Every entry of the root's upper half gets a table at once, also the unused ones: spaces copy the

@@ -50,9 +50,9 @@ enum mark_kind {
  */
 struct vm_mapping {
 	struct vm_object *obj; /* [I] with a reference */
-	u64 va, offset;        /* [I] bytes; offset may have wrapped below 0 for addresses before va */
-	atomic64_t refs;       /* [a] */
-	bool nowrite;          /* [I] shared, of a file not open for writing */
+	u64 va, offset;  /* [I] bytes; offset may have wrapped below 0 for addresses before va */
+	atomic64_t refs; /* [a] */
+	bool nowrite;    /* [I] shared, of a file not open for writing */
 	struct vm_mapping *dead; /* when the count is zero: the next to destroy */
 } __aligned(64);
 
@@ -104,7 +104,10 @@ static inline struct vm_mapping *mark_mapping(pte_t e)
 	return (struct vm_mapping *)(DIRECT_MAP + (((~e.v & PTE_ADDR) >> PAGE_SHIFT) << 6));
 }
 
-/* The mark that describes a slot that is neither empty nor a table: as it was before a frame came. */
+/*
+ * The mark that describes a slot that is neither empty nor a table: as it was before a frame
+ * came.
+ */
 static inline pte_t mark_of_slot(pte_t e, const struct vm_side *side, unsigned index)
 {
 	if (!pte_is_present(e) && mark_kind(e) != MARK_HELD)

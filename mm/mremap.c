@@ -3,9 +3,9 @@
  *
  * A move happens under one lock, that of the lowest table over the old and the new place. First
  * everything is checked and allocated: tables for the edges of both ranges, tables and side arrays
- * for the pages that move. Then, without a way to fail: the new range gets its mark; each frame moves
- * from its old slot, which becomes the mark that it was, to the new one; the old range is unmapped.
- * One flush ends it.
+ * for the pages that move. Then, without a way to fail: the new range gets its mark; each frame
+ * moves from its old slot, which becomes the mark that it was, to the new one; the old range is
+ * unmapped. One flush ends it.
  *
  * The mark of a mapping says which address its object's offset belongs to, so what moves gets a new
  * struct vm_mapping.
@@ -50,12 +50,12 @@ static int region_slot(const struct pt_slot *s, struct frame *table, void *arg)
 struct move {
 	struct pt_op op;
 	struct old_region old;
-	u64 to;            /* the new address */
+	u64 to; /* the new address */
 	u64 len, new_len;
-	bool replace;      /* MREMAP_FIXED */
-	bool keep;         /* MREMAP_DONTUNMAP */
+	bool replace;               /* MREMAP_FIXED */
+	bool keep;                  /* MREMAP_DONTUNMAP */
 	struct vm_mapping *mapping; /* of the new place, or NULL */
-	pte_t mark;        /* of the new place */
+	pte_t mark;                 /* of the new place */
 
 	u64 last[PT_LEVELS]; /* counting: the table at the new place counted last, per level */
 	unsigned tables, sides;
@@ -232,8 +232,8 @@ static int move_to(struct move *m, struct aspace *as)
 	m->mapping = NULL;
 	m->mark = mark_anon(m->old.mark.v & VM_BITS);
 	if (from) {
-		m->mapping = mapping_create(from->obj, m->to,
-					    from->offset + (m->old.start - from->va), from->nowrite);
+		m->mapping = mapping_create(
+			from->obj, m->to, from->offset + (m->old.start - from->va), from->nowrite);
 		if (!m->mapping)
 			return -ENOMEM;
 		m->mark = mark_mapped(mark_kind(m->old.mark), m->mapping, m->old.mark.v & VM_BITS);
@@ -281,8 +281,9 @@ static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 	} else {
 		pt_op_init(&op, PT_MAP);
 		op.noreplace = true;
-		op.mark = r.mapping ? mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS)
-				    : mark_anon(r.mark.v & VM_BITS);
+		op.mark = r.mapping ?
+				  mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
+				  mark_anon(r.mark.v & VM_BITS);
 		err = pt_op_run(&op, as, addr + len, addr + new_len);
 	}
 	look_done(&r);
@@ -306,7 +307,8 @@ static int check_flags(u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
 	return addr + len > new_addr && new_addr + new_len > addr ? -EINVAL : 0;
 }
 
-s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
+s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
+	      uaddr_t new_addr)
 {
 	u64 len = ALIGN_UP(old_len, PAGE_SIZE), to_len = ALIGN_UP(new_len, PAGE_SIZE);
 	bool moves = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);

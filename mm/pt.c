@@ -2,10 +2,11 @@
  * Programs' page tables: see mm/pt.h for ownership and locks, mm/mark.h for what slots say.
  *
  * An operation on a range runs in two steps. First, under the lock of the lowest table that covers
- * the range, it looks at the two edges: only there can a mark (or, for a new mapping, an empty slot)
- * be covered in part, so only there tables must be split, at most three on each side; it takes that
- * many cleared tables. Then it goes through the slots in order, in straight-line code that cannot
- * run out of memory. Splitting changes nothing that a program or a reader of /proc could see.
+ * the range, it looks at the two edges: only there can a mark (or, for a new mapping, an empty
+ * slot) be covered in part, so only there tables must be split, at most three on each side; it
+ * takes that many cleared tables. Then it goes through the slots in order, in straight-line code
+ * that cannot run out of memory. Splitting changes nothing that a program or a reader of /proc
+ * could see.
  *
  * A table that became empty goes as soon as the entry above it is locked by the same operation. If
  * it is the covering table itself, the entry above belongs to somebody else's lock: pt_prune takes
@@ -24,8 +25,9 @@
 #include "mm/slab.h"
 
 struct frame *zero_frame;
+pfn_t zero_pfn;
 
-/* ---- locks ------------------------------------------------------------------------------------ */
+/* ---- locks ----------------------------------------------------------------------------------- */
 
 /*
  * A ticket lock in struct frame.lock: the upper half draws, the lower half is served. frame.flags
@@ -65,21 +67,26 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table)
 
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
 {
+	u64 differ = start ^ last, edges = start | (last + 1);
+
 	c->as = as;
 	c->locked = NULL;
 	c->spare = NULL;
 	preempt_disable();
 	for (;;) {
 		pte_t *entry = as->root;
-		unsigned level = PT_LEVELS;
+		unsigned level = PT_LEVELS, shift = pt_shift(PT_LEVELS);
 		struct frame *table;
 
-		while (level > min_level && (start ^ last) >> pt_shift(level) == 0) {
-			pte_t e = pte_load(&entry[pt_index(start, level)]);
+		while (level > min_level && differ >> shift == 0) {
+			pte_t e = pte_load(&entry[(start >> shift) & (PT_ENTRIES - 1)]);
 
-			if (!pte_is_table(e, level) || IS_ALIGNED(start | (last + 1), pt_span(level)))
+			/* Levels above 1: a table, or one slot just as large as the range? */
+			if ((e.v & (PTE_PRESENT | PTE_LARGE)) != PTE_PRESENT ||
+			    !(edges & ((1ul << shift) - 1)))
 				break;
-			entry = phys_to_virt(pte_pa(e, level));
+			entry = phys_to_virt(PADDR(e.v & PTE_ADDR));
+			shift -= 9;
 			level--;
 		}
 		table = virt_frame(entry);
@@ -113,7 +120,7 @@ void pt_unlock(struct pt_cursor *c)
 	preempt_enable();
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 int pt_spare(struct pt_cursor *c, unsigned n)
 {
@@ -219,7 +226,7 @@ static void remove_table(struct pt_op *op, pte_t *slot, pte_t e, struct frame *t
 	tlb_gather_table(&op->tlb, table, va);
 }
 
-/* ---- mappings --------------------------------------------------------------------------------- */
+/* ---- mappings -------------------------------------------------------------------------------- */
 
 static struct slab_cache *mapping_cache; /* [I] */
 
@@ -294,9 +301,10 @@ void pt_init(void)
 	zero_frame = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
 	if (!zero_frame)
 		panic("out of memory at boot: no frame for the zero page");
+	zero_pfn = frame_pfn(zero_frame);
 }
 
-/* ---- one slot --------------------------------------------------------------------------------- */
+/* ---- one slot -------------------------------------------------------------------------------- */
 
 /* The frame of a leaf or a held entry goes after the flush. */
 static inline void drop_frame(struct pt_op *op, pfn_t pfn)
@@ -309,8 +317,8 @@ static inline void drop_frame(struct pt_op *op, pfn_t pfn)
  * Empties a slot that is neither empty nor a table, by writing `to`. Drops what it named, but for
  * the side mark if keep_side: that is returned, with its reference.
  */
-static inline pte_t slot_take(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e,
-			      pte_t to, bool keep_side)
+static __always_inline pte_t slot_take(struct pt_op *op, struct frame *table, unsigned index,
+				       u64 va, pte_t e, pte_t to, bool keep_side)
 {
 	pte_t *slot = (pte_t *)frame_virt(table) + index;
 	pte_t mark = e;
@@ -337,7 +345,8 @@ static inline pte_t slot_take(struct pt_op *op, struct frame *table, unsigned in
 	return mark;
 }
 
-static inline void slot_unmap(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
+static __always_inline void slot_unmap(struct pt_op *op, struct frame *table, unsigned index,
+				       u64 va, pte_t e)
 {
 	slot_take(op, table, index, va, e, PTE_NONE, false);
 	table->used--;
@@ -385,8 +394,7 @@ static void leaf_protect(struct pt_op *op, struct frame *table, unsigned index, 
 		}
 	} while (!__atomic_compare_exchange_n(&slot->v, &old.v, new.v, false, __ATOMIC_SEQ_CST,
 					      __ATOMIC_RELAXED));
-	if (!pte_is_present(new) || (old.v & ~new.v & PTE_WRITE) ||
-	    (new.v & ~old.v & PTE_NOEXEC))
+	if (!pte_is_present(new) || (old.v & ~new.v &PTE_WRITE) || (new.v & ~old.v &PTE_NOEXEC))
 		tlb_gather_page(&op->tlb, va, pt_span(table->level));
 }
 
@@ -413,14 +421,12 @@ static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u
 	return 0;
 }
 
-/* ---- ranges ----------------------------------------------------------------------------------- */
+/* ---- ranges ---------------------------------------------------------------------------------- */
 
 static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
 {
 	switch (op->kind) {
-	case PT_MAP:
-		slot_map(op, table, index, va, e);
-		return 0;
+	case PT_MAP: slot_map(op, table, index, va, e); return 0;
 	case PT_UNMAP:
 		if (!pte_is_none(e))
 			slot_unmap(op, table, index, va, e);
@@ -439,7 +445,9 @@ static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index,
 	return 0;
 }
 
-/* Level 1: all slots are covered as a whole. One loop for each kind, for the sake of long ranges. */
+/*
+ * Level 1: all slots are covered as a whole. One loop for each kind, for the sake of long ranges.
+ */
 static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
 	const pte_t *entry = frame_virt(table);
@@ -469,7 +477,8 @@ static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end);
 
 /* The slot at index holds a table, of which [va, end) is concerned. */
-static int op_below(struct pt_op *op, struct frame *table, unsigned index, u64 va, u64 end, bool whole)
+static int op_below(struct pt_op *op, struct frame *table, unsigned index, u64 va, u64 end,
+		    bool whole)
 {
 	pte_t *slot = (pte_t *)frame_virt(table) + index;
 	struct frame *child = pte_table(pte_load(slot), table->level);
@@ -614,7 +623,9 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 
 	for (u64 next; va < end && !ret; va = next) {
 		unsigned i = pt_index(va, table->level);
-		struct pt_slot s = { .va = ALIGN_DOWN(va, span), .size = span, .level = table->level,
+		struct pt_slot s = { .va = ALIGN_DOWN(va, span),
+				     .size = span,
+				     .level = table->level,
 				     .e = pte_load(&entry[i]) };
 
 		next = MIN(s.va + span, end);
@@ -703,7 +714,7 @@ int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
 	return err;
 }
 
-/* ---- readers ---------------------------------------------------------------------------------- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
 	    void *arg)
@@ -719,8 +730,10 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 		span = pt_span(c.level);
 		do {
 			unsigned i = pt_index(va, c.level);
-			struct pt_slot s = { .va = ALIGN_DOWN(va, span), .size = span,
-					     .level = c.level, .e = pte_load(&c.entry[i]) };
+			struct pt_slot s = { .va = ALIGN_DOWN(va, span),
+					     .size = span,
+					     .level = c.level,
+					     .e = pte_load(&c.entry[i]) };
 
 			if (pte_is_table(s.e, c.level))
 				break; /* made since, or the next slot: lock that one */
@@ -807,7 +820,7 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 	return g.va;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_t e)
 {

@@ -3,9 +3,9 @@
  * made. The marks in the slots are described in mm/mark.h, the theory in docs/memory.md.
  *
  * Ownership. A table owns what its slots name: a present leaf and a held frame own one reference
- * of the frame (the shared zero page is not counted), a mark and a side mark own one of the mapping,
- * an entry that points to a table owns one of the table (frame.refs). Whoever takes a name out of a
- * slot takes over its reference.
+ * of the frame (the shared zero page is not counted), a mark and a side mark own one of the
+ * mapping, an entry that points to a table owns one of the table (frame.refs). Whoever takes a
+ * name out of a slot takes over its reference.
  *
  * Locks. Each table has a lock (struct frame.lock). An operation on [start, end) locks the lowest
  * table that covers the range, then tables below it as it comes to them, each before it reads the
@@ -43,9 +43,9 @@ static inline struct frame *pte_table(pte_t e, unsigned level)
 }
 
 /*
- * Locks the lowest table, of at least min_level, that covers start ... last; where that is just what
- * one entry covers, the table of the entry, which may then be replaced. Preemption is off until
- * pt_unlock. `used` counts a table's slots that are not zero.
+ * Locks the lowest table, of at least min_level, that covers start ... last; where that is just
+ * what one entry covers, the table of the entry, which may then be replaced. Preemption is off
+ * until pt_unlock. `used` counts a table's slots that are not zero.
  */
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
 /* Drops all locks; frees spare tables that were not used. */
@@ -73,7 +73,7 @@ void pt_free_side(struct vm_side *side); /* may be NULL */
 /* Frees a table that is out of every tree, with its side array. */
 void pt_free_table(struct frame *table);
 
-/* ---- operations on ranges --------------------------------------------------------------------- */
+/* ---- operations on ranges -------------------------------------------------------------------- */
 
 enum pt_op_kind {
 	PT_MAP,      /* every slot becomes `mark`; what was there goes */
@@ -85,20 +85,20 @@ enum pt_op_kind {
 struct pt_op {
 	struct pt_cursor c;
 	enum pt_op_kind kind;
-	pte_t mark;                /* MAP */
-	u64 bits;                  /* PROTECT: VM_PROT */
-	bool noreplace;            /* MAP: -EEXIST if something is there */
-	bool holes;                /* out: DONTNEED met a hole */
-	struct vm_mapping *drop;   /* the mapping of which drop_n references go */
+	pte_t mark;              /* MAP */
+	u64 bits;                /* PROTECT: VM_PROT */
+	bool noreplace;          /* MAP: -EEXIST if something is there */
+	bool holes;              /* out: DONTNEED met a hole */
+	struct vm_mapping *drop; /* the mapping of which drop_n references go */
 	u64 drop_n;
 	struct vm_mapping *dead;
-	u64 map_n;                 /* slots that name mark's mapping now */
+	u64 map_n; /* slots that name mark's mapping now */
 	struct tlb_gather tlb;
 };
 
 /*
- * Runs op on [start, end), page aligned, inside user space, not empty. The caller fills kind and its
- * arguments and calls pt_op_init before. 0; -ENOMEM, -EEXIST: nothing has changed. PT_PROTECT:
+ * Runs op on [start, end), page aligned, inside user space, not empty. The caller fills kind and
+ * its arguments and calls pt_op_init before. 0; -ENOMEM, -EEXIST: nothing has changed. PT_PROTECT:
  * -ENOMEM at a hole, -EACCES where a mapping may never be written: what lies before has changed.
  */
 void pt_op_init(struct pt_op *op, enum pt_op_kind kind);
@@ -131,19 +131,19 @@ struct pt_slot {
 typedef int pt_visit_fn(const struct pt_slot *s, struct frame *table, void *arg);
 int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg);
 
-/* ---- readers without a lock of their own ------------------------------------------------------- */
+/* ---- readers without a lock of their own ----------------------------------------------------- */
 
 /*
- * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with the
- * lock of its table held: fn must not sleep. Stops at non-zero, which it returns.
+ * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with
+ * the lock of its table held: fn must not sleep. Stops at non-zero, which it returns.
  */
 int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
 	    void *arg);
 
 /*
  * The highest free range of len bytes, aligned, below top and not below bottom; 0: none. Without
- * locks: what was free may be taken by the time that the caller locks it. *largest: the largest hole
- * passed by, or left above the range.
+ * locks: what was free may be taken by the time that the caller locks it. *largest: the largest
+ * hole passed by, or left above the range.
  */
 u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 *largest);
 
@@ -153,7 +153,7 @@ void pt_destroy(struct aspace *as);
 /* Tables of the space, with the root. */
 u64 pt_count_tables(struct aspace *as);
 
-/* ---- mappings --------------------------------------------------------------------------------- */
+/* ---- mappings -------------------------------------------------------------------------------- */
 
 struct vm_mapping *mapping_create(struct vm_object *obj, u64 va, u64 offset, bool nowrite);
 static inline void mapping_get(struct vm_mapping *m, u64 n)
@@ -166,10 +166,11 @@ void mapping_put(struct vm_mapping *m, u64 n);
 void mapping_put_later(struct vm_mapping *m, u64 n, struct vm_mapping **dead);
 void mapping_destroy_all(struct vm_mapping *dead);
 
-void pt_init(void); /* boot */
+void pt_init(void);              /* boot */
 extern struct frame *zero_frame; /* [I] the page of zeroes that read faults map */
+extern pfn_t zero_pfn;           /* [I] its number */
 
 static inline bool pfn_is_zero_page(pfn_t pfn)
 {
-	return pfn == frame_pfn(zero_frame);
+	return pfn == zero_pfn;
 }

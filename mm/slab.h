@@ -27,7 +27,7 @@ struct slab_stats {
 	u64 in_use, total, frames; /* total == in_use + free, counted, not derived */
 	u64 free;                  /* in slabs and in magazines */
 };
-/* The statistics of cache number `index` (0 …). False: there is no such cache. */
+/* The statistics of cache number `index` (0 ...). False: there is no such cache. */
 bool slab_stats(unsigned index, struct slab_stats *out);
 
 void slab_init(void);

@@ -12,20 +12,20 @@
 
 struct aspace {
 	/* Read by each switch and each fault. */
-	pte_t *root;            /* [I] the table itself */
+	pte_t *root;              /* [I] the table itself */
 	struct frame *root_frame; /* [I] */
-	u64 id;                 /* [I] never used twice: names the space in the CPUs' contexts */
-	atomic64_t tlb_gen;     /* [a] raised by each flush: see mm/tlb.c */
-	u64 cpus[NR_CPUS / 64]; /* [a] CPUs that use this root, running or lazily */
+	u64 id;                   /* [I] never used twice: names the space in the CPUs' contexts */
+	atomic64_t tlb_gen;       /* [a] raised by each flush: see mm/tlb.c */
+	u64 cpus[NR_CPUS / 64];   /* [a] CPUs that use this root, running or lazily */
 	refcount_t refs;
 
 	/* Faults since its creation. [a] */
 	atomic64_t faults, minor_faults, cow_faults;
 
 	/* Where the next mapping without a wish goes: see aspace.c. */
-	spinlock_t lock; /* protects what follows */
-	u64 gap_end;     /* [lock] no free hole larger than gap_skipped lies above */
-	u64 gap_skipped; /* [lock] */
+	spinlock_t lock;        /* protects what follows */
+	u64 gap_end;            /* [lock] no free hole larger than gap_skipped lies above */
+	u64 gap_skipped;        /* [lock] */
 	uaddr_t brk_start, brk; /* [lock] */
 
 	struct list_node all; /* [aspaces_lock] */

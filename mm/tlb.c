@@ -139,12 +139,12 @@ void tlb_leave_space(struct aspace *as)
 	preempt_enable();
 }
 
-/* ---- flushing --------------------------------------------------------------------------------- */
+/* ---- flushing -------------------------------------------------------------------------------- */
 
 struct tlb_request {
 	struct aspace *as; /* NULL: kernel */
 	u64 start, end;
-	u64 gen;           /* of the space after this flush */
+	u64 gen; /* of the space after this flush */
 	bool whole;
 };
 

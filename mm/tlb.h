@@ -35,9 +35,9 @@ void tlb_note_avoided(void);
 
 struct tlb_gather {
 	struct aspace *as;
-	u64 start, end;  /* translations to forget; end 0: none */
+	u64 start, end; /* translations to forget; end 0: none */
 	u32 nr;
-	bool tables;     /* a table was taken out: also CPUs that use the space lazily must flush */
+	bool tables; /* a table was taken out: also CPUs that use the space lazily must flush */
 	u64 frame[TLB_GATHER_FRAMES]; /* struct frame *; bit 0: it is all zeroes (a table) */
 };
 
@@ -74,8 +74,8 @@ static inline void tlb_gather_frame(struct tlb_gather *g, struct frame *f)
 	tlb_gather_word(g, (u64)f);
 }
 
-/* An empty table taken out of its tree; va: any address that it translated. (One flushed page is enough to
- * forget all upper-level entries.) */
+/* An empty table taken out of its tree; va: any address that it translated. (One flushed page is
+ * enough to forget all upper-level entries.) */
 static inline void tlb_gather_table(struct tlb_gather *g, struct frame *table, u64 va)
 {
 	tlb_gather_word(g, (u64)table | 1);
@@ -90,9 +90,9 @@ static inline void tlb_gather_finish(struct tlb_gather *g)
 }
 
 struct tlb_stats {
-	u64 page, range, space, all;  /* flushes of each kind */
-	u64 avoided;                  /* changes that needed none */
-	u64 cr3_loads;                /* address-space switches that loaded the root */
-	u64 cr3_skipped;              /* of them, without forgetting translations */
+	u64 page, range, space, all; /* flushes of each kind */
+	u64 avoided;                 /* changes that needed none */
+	u64 cr3_loads;               /* address-space switches that loaded the root */
+	u64 cr3_skipped;             /* of them, without forgetting translations */
 };
 void tlb_stats(struct tlb_stats *out);

@@ -17,8 +17,9 @@
 #include "mm/aspace.h"
 #include "mm/slab.h"
 
-#define PIE_BASE   0x555555554000ul
-#define STACK_SIZE (8 * MiB)
+#define PIE_BASE 0x555555554000ul
+/* At least 8 MiB, from a 2 MiB boundary: so its lower part costs no page tables. */
+#define STACK_BOTTOM ALIGN_DOWN(USER_TOP - 8 * MiB, 2 * MiB)
 
 /* A file on its way to be mapped. */
 struct loading {
@@ -54,8 +55,8 @@ static int read_headers(struct loading *l, struct exec_image *im)
 		err = file_read_exact(l->file, l->phdr, l->ehdr.phnum * sizeof(l->phdr[0]),
 				      l->ehdr.phoff);
 	if (!err)
-		err = elf_make_plan(&l->ehdr, l->phdr, (u64)st.size, USER_TOP - STACK_SIZE,
-				    &l->plan, &im->why);
+		err = elf_make_plan(&l->ehdr, l->phdr, (u64)st.size, STACK_BOTTOM, &l->plan,
+				    &im->why);
 	return err;
 }
 
@@ -109,7 +110,7 @@ static int map_all(struct loading *l, struct aspace *as, u64 bias)
 static int map_stack(struct exec_image *im, bool exec)
 {
 	int prot = PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0);
-	s64 at = vm_mmap(im->as, USER_TOP - STACK_SIZE, STACK_SIZE, prot,
+	s64 at = vm_mmap(im->as, STACK_BOTTOM, USER_TOP - STACK_BOTTOM, prot,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_STACK | MAP_NORESERVE, NULL,
 			 0);
 

@@ -47,7 +47,7 @@ struct thread {
 	struct aspace *as;         /* [o] NULL: a kernel thread */
 	u8 level;                  /* [rq] */
 	bool on_rq;                /* [rq] in a ring, or running */
-	s8 nice;                   /* [rq] -20 … 19: ticks of a slice */
+	s8 nice;                   /* [rq] -20 ... 19: ticks of a slice */
 	bool fifo;                 /* [rq] no slice: runs until it blocks */
 	u32 state;                 /* see above */
 	u32 slice_left;            /* [o] ticks */

@@ -790,35 +790,24 @@ static s64 fcntl_file(int fd, struct file *f, unsigned cmd, u64 arg)
 	case LINUX_F_DUPFD_CLOEXEC:
 		return (int)arg < 0 ? -EINVAL :
 				      duplicate(fd, (int)arg, cmd == LINUX_F_DUPFD_CLOEXEC);
-	case F_GETFD:
-		return fd_get_cloexec(fd);
-	case F_SETFD:
-		return fd_set_cloexec(fd, arg & FD_CLOEXEC);
+	case F_GETFD: return fd_get_cloexec(fd);
+	case F_SETFD: return fd_set_cloexec(fd, arg & FD_CLOEXEC);
 	case F_GETFL:
-		return (s64)((f->flags & ~FILE_HAS_FLOCK) |
-			     (path_only ? 0 : (u32)O_LARGEFILE_BIT));
-	default:
-		break;
+		return (s64)((f->flags & ~FILE_HAS_FLOCK) | (path_only ? 0 : (u32)O_LARGEFILE_BIT));
+	default: break;
 	}
 	if (path_only)
 		return -EBADF;
 	switch (cmd) {
-	case F_SETFL:
-		change_flags(f, (u32)arg, SETTABLE_FLAGS);
-		return 0;
+	case F_SETFL: change_flags(f, (u32)arg, SETTABLE_FLAGS); return 0;
 	case F_GETLK:
 	case F_SETLK:
-	case F_SETLKW:
-		return fcntl_lock(f, cmd, arg);
-	case F_SETOWN:
-		return 0; /* O_ASYNC's signals are not sent, whoever would get them */
-	case F_GETOWN:
-		return 0;
+	case F_SETLKW: return fcntl_lock(f, cmd, arg);
+	case F_SETOWN: return 0; /* O_ASYNC's signals are not sent, whoever would get them */
+	case F_GETOWN: return 0;
 	case LINUX_F_GETPIPE_SZ:
-	case LINUX_F_SETPIPE_SZ:
-		return fcntl_pipe(f, cmd, arg);
-	default:
-		return -EINVAL;
+	case LINUX_F_SETPIPE_SZ: return fcntl_pipe(f, cmd, arg);
+	default: return -EINVAL;
 	}
 }
 

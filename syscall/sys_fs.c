@@ -377,13 +377,13 @@ s64 sys_umount2(uaddr_t target, int flags)
 	struct dentry *d;
 	s64 err;
 
-	if (flags & ~(LINUX_MNT_FORCE | LINUX_MNT_DETACH | LINUX_MNT_EXPIRE |
-		      LINUX_UMOUNT_NOFOLLOW))
+	if (flags &
+	    ~(LINUX_MNT_FORCE | LINUX_MNT_DETACH | LINUX_MNT_EXPIRE | LINUX_UMOUNT_NOFOLLOW))
 		return -EINVAL;
 	if (flags & LINUX_MNT_EXPIRE)
 		return -EINVAL; /* there is nothing that marks a mount for expiry */
-	err = user_path_dentry(AT_FDCWD, target,
-			       flags & LINUX_UMOUNT_NOFOLLOW ? 0 : WALK_FOLLOW, &d);
+	err = user_path_dentry(AT_FDCWD, target, flags & LINUX_UMOUNT_NOFOLLOW ? 0 : WALK_FOLLOW,
+			       &d);
 	if (err)
 		return err;
 	err = vfs_umount(d, flags & LINUX_MNT_DETACH);

@@ -24,4 +24,3 @@ static inline unsigned walk_flags(int at_flags)
 	return (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : WALK_FOLLOW) |
 	       (at_flags & LINUX_AT_EMPTY_PATH ? WALK_EMPTY : 0);
 }
-

@@ -419,8 +419,8 @@ struct dents {
 	uaddr_t at;
 	size_t left;
 	size_t done;
-	bool old;  /* getdents: the type behind the name */
-	int err;   /* why it stopped: -EINVAL: no room, -EFAULT */
+	bool old; /* getdents: the type behind the name */
+	int err;  /* why it stopped: -EINVAL: no room, -EFAULT */
 };
 
 static bool emit_dent(void *arg, const char *name, size_t len, u64 ino, unsigned type, u64 next)

@@ -28,7 +28,7 @@ struct poll_entry {
 	struct waitq *wq;    /* that tells of changes, or NULL */
 	struct waitq *joined;
 	struct waiter waiter;
-	u32 events;          /* that end the wait */
+	u32 events; /* that end the wait */
 };
 
 #define SMALL_TABLE 4
@@ -209,7 +209,7 @@ s64 sys_poll(uaddr_t fds, u32 nfds, int timeout_ms)
 		deadline = task->restart_deadline;
 	else
 		deadline = timeout_ms < 0 ? WAIT_FOREVER :
-			   deadline_in((u64)timeout_ms * NSEC_PER_MSEC);
+					    deadline_in((u64)timeout_ms * NSEC_PER_MSEC);
 	task->restarting = false;
 	ret = do_poll(fds, nfds, deadline);
 	if (ret == -ERESTARTNOHAND) {

@@ -1,5 +1,5 @@
 /*
- * Interrupt lines. A line is a GSI where an IOAPIC serves it, and 0 … 15 are always the legacy
+ * Interrupt lines. A line is a GSI where an IOAPIC serves it, and 0 ... 15 are always the legacy
  * ISA lines (the MADT's overrides are applied below this interface).
  */
 #pragma once
@@ -16,7 +16,7 @@ void irq_arch_init(void);
 int irq_arch_unmask(unsigned line);
 int irq_arch_mask(unsigned line);
 
-/* "8259", "IOAPIC, xAPIC" … for the log and /proc/interrupts. */
+/* "8259", "IOAPIC, xAPIC" ... for the log and /proc/interrupts. */
 const char *irq_arch_name(void);
 
 /* Interrupts of a clock event on this line (8254, HPET): they go past irq_dispatch. */

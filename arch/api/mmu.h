@@ -56,7 +56,7 @@ extern void (*mmu_shootdown)(const u64 *cpu_mask, void (*fn)(void *arg), void *a
 struct kernel_section {
 	u64 va_start, va_end; /* page aligned */
 	paddr_t pa;
-	unsigned kmap_flags;  /* KMAP_* of mm/kmap.h */
+	unsigned kmap_flags; /* KMAP_* of mm/kmap.h */
 };
 /* Terminated by an entry with va_end 0. */
 const struct kernel_section *mmu_kernel_sections(void);

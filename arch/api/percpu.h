@@ -18,10 +18,10 @@
 
 #define NR_CPUS 256
 
-#include "machine/percpu.h" /* the machine's DEFINE_PER_CPU … per_cpu_ptr */
+#include "machine/percpu.h" /* the machine's DEFINE_PER_CPU ... per_cpu_ptr */
 
-extern u32 nr_cpus; /* CPUs that are up; ids 0 … nr_cpus-1. Immutable after boot. */
+extern u32 nr_cpus; /* CPUs that are up; ids 0 ... nr_cpus-1. Immutable after boot. */
 
-/* The id of this CPU, 0 … nr_cpus-1. */
+/* The id of this CPU, 0 ... nr_cpus-1. */
 DECLARE_PER_CPU(u32, cpu_number);
 #define cpu_id() this_cpu_read(cpu_number)

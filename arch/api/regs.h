@@ -3,7 +3,7 @@
  * kernel stack: user_regs(t) finds them. Portable code reads and changes them through these.
  *
  *	u64  regs_pc(r), regs_sp(r)
- *	u64  regs_syscall_nr(r), regs_syscall_arg(r, n)     n: 0 … 5
+ *	u64  regs_syscall_nr(r), regs_syscall_arg(r, n)     n: 0 ... 5
  *	void regs_set_return(r, value)
  *	bool regs_from_user(r)
  *	void regs_init_user(r, pc, sp)                      everything else zero, interrupts on

@@ -41,7 +41,7 @@
  * walk goes on in the table below. */
 struct cached {
 	struct cached *next;
-	u64 tag;       /* va >> pt_shift(level) */
+	u64 tag; /* va >> pt_shift(level) */
 	u64 context;
 	u8 level;
 	bool leaf, global;
@@ -140,7 +140,7 @@ static bool drop_all(const struct cached *c, u64 va, unsigned ctx)
 	return true;
 }
 
-/* ---- the walk --------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 static bool allows(const struct cached *c, enum fault_access access, bool user)
 {
@@ -253,7 +253,7 @@ void host_mmu_speculate(u64 va)
 	insert(m, va, &new);
 }
 
-/* ---- checks ----------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 /* Checks one cached entry of a loaded context against memory. */
 static void audit_entry(const struct host_mmu *m, const struct cached *c)
@@ -278,8 +278,8 @@ static void audit_entry(const struct host_mmu *m, const struct cached *c)
 	if (!pte_is_present(e) || level != c->level || pte_is_leaf(e, level) != c->leaf ||
 	    pte_pa(e, level).v != pte_pa(c->e, level).v || (c->write && !now.write) ||
 	    (c->user && !now.user) || (!c->noexec && now.noexec))
-		panic("stale translation: va %#lx level %u: cached %#lx, memory (level %u) %#lx", va,
-		      c->level, c->e.v, level, e.v);
+		panic("stale translation: va %#lx level %u: cached %#lx, memory (level %u) %#lx",
+		      va, c->level, c->e.v, level, e.v);
 }
 
 static u64 audit_cpu(const struct host_mmu *m)
@@ -328,7 +328,7 @@ void mmu_check_unreachable(pfn_t pfn)
 	}
 }
 
-/* ---- arch/api/mmu.h ---------------------------------------------------------------------------- */
+/* ---- arch/api/mmu.h -------------------------------------------------------------------------- */
 
 void mmu_cpu_init(void)
 {

@@ -11,7 +11,7 @@ struct cpu_features {
 	u32 max_leaf, max_ext_leaf;
 	char vendor[13];
 	char brand[49];
-	char hv_vendor[13]; /* "TCGTCGTCGTCG", "KVMKVMKVM", "" … */
+	char hv_vendor[13]; /* "TCGTCGTCGTCG", "KVMKVMKVM", "" ... */
 };
 
 extern struct cpu_features cpu_has; /* [I] after cpu_features_init */

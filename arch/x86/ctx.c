@@ -72,8 +72,8 @@ void ctx_init(struct arch_thread *a, void *stack_top, void (*entry)(struct threa
 
 	*--sp = 0;
 	*--sp = 0; /* the end of the backtrace */
-	*--sp = (u64)entry;            /* ctx_thread_start pops it to rbx … */
-	*--sp = 0;                     /* … behind rbp */
+	*--sp = (u64)entry;            /* ctx_thread_start pops it to rbx ... */
+	*--sp = 0;                     /* ... behind rbp */
 	*--sp = (u64)ctx_thread_start; /* ctx_switch jumps here */
 	a->sp = (u64)sp;
 	a->stack_top = (u64)stack_top;

@@ -87,9 +87,10 @@ static void load_gdt(void)
 			 "pushq %%rax\n\t"
 			 "lretq\n"
 			 "1:\tmovw %w2, %%ss\n\t"
-			 "ltr %w3"
+			 "ltr %w3\n\t"
+			 "lldt %w4"
 			 :
-			 : "m"(ptr), "i"(KERNEL_CS), "r"(KERNEL_DS), "r"(GDT_TSS)
+			 : "m"(ptr), "i"(KERNEL_CS), "r"(KERNEL_DS), "r"(GDT_TSS), "r"(0)
 			 : "rax", "memory");
 }
 

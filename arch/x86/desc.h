@@ -15,7 +15,7 @@ struct tss {
 	u16 reserved3, io_map_base;
 } __packed;
 
-/* Which IST slot (1 … 7) serves which exception. */
+/* Which IST slot (1 ... 7) serves which exception. */
 #define IST_DOUBLE_FAULT  1
 #define IST_NMI           2
 #define IST_MACHINE_CHECK 3

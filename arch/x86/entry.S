@@ -9,8 +9,9 @@
  * NMI, #DF and #MC come on stacks of their own and may hit anywhere, also between an entry and its
  * SWAPGS: they look at the GS base itself (kernel addresses are negative).
  *
- * RIP must be a user address at IRET and SYSRET: a non-canonical one would fault in ring 0, after
- * SWAPGS, with (SYSRET on Intel) the program's stack pointer. trap_bad_return delivers SIGSEGV instead.
+ * RIP must be canonical at IRET: another would fault in ring 0, after SWAPGS. trap_bad_return
+ * delivers SIGSEGV instead. SYSRET, which on Intel would fault with the program's stack pointer, is
+ * used for user addresses only; a jump to a kernel address faults in user mode, by IRET.
  */
 #include "machine/memlayout.h"
 #include "offsets.h"
@@ -139,8 +140,10 @@ return_user:
 	je return_user_work
 return_user_iret:
 	movq RIP(%rsp), %rax
-	shrq $47, %rax
-	jnz return_user_bad
+	shlq $16, %rax
+	sarq $16, %rax
+	cmpq RIP(%rsp), %rax
+	jne return_user_bad
 	POP_REGS
 	addq $8, %rsp
 	swapgs

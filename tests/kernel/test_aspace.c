@@ -83,7 +83,7 @@ KTEST(spaces_translate)
 		for (u64 i = 0; i < (n); i++) {                                                    \
 			code;                                                                      \
 		}                                                                                  \
-		log_info("# %s: %lu ticks\n", name, (cpu_cycles() - start_) / (n));                  \
+		log_info("# %s: %lu ticks\n", name, (cpu_cycles() - start_) / (n));                \
 	} while (0)
 
 KTEST(space_costs)
@@ -95,8 +95,7 @@ KTEST(space_costs)
 	ktest_check(as);
 	ktest_check(map(as, 0, PAGE_SIZE) > 0); /* a neighbour: tables exist */
 	for (unsigned k = 0; k < ARRAY_SIZE(sizes); k++)
-		COST("mmap and munmap, untouched", 100,
-		     va = map(as, 0, sizes[k]);
+		COST("mmap and munmap, untouched", 100, va = map(as, 0, sizes[k]);
 		     ktest_check_eq(vm_munmap(as, (u64)va, sizes[k]), 0));
 	ktest_check_eq(map(as, AT, 64 * MiB), AT);
 	vm_fault(as, AT, FAULT_WRITE);

@@ -244,9 +244,9 @@ static inline int t_link(const char *from, const char *to)
 	return err;
 }
 
-#define t_mkdir(path)         vfs_mkdirat(AT_FDCWD, path, 0755)
-#define t_unlink(path)        vfs_unlinkat(AT_FDCWD, path, false)
-#define t_rmdir(path)         vfs_unlinkat(AT_FDCWD, path, true)
-#define t_symlink(to, path)   vfs_symlinkat(to, AT_FDCWD, path)
-#define t_rename(from, to)    vfs_renameat(AT_FDCWD, from, AT_FDCWD, to, 0)
+#define t_mkdir(path)              vfs_mkdirat(AT_FDCWD, path, 0755)
+#define t_unlink(path)             vfs_unlinkat(AT_FDCWD, path, false)
+#define t_rmdir(path)              vfs_unlinkat(AT_FDCWD, path, true)
+#define t_symlink(to, path)        vfs_symlinkat(to, AT_FDCWD, path)
+#define t_rename(from, to)         vfs_renameat(AT_FDCWD, from, AT_FDCWD, to, 0)
 #define t_rename2(from, to, flags) vfs_renameat(AT_FDCWD, from, AT_FDCWD, to, flags)

@@ -6,8 +6,8 @@
  * of a few windows: mapped or not, protection, flags, object, and a number that says what the page
  * contains. After each call: same result; after each access: same fault or same content; every so
  * often: same /proc/pid/maps, no stale translation, every count right (aspace_audit). At the end
- * everything that was allocated is free again. Allocations fail at random too: then nothing may have
- * changed.
+ * everything that was allocated is free again. Allocations fail at random too: then nothing may
+ * have changed.
  *
  *	UNIT_SEED=n   the seed (default: a fixed one); printed when a test fails
  *	UNIT_OPS=n    calls per run
@@ -33,12 +33,12 @@
 
 #define VM_MMAP_TOP (0x800000000000ul - 64 * MiB)
 
-#define MAX_PROCS 5
-#define MAX_FILES 3
+#define MAX_PROCS  5
+#define MAX_FILES  3
 #define FILE_PAGES 24
-#define MAX_OBJS 4000 /* files, then anonymous shared objects, never reused */
+#define MAX_OBJS   4000 /* files, then anonymous shared objects, never reused */
 
-/* ---- random numbers --------------------------------------------------------------------------- */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 static u64 rng_state, seed, current_op;
 
@@ -58,7 +58,8 @@ static u64 below(u64 n)
 #define check(cond, ...)                                                                           \
 	do {                                                                                       \
 		if (!(cond)) {                                                                     \
-			printf("seed %lu, op %lu, line %d: %s: ", seed, current_op, __LINE__, #cond); \
+			printf("seed %lu, op %lu, line %d: %s: ", seed, current_op, __LINE__,      \
+			       #cond);                                                             \
 			printf(__VA_ARGS__);                                                       \
 			printf("\n");                                                              \
 			fflush(stdout);                                                            \
@@ -73,7 +74,7 @@ static void on_panic(const char *message)
 }
 extern void (*host_panic_hook)(const char *message);
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 struct test_file {
 	struct vm_object obj;
@@ -112,7 +113,7 @@ static const struct vm_object_ops file_ops = { .get_page = file_get_page,
 					       .get = file_get,
 					       .put = file_put };
 
-/* ---- the model -------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 struct page {
 	bool mapped, shared, nowrite, own; /* own: private copy of a file page, or anonymous */
@@ -172,7 +173,7 @@ static unsigned new_obj(u64 pages)
 	return nr_objs++;
 }
 
-/* ---- access through the simulated machine ----------------------------------------------------- */
+/* ---- access through the simulated machine ---------------------------------------------------- */
 
 static void switch_to(struct proc *p)
 {
@@ -285,13 +286,18 @@ static void touch_outside(struct proc *p, unsigned w, u64 i, bool write)
 		model_write(m, tag);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------ */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 static int random_prot(void)
 {
-	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE,
-				     PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
-				     PROT_READ | PROT_EXEC, PROT_EXEC, PROT_WRITE,
+	static const int prots[] = { PROT_NONE,
+				     PROT_READ,
+				     PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_EXEC,
+				     PROT_EXEC,
+				     PROT_WRITE,
 				     PROT_READ | PROT_WRITE | PROT_EXEC };
 
 	return prots[below(ARRAY_SIZE(prots))];
@@ -418,7 +424,8 @@ static void random_map_args(unsigned w, struct map_args *a)
 
 static s64 call_mmap(struct proc *p, u64 va, u64 len, const struct map_args *a, int flags)
 {
-	return vm_mmap(p->as, va, len, a->prot, a->flags | flags | (a->nowrite ? VM_MMAP_NOWRITE : 0),
+	return vm_mmap(p->as, va, len, a->prot,
+		       a->flags | flags | (a->nowrite ? VM_MMAP_NOWRITE : 0),
 		       a->obj ? &files[a->obj - 1].obj : NULL, a->offset);
 }
 
@@ -436,7 +443,9 @@ static void op_mmap(struct proc *p)
 	len = n * windows[w].unit - (below(3) == 0 ? below(PAGE_SIZE) : 0);
 	maybe_inject();
 	ret = call_mmap(p, va, len, &a,
-			mode == 0 ? MAP_FIXED : mode == 1 ? MAP_FIXED_NOREPLACE : 0);
+			mode == 0 ? MAP_FIXED :
+			mode == 1 ? MAP_FIXED_NOREPLACE :
+				    0);
 	if (injection_hit(ret))
 		return;
 	if (mode != 0 && none_mapped(&p->w[w][at], n)) {
@@ -541,7 +550,8 @@ static void op_brk(struct proc *p)
 	u64 want = w->base + below(w->n * PAGE_SIZE - 1), got;
 	u64 old_page = (ALIGN_UP(p->brk, PAGE_SIZE) - w->base) / PAGE_SIZE;
 	u64 new_page = (ALIGN_UP(want, PAGE_SIZE) - w->base) / PAGE_SIZE;
-	struct map_args a = { .prot = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS };
+	struct map_args a = { .prot = PROT_READ | PROT_WRITE,
+			      .flags = MAP_PRIVATE | MAP_ANONYMOUS };
 
 	check(vm_brk(p->as, 0) == p->brk, "brk(0)");
 	maybe_inject();
@@ -745,7 +755,7 @@ static void op_fork(struct proc *parent)
 		memcpy(child->w[w], parent->w[w], windows[w].n * sizeof(struct page));
 }
 
-/* ---- /proc/pid/maps --------------------------------------------------------------------------- */
+/* ---- /proc/pid/maps -------------------------------------------------------------------------- */
 
 struct walk {
 	struct proc *p;
@@ -782,8 +792,8 @@ static bool model_region(struct walk *k, struct vm_region *r)
 		r->prot = first->prot;
 		r->flags = (first->shared ? MAP_SHARED : MAP_PRIVATE) | (int)first->flags |
 			   (first->obj >= 1 && first->obj <= MAX_FILES ? 0 : MAP_ANONYMOUS);
-		r->obj = first->obj >= 1 && first->obj <= MAX_FILES ? &files[first->obj - 1].obj
-								     : NULL;
+		r->obj = first->obj >= 1 && first->obj <= MAX_FILES ? &files[first->obj - 1].obj :
+								      NULL;
 		r->offset = first->obj ? first->index * PAGE_SIZE : 0;
 		return true;
 	}
@@ -814,7 +824,7 @@ static void compare_maps(struct proc *p)
 	check(!model_region(&k, &m), "maps lacks %#lx-%#lx", m.start, m.end);
 }
 
-/* ---- runs ------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static u64 env(const char *name, u64 def)
 {
@@ -862,7 +872,8 @@ static void machine_stop(void)
 		check(files[i].refs == 0, "file %u has %d references", i, files[i].refs);
 		for (unsigned j = 0; j < FILE_PAGES; j++)
 			if (files[i].page[j]) {
-				check(frame_refs(files[i].page[j]) == 1, "a file page is still named");
+				check(frame_refs(files[i].page[j]) == 1,
+				      "a file page is still named");
 				frame_put(files[i].page[j]);
 			}
 	}
@@ -997,8 +1008,8 @@ static void test_random(void **state)
 	vm_stats(&v);
 	tlb_stats(&t);
 	if (getenv("UNIT_VERBOSE"))
-		printf("faults %lu: zero page %lu, copied %lu, reused %lu, spurious %lu; flushes: page "
-		       "%lu range %lu space %lu, avoided %lu; CR3 %lu, kept %lu\n",
+		printf("faults %lu: zero page %lu, copied %lu, reused %lu, spurious %lu; "
+		       "flushes: page %lu range %lu space %lu, avoided %lu; CR3 %lu, kept %lu\n",
 		       v.faults, v.zero_page_faults, v.cow_copied, v.cow_reused, v.spurious, t.page,
 		       t.range, t.space, t.avoided, t.cr3_loads, t.cr3_skipped);
 	assert_true(v.zero_page_faults && v.cow_copied && v.cow_reused && v.spurious);

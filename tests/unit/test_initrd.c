@@ -102,8 +102,9 @@ static void check_sample(void)
 
 static void remove_sample(void)
 {
-	static const char *const name[] = { "/bin/big", "/bin/one", "/bin/two", "/bin/three", "/sh",
-					    "/made/on/the/way", "/null", "/fifo" };
+	static const char *const name[] = { "/bin/big",   "/bin/one", "/bin/two",
+					    "/bin/three", "/sh",      "/made/on/the/way",
+					    "/null",      "/fifo" };
 	static const char *const dir[] = { "/made/on/the", "/made/on", "/made", "/bin" };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(name); i++)

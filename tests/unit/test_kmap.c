@@ -142,17 +142,14 @@ static void test_range_uses_large_pages(void **state)
 	u64 before = frames_in_use();
 
 	/* 4 KiB up to 2 MiB, 2 MiB up to 1 GiB, one of 1 GiB, and down again. */
-	assert_int_equal(map_range(BIG,
-				   PADDR(5 * GiB - 2 * MiB - PAGE_SIZE),
+	assert_int_equal(map_range(BIG, PADDR(5 * GiB - 2 * MiB - PAGE_SIZE),
 				   GiB + 4 * MiB + 2 * PAGE_SIZE, KMAP_WRITE),
 			 0);
 	/* A table of level 3, two of level 2, two of level 1. */
 	assert_int_equal(frames_in_use() - before, 5);
 	for (u64 off = 0; off < GiB + 4 * MiB + 2 * PAGE_SIZE; off += PAGE_SIZE)
-		assert_int_equal(pa_at(BIG + off),
-				 5 * GiB - 2 * MiB - PAGE_SIZE + off);
-	assert_int_equal(unmap_range(BIG, GiB + 4 * MiB + 2 * PAGE_SIZE),
-			 0);
+		assert_int_equal(pa_at(BIG + off), 5 * GiB - 2 * MiB - PAGE_SIZE + off);
+	assert_int_equal(unmap_range(BIG, GiB + 4 * MiB + 2 * PAGE_SIZE), 0);
 	assert_false(is_page_present(BIG));
 }
 

@@ -21,9 +21,9 @@
 #include "mm/pt.h"
 #include "mm/slab.h"
 
-#define RW (PROT_READ | PROT_WRITE)
+#define RW   (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
-#define AT 0x40000000ul
+#define AT   0x40000000ul
 
 static struct aspace *as;
 static u64 frames_at_start;
@@ -124,7 +124,7 @@ static int fault(u64 va, enum fault_access access)
 	return access_in(as, va, access, &value);
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 struct test_file {
 	struct vm_object obj;
@@ -190,7 +190,7 @@ static s64 map_file(u64 va, u64 pages, int prot, int flags)
 	return vm_mmap(as, va, pages * PAGE_SIZE, prot, flags | MAP_FIXED, &file.obj, 0);
 }
 
-/* ---- costs ------------------------------------------------------------------------------------ */
+/* ---- costs ----------------------------------------------------------------------------------- */
 
 static void test_large_mappings_are_few_entries(void **state)
 {
@@ -228,7 +228,7 @@ static void test_replacing_frees_tables(void **state)
 	assert_int_equal(peek(as, AT), 0);
 }
 
-/* ---- errors ----------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 static void test_mmap_errors(void **state)
 {
@@ -321,7 +321,7 @@ static void test_faults(void **state)
 	file_stop();
 }
 
-/* ---- contents --------------------------------------------------------------------------------- */
+/* ---- contents -------------------------------------------------------------------------------- */
 
 static void test_prot_none_keeps_content(void **state)
 {
@@ -458,7 +458,7 @@ static void test_file_pages(void **state)
 	file_stop();
 }
 
-/* ---- what changes while get_page sleeps ------------------------------------------------------- */
+/* ---- what changes while get_page sleeps ------------------------------------------------------ */
 
 static void unmap_meanwhile(void)
 {
@@ -483,9 +483,8 @@ static void fault_meanwhile(void)
 
 static void map_other_meanwhile(void)
 {
-	assert_int_equal(vm_mmap(as, AT, PAGE_SIZE, RW, MAP_PRIVATE | MAP_FIXED, &file.obj,
-				 PAGE_SIZE),
-			 AT);
+	assert_int_equal(
+		vm_mmap(as, AT, PAGE_SIZE, RW, MAP_PRIVATE | MAP_FIXED, &file.obj, PAGE_SIZE), AT);
 }
 
 static void test_changes_while_reading(void **state)
@@ -523,7 +522,7 @@ static void test_changes_while_reading(void **state)
 	file_stop();
 }
 
-/* ---- every allocation fails in turn ----------------------------------------------------------- */
+/* ---- every allocation fails in turn ---------------------------------------------------------- */
 
 /* A bit of everything around AT. */
 static void make_scene(void)
@@ -641,10 +640,10 @@ static u64 picture(void)
 
 static void test_every_allocation_fails(void **state)
 {
-	s64 (*const calls[])(void) = { do_mmap,		do_mmap_shared, do_mmap_file,
-				       do_munmap,	do_mprotect,	do_fork,
-				       do_fault,	do_fault_file,	do_fault_file_private,
-				       do_mremap,	do_mremap_file, do_brk };
+	s64 (*const calls[])(void) = { do_mmap,   do_mmap_shared, do_mmap_file,
+				       do_munmap, do_mprotect,    do_fork,
+				       do_fault,  do_fault_file,  do_fault_file_private,
+				       do_mremap, do_mremap_file, do_brk };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
 		u64 k, failures = 0;
@@ -682,7 +681,7 @@ static void test_every_allocation_fails(void **state)
 	}
 }
 
-/* ---- forks of forks --------------------------------------------------------------------------- */
+/* ---- forks of forks -------------------------------------------------------------------------- */
 
 static void test_generations(void **state)
 {
@@ -727,8 +726,7 @@ static void test_gap_search(void **state)
 	assert_int_equal(vm_munmap(as, (u64)b + 2 * PAGE_SIZE, 2 * PAGE_SIZE), 0);
 	assert_int_equal(map(0, 20 * PAGE_SIZE, RW, ANON), b);
 	/* And when all is full up there, further down. */
-	assert_int_equal(map(0x7f0000000000, 0x7ffffffff000 - 0x7f0000000000, RW,
-			     ANON | MAP_FIXED),
+	assert_int_equal(map(0x7f0000000000, 0x7ffffffff000 - 0x7f0000000000, RW, ANON | MAP_FIXED),
 			 0x7f0000000000);
 	assert_int_equal(map(0, PAGE_SIZE, RW, ANON), 0x7f0000000000 - PAGE_SIZE);
 }

@@ -139,9 +139,9 @@ static void test_mark_of_slot(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_geometry),     cmocka_unit_test(test_bits_are_apart),
-		cmocka_unit_test(test_kinds),	     cmocka_unit_test(test_atomics),
-		cmocka_unit_test(test_marks),	     cmocka_unit_test(test_mark_of_slot),
+		cmocka_unit_test(test_geometry), cmocka_unit_test(test_bits_are_apart),
+		cmocka_unit_test(test_kinds),    cmocka_unit_test(test_atomics),
+		cmocka_unit_test(test_marks),    cmocka_unit_test(test_mark_of_slot),
 	};
 
 	return cmocka_run_group_tests_name("pte", tests, NULL, NULL);

@@ -68,13 +68,12 @@ static void test_random(void **state)
 			assert_int_equal(f->inode->ops->allocate(f->inode,
 								 LINUX_FALLOC_PUNCH_HOLE |
 									 LINUX_FALLOC_KEEP_SIZE,
-								 at, n), 0);
+								 at, n),
+					 0);
 			mutex_unlock(&f->inode->lock);
 			memset(model + at, 0, n);
 			break;
-		case 2:
-			check_page(f, unit_random(MODEL_SIZE / PAGE_SIZE), size);
-			break;
+		case 2: check_page(f, unit_random(MODEL_SIZE / PAGE_SIZE), size); break;
 		case 3: {
 			u64 want = at >= size ? 0 : MIN(n, size - at);
 
