@@ -89,7 +89,8 @@ static inline bool fd_is_private(struct fd_loan l)
 struct file *fdtable_file(struct fdtable *t, int fd);
 /* The lowest open descriptor >= fd, or -1. */
 int fdtable_next(struct fdtable *t, int fd);
-/* The lowest free descriptor >= min; takes over the caller's reference on success. fd or -EMFILE, -ENOMEM. */
+/* The lowest free descriptor >= min; takes over the caller's reference on success. fd or -EMFILE,
+ * -ENOMEM. */
 int fd_install(struct file *f, int min, bool cloexec);
 int fd_close(int fd);
 /* dup2: puts f at exactly fd (takes over the reference on success), closes what was there. */

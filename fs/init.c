@@ -16,7 +16,7 @@ static void mount_at(const char *path, const char *source, const char *type)
 	if (!err)
 		err = path_lookup(AT_FDCWD, path, WALK_DIRECTORY, &d);
 	if (!err) {
-		err = vfs_mount(source, d, type, 0);
+		err = vfs_mount(source, d, type, 0, NULL);
 		dentry_put(d);
 	}
 	if (err)

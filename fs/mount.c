@@ -9,6 +9,7 @@
  */
 #include "fs/vfs.h"
 
+#include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/uapi/statfs.h"
 #include "mm/frame.h"
@@ -84,7 +85,66 @@ void super_unuse(struct super *sb)
 		take_apart(sb);
 }
 
-int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags)
+/* One option of tmpfs(5): size in bytes or percent of memory, mode, uid, gid. */
+static int tmpfs_option(struct super *sb, const char *name, const char *value, u64 memory)
+{
+	struct inode *root = sb->root->inode;
+	size_t len = strlen(value);
+	u64 v = 0;
+	int err;
+
+	if (!strcmp(name, "size") && len && value[len - 1] == '%') {
+		char number[8];
+
+		kstrlcpy(number, value, MIN(len, sizeof(number)));
+		err = kstrtou64(number, 10, &v);
+		sb->max_pages = memory * MIN(v, 100ul) / 100;
+	} else if (!strcmp(name, "size")) {
+		err = kstrtosize(value, &v);
+		sb->max_pages = v / PAGE_SIZE + (v % PAGE_SIZE != 0); /* 0: no limit */
+	} else if (!strcmp(name, "mode")) {
+		err = kstrtou64(value, 8, &v);
+		root->mode = S_IFDIR | ((u32)v & S_PERMISSIONS);
+	} else if (!strcmp(name, "uid")) {
+		err = kstrtou64(value, 10, &v);
+		root->uid = (u32)v;
+	} else if (!strcmp(name, "gid")) {
+		err = kstrtou64(value, 10, &v);
+		root->gid = (u32)v;
+	} else {
+		err = -EINVAL;
+	}
+	return err ? -EINVAL : 0;
+}
+
+static int tmpfs_mount(const char *source, u32 flags, char *options, struct super **out)
+{
+	struct frame_stats s;
+	int err;
+
+	frame_stats(&s);
+	err = tmpfs_create("tmpfs", source, flags, s.total / 2, out);
+	if (err)
+		return err;
+	(*out)->root->inode->mode = S_IFDIR | 01777;
+	for (char *p = options, *next; p && !err; p = next) {
+		char *value;
+
+		next = strchr(p, ',');
+		if (next)
+			*next++ = 0;
+		value = strchr(p, '=');
+		if (value)
+			*value++ = 0;
+		if (*p)
+			err = tmpfs_option(*out, p, value ? value : "", s.total);
+	}
+	if (err)
+		take_apart(*out);
+	return err;
+}
+
+int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags, char *options)
 {
 	struct super *sb;
 	int err;
@@ -105,10 +165,7 @@ int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags
 		return -EINVAL; /* names of /proc come and go */
 	flags &= LINUX_MS_RDONLY | LINUX_MS_NOSUID | LINUX_MS_NODEV | LINUX_MS_NOEXEC;
 	if (!strcmp(type, "tmpfs") || !strcmp(type, "ramfs")) {
-		struct frame_stats s;
-
-		frame_stats(&s);
-		err = tmpfs_create("tmpfs", source, flags, s.total / 2, &sb);
+		err = tmpfs_mount(source, flags, options, &sb);
 	} else if (!strcmp(type, "proc")) {
 		err = procfs_create(source, flags, &sb);
 	} else if (!strcmp(type, "devtmpfs")) {

@@ -60,10 +60,12 @@ static u32 used(const struct pipe *p)
 	return READ_ONCE(p->head) - READ_ONCE(p->tail);
 }
 
-/* The waker's side of wait_event: the barrier pairs with the one in waitq_prepare. */
+/*
+ * The waker's side of wait_event. Each caller has just unlocked the pipe, whose exchange is a full
+ * barrier: a waiter that this look misses sees the change.
+ */
 static void wake(struct pipe *p)
 {
-	memory_barrier();
 	if (!list_empty(&p->wait.waiters))
 		waitq_wake_all(&p->wait);
 }

@@ -292,7 +292,8 @@ static inline bool file_writable(const struct file *f)
 }
 
 /* ---- mounts (fs/mount.c) --------------------------------------------------------------------- */
-int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags);
+/* options: "size=1m,mode=755" for tmpfs, or NULL; it is written to. -EINVAL: an unknown one. */
+int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags, char *options);
 int vfs_umount(struct dentry *root, bool detach);
 void vfs_statfs(struct super *sb, struct linux_statfs *out);
 /* Hangs a new super's root over d, or makes it the root of all (d NULL). */

@@ -336,29 +336,41 @@ s64 sys_umask(u32 mask)
 
 /* ---- mounts -------------------------------------------------------------------------------- */
 
-static s64 mount_paths(uaddr_t source, struct dentry *at, uaddr_t type, u32 flags)
-{
-	struct user_path src, name = { .s = name.small };
-	int err = 0;
+/* What mount(2) is given beside the target: each may be a null pointer. */
+struct mount_args {
+	struct user_path source, type, options;
+};
 
-	src.s = src.small;
-	memcpy(src.small, "none", 5);
-	if (source)
-		err = user_path_get(&src, source);
+static int optional_path(struct user_path *p, uaddr_t addr, const char *def)
+{
+	p->s = p->small;
+	kstrlcpy(p->small, def, sizeof(p->small));
+	return addr ? user_path_get(p, addr) : 0;
+}
+
+static int mount_at(struct mount_args *m, struct dentry *at, uaddr_t source, uaddr_t type,
+		    uaddr_t options, u32 flags)
+{
+	int err = optional_path(&m->source, source, "none");
+
 	if (err)
 		return err;
-	if (type)
-		err = user_path_get(&name, type);
+	err = optional_path(&m->type, type, "");
 	if (!err) {
-		err = vfs_mount(src.s, at, name.s, flags);
-		user_path_put(&name);
+		err = optional_path(&m->options, options, "");
+		if (!err) {
+			err = vfs_mount(m->source.s, at, m->type.s, flags, m->options.s);
+			user_path_put(&m->options);
+		}
+		user_path_put(&m->type);
 	}
-	user_path_put(&src);
+	user_path_put(&m->source);
 	return err;
 }
 
 s64 sys_mount(uaddr_t source, uaddr_t target, uaddr_t type, u64 flags, uaddr_t data)
 {
+	struct mount_args *m;
 	struct dentry *at;
 	s64 err;
 
@@ -367,7 +379,9 @@ s64 sys_mount(uaddr_t source, uaddr_t target, uaddr_t type, u64 flags, uaddr_t d
 	err = user_path_dentry(AT_FDCWD, target, WALK_FOLLOW, &at);
 	if (err)
 		return err;
-	err = mount_paths(source, at, type, (u32)flags);
+	m = kmalloc(sizeof(*m));
+	err = m ? mount_at(m, at, source, type, data, (u32)flags) : -ENOMEM;
+	kfree(m);
 	dentry_put(at);
 	return err;
 }

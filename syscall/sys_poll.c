@@ -1,7 +1,7 @@
 /*
  * poll, ppoll, select, pselect6: waiting for any of several files.
  *
- * Most calls find something ready, or do not want to wait: they look at each file once and write the
+ * Most calls find something ready, or do not want to wait: they look at each file once, write the
  * answer where it goes, and need no table. One that waits is on the queues of all its files at
  * once (struct waiter for each): it joins all the queues, and looks again, because a change before
  * the joining would have woken nobody; then it sleeps until a wake-up, a signal or the time, and

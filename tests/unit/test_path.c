@@ -242,8 +242,8 @@ static void test_mounts(void **state)
 	assert_int_equal(t_mkdir("/m"), 0);
 	t_make("/m/hidden", "x");
 	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &d), 0);
-	assert_int_equal(vfs_mount("none", d, "nosuchfs", 0), -ENODEV);
-	assert_int_equal(vfs_mount("none", d, "tmpfs", 0), 0);
+	assert_int_equal(vfs_mount("none", d, "nosuchfs", 0, NULL), -ENODEV);
+	assert_int_equal(vfs_mount("none", d, "tmpfs", 0, NULL), 0);
 	dentry_put(d);
 	assert_int_equal(lookup("/m/hidden", 0), -ENOENT);
 	t_make("/m/inside", "y");
@@ -271,11 +271,11 @@ static void test_mounts(void **state)
 
 	/* Lazily: the open file lives on, the rest goes with it. */
 	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &d), 0);
-	assert_int_equal(vfs_mount("none", d, "tmpfs", LINUX_MS_RDONLY), 0);
+	assert_int_equal(vfs_mount("none", d, "tmpfs", LINUX_MS_RDONLY, NULL), 0);
 	dentry_put(d);
 	assert_int_equal(t_mkdir("/m/x"), -EROFS);
 	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &d), 0);
-	assert_int_equal(vfs_mount("none", d, "tmpfs", LINUX_MS_REMOUNT), 0);
+	assert_int_equal(vfs_mount("none", d, "tmpfs", LINUX_MS_REMOUNT, NULL), 0);
 	t_make("/m/kept", "z");
 	assert_int_equal(t_mkdir("/m/x"), 0);
 	fd = t_open("/m/kept", O_RDONLY);
@@ -289,6 +289,43 @@ static void test_mounts(void **state)
 	assert_int_equal(t_unlink("/m/hidden"), 0);
 	assert_int_equal(t_rmdir("/m"), 0);
 	assert_int_equal(fs_books().frames, before.frames);
+	assert_int_equal(fs_books().objects, before.objects);
+}
+
+static int mount_with(const char *text)
+{
+	char options[100];
+	struct dentry *d;
+	int err;
+
+	strcpy(options, text);
+	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &d), 0);
+	err = vfs_mount("none", d, "tmpfs", 0, options);
+	dentry_put(d);
+	return err;
+}
+
+static void test_mount_options(void **state)
+{
+	struct fs_books before = fs_books();
+	struct linux_stat st;
+	struct dentry *d;
+
+	assert_int_equal(t_mkdir("/m"), 0);
+	assert_int_equal(mount_with("size"), -EINVAL);
+	assert_int_equal(mount_with("size=x"), -EINVAL);
+	assert_int_equal(mount_with("colour=red"), -EINVAL);
+	assert_int_equal(mount_with("mode=999"), -EINVAL);
+	assert_int_equal(mount_with("size=9k,mode=750,,uid=7,gid=8"), 0);
+	assert_int_equal(t_stat("/m", true, &st), 0);
+	assert_int_equal(st.mode, S_IFDIR | 0750);
+	assert_int_equal(st.uid, 7);
+	assert_int_equal(st.gid, 8);
+	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &d), 0);
+	assert_int_equal(d->inode->sb->max_pages, 3);
+	assert_int_equal(vfs_umount(d, false), 0);
+	dentry_put(d);
+	assert_int_equal(t_rmdir("/m"), 0);
 	assert_int_equal(fs_books().objects, before.objects);
 }
 
@@ -496,6 +533,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rename, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_hard_links, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_mounts, fs_setup, fs_teardown),
+		cmocka_unit_test_setup_teardown(test_mount_options, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_chroot, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_fdtable, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_readdir, fs_setup, fs_teardown),
