@@ -131,14 +131,14 @@ static bool line_next(u64 *position, struct line *line)
 			i++;
 		} while (more != 0);
 		if (state == SLOT_READY && index == i - 1 && more == 0) {
-			*position = at + i;
+			store_release(position, at + i);
 			return true;
 		}
 		if (state == SLOT_PENDING && !panicking)
 			break;
 		at++; /* overwritten, or the tail of a line whose head was */
 	}
-	*position = at;
+	store_release(position, at); /* sinks_behind reads it without the duty */
 	return false;
 }
 
@@ -165,7 +165,7 @@ static void sink_catch_up(struct klog_sink *sink)
 static bool sinks_behind(void)
 {
 	for (struct klog_sink *s = READ_ONCE(sinks); s; s = s->next) {
-		u64 at = READ_ONCE(s->position);
+		u64 at = load_acquire(&s->position);
 		u64 head = atomic_load_acquire(&ring_head);
 
 		if (s->panic_only || at >= head)

@@ -153,5 +153,5 @@ struct procfs_pid_ops {
 	u32 nr_files;
 };
 void procfs_set_pid_ops(const struct procfs_pid_ops *ops);
-/* The text of /proc/cpuinfo and of /proc/cmdline, if somebody knows it. */
+/* A CPU's lines of /proc/cpuinfo behind its number, if somebody knows them. */
 extern void (*procfs_cpuinfo_hook)(struct textbuf *t);

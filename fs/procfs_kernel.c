@@ -273,12 +273,12 @@ static void show_version(struct textbuf *t)
 
 static void show_cpuinfo(struct textbuf *t)
 {
-	if (procfs_cpuinfo_hook) {
-		procfs_cpuinfo_hook(t);
-		return;
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		textbuf_printf(t, "processor\t: %u\n", cpu);
+		if (procfs_cpuinfo_hook)
+			procfs_cpuinfo_hook(t);
+		textbuf_printf(t, "\n");
 	}
-	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
-		textbuf_printf(t, "processor\t: %u\n\n", cpu);
 }
 
 static void show_cmdline(struct textbuf *t)

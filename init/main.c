@@ -57,6 +57,7 @@ static void log_memory(void)
 /* Everything that may sleep. */
 static int init_thread(void *arg)
 {
+	procfs_cpuinfo_hook = cpu_describe;
 	fs_init();
 	for (u32 i = 0; i < boot_info.nr_modules; i++) {
 		const struct boot_module *m = &boot_info.module[i];

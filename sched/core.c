@@ -48,8 +48,11 @@ static u32 slice_ticks(const struct thread *t)
  */
 static __always_inline void finish_switch(struct thread *prev)
 {
+	/* Before the release: behind it another CPU may wake prev, run it, and see it die. */
+	bool dead = prev->state == T_DEAD;
+
 	spin_release(&this_cpu_ptr(&runqueue)->lock);
-	if (unlikely(prev->state == T_DEAD))
+	if (unlikely(dead))
 		thread_put(prev);
 }
 

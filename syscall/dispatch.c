@@ -44,7 +44,9 @@ void syscall_dispatch(struct regs *r)
 	else
 		ret = syscall_missing(r);
 	regs_set_return(r, ret);
-	/* Only calls that waited give these; sigreturn's result is the program's own. */
-	if (unlikely((u64)ret + ERESTART_RESTARTBLOCK <= ERESTART_RESTARTBLOCK - ERESTARTSYS))
+	/* Only calls that waited give these; sigreturn's result is the program's own, and it left no
+	 * number of a call to do again. */
+	if (unlikely((u64)ret + ERESTART_RESTARTBLOCK <= ERESTART_RESTARTBLOCK - ERESTARTSYS) &&
+	    regs_syscall_nr(r) == nr)
 		signal_note_restart((int)-ret);
 }

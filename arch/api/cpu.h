@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arch/api/percpu.h"
+#include "lib/fmt.h"
 
 /* bool irqs_enabled(void);            are interrupts enabled on this CPU?
  * void irq_enable(void), irq_disable(void);
@@ -20,6 +21,9 @@
 /* The registers that the interrupt being served on this CPU found; NULL outside of interrupts. */
 struct regs;
 DECLARE_PER_CPU(const struct regs *, irq_regs);
+
+/* The machine's lines of /proc/cpuinfo, the same for each CPU. */
+void cpu_describe(struct textbuf *t);
 
 enum machine_end { MACHINE_POWEROFF, MACHINE_RESTART, MACHINE_HALT, MACHINE_PANIC };
 

@@ -110,8 +110,13 @@ void desc_set_ist(const u64 top[NR_IST])
 {
 	struct tss *tss = this_cpu_ptr(&cpu_tss);
 
-	for (unsigned i = 0; i < NR_IST; i++)
-		tss->ist[i] = top[i];
+	/* The word that the CPU's frame comes to lie under is this CPU's GS base: entry.S, PARANOID. */
+	for (unsigned i = 0; i < NR_IST; i++) {
+		u64 *word = (u64 *)(ALIGN_DOWN(top[i], 16) - 16);
+
+		*word = percpu_self;
+		tss->ist[i] = (u64)word;
+	}
 }
 
 void syscall_init(void)

@@ -7,7 +7,9 @@
  * the thread's work (signals), again until there is neither.
  *
  * NMI, #DF and #MC come on stacks of their own and may hit anywhere, also between an entry and its
- * SWAPGS: they look at the GS base itself (kernel addresses are negative).
+ * SWAPGS. What GS holds tells nothing: a program may load a kernel address there (WRGSBASE). So they
+ * load this CPU's base, which lies at the top of each such stack (desc_set_ist), and put back what
+ * they found.
  *
  * RIP must be canonical at IRET: another would fault in ring 0, after SWAPGS. trap_bad_return
  * delivers SIGSEGV instead. SYSRET, which on Intel would fault with the program's stack pointer, is
@@ -267,19 +269,19 @@ exception_common:
 	CLAC
 	movl $MSR_GS_BASE, %ecx
 	rdmsr
-	xorl %r12d, %r12d
-	testl %edx, %edx
-	js 1f
-	swapgs
-	movl $1, %r12d
-1:	movq RBP(%rsp), %rbp
+	movl %eax, %r12d
+	movl %edx, %r13d
+	movl REGS_SIZE(%rsp), %eax
+	movl REGS_SIZE + 4(%rsp), %edx
+	wrmsr
 	movq %rsp, %rdi
 	movl $\vector, %esi
 	call trap_paranoid
-	testl %r12d, %r12d
-	jz 2f
-	swapgs
-2:	POP_REGS
+	movl $MSR_GS_BASE, %ecx
+	movl %r12d, %eax
+	movl %r13d, %edx
+	wrmsr
+	POP_REGS
 	addq $8, %rsp
 	iretq
 .endm

@@ -88,6 +88,7 @@ struct linux_siginfo {
 	s32 code;
 	s32 pad0;
 	union {
+		u8 bytes[112]; /* first, so that an initialiser clears all of it */
 		struct {
 			s32 pid;
 			u32 uid;
@@ -103,7 +104,6 @@ struct linux_siginfo {
 		struct {
 			u64 addr;
 		} fault;
-		u8 bytes[112];
 	};
 };
 _Static_assert(sizeof(struct linux_siginfo) == 128, "siginfo_t");

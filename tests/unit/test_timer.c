@@ -378,7 +378,7 @@ static void test_cancel_waits(void **state)
 		sched_yield();
 		assert_int_equal(__atomic_load_n(&callbacks, __ATOMIC_RELAXED), before);
 	}
-	stop = true;
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	nr_cpus = 1;
 	assert_true(callbacks > 0);
