@@ -13,8 +13,7 @@
  *
  * A terminal may have several devices (console=ttyS0 console=tty0): output goes to all.
  *
- * Job control knows processes only through tty_proc_ops. Not done: whether a process group is
- * orphaned is not asked (a background reader of an orphaned group stops instead of getting EIO).
+ * Job control knows processes only through tty_proc_ops.
  */
 #include "dev/tty.h"
 
@@ -254,7 +253,7 @@ static bool tty_is_controlling(struct tty *t)
 
 /*
  * May the current process do this, or is it in the background, so that the signal stops it? 0,
- * -ERESTARTSYS: the signal was sent; -EIO: it cannot be stopped (reads only).
+ * -ERESTARTSYS: the signal was sent; -EIO: it cannot be stopped.
  */
 static int tty_check_foreground(struct tty *t, int sig)
 {
@@ -267,6 +266,9 @@ static int tty_check_foreground(struct tty *t, int sig)
 		return 0;
 	if (proc_ops->current_ignores(sig))
 		return sig == SIGTTIN ? -EIO : 0;
+	/* The signal would be dropped, and the call begin again for ever. */
+	if (proc_ops->current_is_orphaned && proc_ops->current_is_orphaned())
+		return -EIO;
 	proc_ops->signal_pgrp(group, sig);
 	return -ERESTARTSYS;
 }
@@ -274,12 +276,13 @@ static int tty_check_foreground(struct tty *t, int sig)
 /* Makes t the controlling terminal of the current session. force: takes it from another session. */
 static int tty_acquire(struct tty *t, bool force)
 {
-	int session, err = 0;
+	int session, group, err = 0;
 	u64 flags;
 
 	if (!proc_ops)
 		return -ENOTTY;
 	session = proc_ops->current_session();
+	group = proc_ops->current_pgrp();
 	if (tty_is_controlling(t) && READ_ONCE(t->session) == session)
 		return 0;
 	if (!proc_ops->current_is_session_leader() || proc_ops->current_tty())
@@ -289,7 +292,7 @@ static int tty_acquire(struct tty *t, bool force)
 		err = -EPERM;
 	} else {
 		t->session = session;
-		t->foreground = proc_ops->current_pgrp();
+		t->foreground = group;
 	}
 	spin_unlock_irqrestore(&t->lock, flags);
 	if (!err)

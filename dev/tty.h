@@ -74,6 +74,8 @@ struct tty_proc_ops {
 	void (*signal_pgrp)(int pgrp, int sig); /* from a thread, no locks held */
 	/* Is sig ignored or blocked in the current thread? (background reads and writes) */
 	bool (*current_ignores)(int sig);
+	/* Is its group orphaned, so that nobody could continue it after a stop? NULL: never. */
+	bool (*current_is_orphaned)(void);
 };
 void tty_set_proc_ops(const struct tty_proc_ops *ops);
 void tty_session_ended(int session); /* its leader exited: forget the session, SIGHUP went out */

@@ -331,10 +331,12 @@ int tree_readdir(struct file *f,
 
 s64 dir_seek(struct file *f, s64 offset, int whence)
 {
-	if (whence == SEEK_CUR)
-		offset += (s64)f->pos;
-	else if (whence != SEEK_SET)
+	if (whence == SEEK_CUR) {
+		if (__builtin_add_overflow(offset, (s64)f->pos, &offset))
+			return -EOVERFLOW;
+	} else if (whence != SEEK_SET) {
 		return -EINVAL;
+	}
 	if (offset < 0)
 		return -EINVAL;
 	f->pos = (u64)offset;

@@ -157,19 +157,20 @@ static struct file *take(struct fdtable *t, u32 fd)
 
 void fdtable_close_on_exec(struct fdtable *t)
 {
-	for (u32 fd = 0; fd < t->size; fd++) {
+	u32 fd = 0;
+
+	for (;;) {
 		struct file *f = NULL;
 
-		if (!(fd % 64) && !t->cloexec[WORD(fd)]) {
-			fd += 63;
-			continue;
-		}
 		spin_lock(&t->lock);
-		if (t->cloexec[WORD(fd)] & BIT(fd))
+		while (fd < t->size && !(t->cloexec[WORD(fd)] & BIT(fd)))
+			fd = t->cloexec[WORD(fd)] ? fd + 1 : (fd | 63) + 1;
+		if (fd < t->size)
 			f = take(t, fd);
 		spin_unlock(&t->lock);
-		if (f)
-			close_file(t, f);
+		if (!f)
+			return;
+		close_file(t, f);
 	}
 }
 

@@ -199,6 +199,8 @@ static int range_of(struct file *f, const struct linux_flock *fl, struct lock *o
 		return -EINVAL;
 	if (__builtin_add_overflow(base, (s64)fl->start, &start))
 		return -EOVERFLOW;
+	if (start < 0)
+		return -EINVAL;
 	if (fl->len > 0) {
 		if (__builtin_add_overflow(start, (s64)fl->len - 1, &end))
 			return -EOVERFLOW;

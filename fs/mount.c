@@ -42,29 +42,48 @@ int super_attach(struct super *sb, struct dentry *d)
 	return err;
 }
 
-/* Takes a tree of pinned dentries apart from the leaves up. Nobody can come in any more. */
+/*
+ * Takes one name away below root, or marks a directory dead that has none left. False: that was
+ * root, which is all that is left.
+ */
+static bool take_leaf(struct dentry *root)
+{
+	struct dentry *d = root, *child;
+
+	dentry_get(d);
+	for (;;) {
+		struct inode *dir = d->inode;
+
+		mutex_lock(&dir->lock);
+		child = list_first(&dir->dir.children, struct dentry, sibling);
+		if (!child || !S_ISDIR(child->inode->mode) || child->inode->flags & INODE_DEAD)
+			break;
+		dentry_get(child);
+		mutex_unlock(&dir->lock);
+		dentry_put(d);
+		d = child;
+	}
+	if (child) {
+		child->inode->nlink = 0;
+		dentry_unlink(child);
+	} else {
+		d->inode->flags |= INODE_DEAD;
+	}
+	mutex_unlock(&d->inode->lock);
+	dentry_put(d);
+	return child || d != root;
+}
+
+/*
+ * Takes a tree of pinned dentries apart from the leaves up. Nobody can come in any more, but a walk
+ * that was in when it left the tree may still make and remove names: hence locks and dead marks.
+ */
 static void take_apart(struct super *sb)
 {
 	struct dentry *root = sb->root;
 
-	while (!root->inode->ops->lookup && root->inode->dir.nr_children) {
-		struct dentry *d = root, *child;
-
-		for (;;) {
-			child = NULL;
-			if (S_ISDIR(d->inode->mode) && d->inode->dir.nr_children)
-				child = list_first(&d->inode->dir.children, struct dentry, sibling);
-			if (!child)
-				break;
-			d = child;
-		}
-		struct inode *dir = d->parent->inode;
-
-		mutex_lock(&dir->lock);
-		d->inode->nlink = 0;
-		dentry_unlink(d);
-		mutex_unlock(&dir->lock);
-	}
+	while (!root->inode->ops->lookup && take_leaf(root))
+		;
 	sb->root = NULL;
 	dentry_put(root);
 	super_put(sb);

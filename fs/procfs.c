@@ -300,12 +300,16 @@ static ssize_t text_write(struct file *f, struct uio *src, u64 *pos)
 
 static s64 text_seek(struct file *f, s64 offset, int whence)
 {
+	u64 base = 0;
+
 	if (whence == SEEK_END)
-		offset += (s64)((struct textbuf *)f->data)->len;
+		base = ((struct textbuf *)f->data)->len;
 	else if (whence == SEEK_CUR)
-		offset += (s64)f->pos;
+		base = f->pos;
 	else if (whence != SEEK_SET)
 		return -EINVAL;
+	if (__builtin_add_overflow(offset, (s64)base, &offset))
+		return -EOVERFLOW;
 	if (offset < 0)
 		return -EINVAL;
 	f->pos = (u64)offset;

@@ -80,6 +80,7 @@ static bool begin_leaving(struct process *p, struct task *t, u32 status)
 	t->exiting = true;
 	if (!p->group_exit && t->tid == p->nr)
 		p->exit_status = status;
+	signal_retarget(p, t);
 	list_for_each(other, &p->threads, node)
 		if (!other->exiting)
 			last = false;
@@ -243,6 +244,8 @@ static void leave(struct process *p, struct task *t, struct aftermath *after)
 	signal_flush(p, &t->pending);
 	list_del(&t->node);
 	p->nr_threads--;
+	if (t->stopped) /* killed in its stop: a sibling execs */
+		p->nr_stopped--;
 	p->utime_ms += me->user_ticks;
 	p->stime_ms += me->kernel_ticks;
 	p->nivcsw += me->switches_forced;

@@ -200,7 +200,10 @@ static int publish(struct fork *k)
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *p = k->proc ? k->proc : me;
 
+	/* Who ends this process tells the threads that are on its list, under sig_lock alone. */
+	spin_lock(&p->sig_lock);
 	if (signal_pending_current()) {
+		spin_unlock(&p->sig_lock);
 		spin_unlock_irqrestore(&proc_lock, flags);
 		return -ERESTARTNOINTR;
 	}
@@ -218,7 +221,6 @@ static int publish(struct fork *k)
 		process_join_session(p, me->session);
 		pid_count_process(1);
 	}
-	spin_lock(&p->sig_lock);
 	process_add_task(p, k->task, k->pid);
 	spin_unlock(&p->sig_lock);
 	spin_unlock_irqrestore(&proc_lock, flags);

@@ -3,11 +3,16 @@
  *
  * The callback runs in the timer interrupt and takes sig_lock, so timer_cancel, which waits for a
  * running callback, is never called under it. The deadline under sig_lock says whether the timer is
- * on; a callback that finds it changed does nothing.
+ * on; a callback that finds it changed does nothing. Deadline and timer change together under it, so
+ * that of two threads that set the timer the later one's time holds.
  */
 #include "proc/internal.h"
 
 #include "time/clock.h"
+
+/* The next expiry is at least so far away: a period of 1 us must not leave a CPU nothing but the
+ * timer's interrupts. Periods that are shorter lose expiries, which SIGALRM cannot count anyway. */
+#define ITIMER_MIN_NS (100 * NSEC_PER_USEC)
 
 static void fire(struct timer *t)
 {
@@ -19,7 +24,7 @@ static void fire(struct timer *t)
 	spin_lock(&p->sig_lock);
 	due = p->alarm_deadline && p->alarm_deadline <= now;
 	if (due && p->alarm_interval) {
-		u64 missed = (now - p->alarm_deadline) / p->alarm_interval;
+		u64 missed = (now + ITIMER_MIN_NS - p->alarm_deadline) / p->alarm_interval;
 
 		p->alarm_deadline += (missed + 1) * p->alarm_interval;
 		next = p->alarm_deadline;
@@ -28,13 +33,13 @@ static void fire(struct timer *t)
 	} else {
 		next = p->alarm_deadline;
 	}
+	if (next)
+		timer_start(t, next);
 	spin_unlock(&p->sig_lock);
 	if (due) {
 		signal_info_kernel(&info, SIGALRM);
 		signal_send(p, NULL, &info);
 	}
-	if (next)
-		timer_start(t, next);
 }
 
 void itimer_init(struct process *p)
@@ -73,9 +78,9 @@ void itimer_set(u64 value_ns, u64 interval_ns, u64 *old_value, u64 *old_interval
 	read_locked(p, old_value, old_interval);
 	p->alarm_deadline = deadline;
 	p->alarm_interval = interval_ns;
-	spin_unlock_irqrestore(&p->sig_lock, flags);
 	if (deadline)
 		timer_start(&p->alarm, deadline);
+	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
 
 void itimer_stop(struct process *p)

@@ -185,6 +185,16 @@ static bool tty_current_ignores(int sig)
 	return current_proc() && signal_is_ignored_or_blocked(sig);
 }
 
+static bool tty_current_is_orphaned(void)
+{
+	struct process *p = current_proc();
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	bool ret = p && p->group && session_group_is_orphaned(p->group, NULL);
+
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return ret;
+}
+
 static const struct tty_proc_ops ops = {
 	.current_pgrp = tty_current_pgrp,
 	.current_session = tty_current_session,
@@ -194,6 +204,7 @@ static const struct tty_proc_ops ops = {
 	.pgrp_session = tty_pgrp_session,
 	.signal_pgrp = tty_signal_pgrp,
 	.current_ignores = tty_current_ignores,
+	.current_is_orphaned = tty_current_is_orphaned,
 };
 
 void session_init(void)

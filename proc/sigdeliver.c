@@ -209,6 +209,7 @@ static void call_handler(struct regs *r, struct task *t, struct signal_delivery 
 	t->restore_mask = false;
 	flags = spin_lock_irqsave(&p->sig_lock);
 	t->blocked = (t->blocked | mask) & ~SIGMASK_UNBLOCKABLE;
+	signal_retarget(p, t);
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
 

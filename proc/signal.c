@@ -235,7 +235,10 @@ static void kill_process(struct process *p, int sig)
 		signal_kill_thread(t);
 }
 
-/* Finds a thread for a signal of the process and wakes it. None: whoever unblocks it will see. */
+/*
+ * Finds a thread for a signal of the process and wakes it. None: whoever unblocks it will see. All
+ * that wait for it in sigtimedwait are woken: one of them may just be leaving with another signal.
+ */
 static void wake_for(struct process *p, struct task *t, int sig)
 {
 	if (t) {
@@ -246,15 +249,24 @@ static void wake_for(struct process *p, struct task *t, int sig)
 		return;
 	}
 	list_for_each(t, &p->threads, node)
-		if (t->sigwait_set & SIGMASK(sig)) {
+		if (t->sigwait_set & SIGMASK(sig))
 			waitq_wake_all(&t->sigwait);
-			return;
-		}
 	list_for_each(t, &p->threads, node)
 		if (!(t->blocked & SIGMASK(sig)) && !t->exiting) {
 			poke(t, T_INTERRUPTIBLE);
 			return;
 		}
+}
+
+void signal_retarget(struct process *p, const struct task *from)
+{
+	struct task *t;
+
+	if (!p->pending.set || p->nr_threads < 2)
+		return;
+	list_for_each(t, &p->threads, node)
+		if (t != from && !t->exiting && (p->pending.set & ~t->blocked))
+			poke(t, T_INTERRUPTIBLE);
 }
 
 int signal_send(struct process *p, struct task *t, const struct linux_siginfo *info)
@@ -436,6 +448,7 @@ void signal_mask_set(u64 mask)
 
 	t->blocked = mask & ~SIGMASK_UNBLOCKABLE;
 	signal_recalc(t);
+	signal_retarget(t->proc, t);
 	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
 }
 

@@ -68,6 +68,11 @@ bool signal_is_ignored_or_blocked(int sig); /* by the current thread */
 void signal_exec_reset(void);
 void signal_flush(struct process *p, struct sigpending *q); /* sig_lock held */
 void signal_recalc(struct task *t);                         /* sig_lock held */
+/*
+ * sig_lock held: `from` may have been chosen for signals of the process and does not take them (it
+ * exits, or blocks them): tells the other threads that can.
+ */
+void signal_retarget(struct process *p, const struct task *from);
 /* The next of `wanted` that is pending for t: sig_lock held. 0: none. */
 int signal_dequeue(struct task *t, u64 wanted, struct linux_siginfo *info);
 void signal_kill_thread(struct task *t);                /* sig_lock held: sets THREAD_EXIT, wakes */

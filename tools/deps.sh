@@ -4,7 +4,7 @@
 # A need is THING:PACKAGE, where THING is a command, or a file if it starts with "/". Nothing is
 # asked of the package system as long as every THING is there.
 
-needs_build='gcc:gcc make:make ld:binutils awk:mawk flock:util-linux'
+needs_build='gcc:gcc /usr/include/limits.h:libc6-dev make:make ld:binutils awk:mawk flock:util-linux'
 needs_user='musl-gcc:musl-tools busybox:busybox-static'
 needs_qemu='qemu-system-x86_64:qemu-system-x86'
 needs_iso='grub-mkrescue:grub-common /usr/lib/grub/i386-pc/multiboot2.mod:grub-pc-bin
@@ -12,7 +12,7 @@ needs_iso='grub-mkrescue:grub-common /usr/lib/grub/i386-pc/multiboot2.mod:grub-p
 	mformat:mtools'
 needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shellcheck
 	/usr/include/cmocka.h:libcmocka-dev /usr/include/zlib.h:zlib1g-dev
-	/usr/include/stdio.h:libc6-dev /usr/share/OVMF/OVMF_CODE.fd:ovmf
+	/usr/share/OVMF/OVMF_CODE.fd:ovmf
 	bochs-bin:bochs /usr/share/bochs/BIOS-bochs-latest:bochsbios
 	/usr/share/doc/bochs-term:bochs-term
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'

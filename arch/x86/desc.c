@@ -114,7 +114,7 @@ void desc_set_ist(const u64 top[NR_IST])
 	for (unsigned i = 0; i < NR_IST; i++) {
 		u64 *word = (u64 *)(ALIGN_DOWN(top[i], 16) - 16);
 
-		*word = percpu_self;
+		*word = this_cpu_read(percpu_self);
 		tss->ist[i] = (u64)word;
 	}
 }

@@ -80,6 +80,18 @@ __noreturn static void kernel_fault_panic(struct regs *r, u64 va)
 		   r->orig_rax & PF_PRESENT ? "protected" : "not mapped");
 }
 
+/* code: what vm_fault_current gave. */
+static void fault_signal(int code, u64 va, u64 error)
+{
+	int sig = code & FAULT_BUS ? SIGBUS : SIGSEGV;
+
+	if (code & FAULT_OOM) {
+		log_warn("no memory for the page at %#lx: its program is killed\n", va);
+		sig = SIGKILL;
+	}
+	proc_fault_signal(sig, code & ~(FAULT_BUS | FAULT_OOM), va, TRAP_PF, error);
+}
+
 static void page_fault(struct regs *r)
 {
 	u64 va = read_cr2();
@@ -103,8 +115,7 @@ static void page_fault(struct regs *r)
 			goto out;
 	}
 	if (user)
-		proc_fault_signal(code & FAULT_BUS ? SIGBUS : SIGSEGV, code & ~FAULT_BUS, va, TRAP_PF,
-				  error | (va >= USER_TOP ? PF_PRESENT : 0));
+		fault_signal(code, va, error | (va >= USER_TOP ? PF_PRESENT : 0));
 	else
 		r->rip = uaccess_fixup(r->rip);
 out:
