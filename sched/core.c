@@ -48,12 +48,15 @@ static u32 slice_ticks(const struct thread *t)
  */
 static __always_inline void finish_switch(struct thread *prev)
 {
-	/* Before the release: behind it another CPU may wake prev, run it, and see it die. */
-	bool dead = prev->state == T_DEAD;
+	struct rq *rq = this_cpu_ptr(&runqueue);
 
-	spin_release(&this_cpu_ptr(&runqueue)->lock);
-	if (unlikely(dead))
+	/* Looked at before the release: behind it another CPU may wake prev, run it, and see it die. */
+	if (likely(prev->state != T_DEAD)) {
+		spin_release(&rq->lock);
+	} else {
+		spin_release(&rq->lock);
 		thread_put(prev);
+	}
 }
 
 void sched_first_switch(struct thread *prev)
@@ -258,8 +261,8 @@ void sched_start_ticking(void)
 }
 
 /*
- * The idle thread: small work ahead of need, then halts until an interrupt makes somebody runnable. Interrupts are off between
- * the look at the queue and the halt, which enables them in the same step.
+ * The idle thread: small work ahead of need, then halts until an interrupt makes somebody runnable.
+ * Interrupts are off between the look at the queue and the halt, which enables them in the same step.
  */
 void sched_idle(void)
 {
