@@ -231,8 +231,12 @@ int vfs_umount(struct dentry *root, bool detach)
 		sb->mountpoint = NULL;
 		spin_unlock(&tree_lock);
 		list_del_init(&sb->mounts);
+		/* First the word, then the look: the last user looks the other way round. */
+		WRITE_ONCE(sb->detached, true);
+		memory_barrier();
 		idle = atomic_load(&sb->users) == 0;
-		sb->detached = !idle;
+		if (idle)
+			sb->detached = false;
 	}
 	mutex_unlock(&mount_mutex);
 	if (err)

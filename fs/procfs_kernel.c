@@ -173,7 +173,8 @@ static int find_last_tid(struct thread *thread, void *arg)
 {
 	struct last_tid *last = arg;
 
-	last->tid = MAX(last->tid, thread->tid);
+	if (thread->tid < THREAD_TID_KERNEL)
+		last->tid = MAX(last->tid, thread->tid);
 	return 0;
 }
 

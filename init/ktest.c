@@ -8,8 +8,10 @@
 #include "lib/string.h"
 #include "time/clock.h"
 
-CMDLINE_OPTION("ktest", ktest_option, "all or a prefix: run the in-kernel tests (test kernel only)");
-CMDLINE_OPTION("ktest-crash", crash_option, "NAME: run one test that must panic (test kernel only)");
+CMDLINE_OPTION("ktest", ktest_option,
+	       "all or a prefix: run the in-kernel tests (test kernel only)");
+CMDLINE_OPTION("ktest-crash", crash_option,
+	       "NAME: run one test that must panic (test kernel only)");
 
 extern const struct ktest __ktests_start[], __ktests_end[];
 

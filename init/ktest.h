@@ -18,9 +18,10 @@ struct ktest {
 
 #define KTEST_(test_name, kind)                                                                    \
 	static void ktest_##test_name(void);                                                       \
-	__used __section(".ktests") __aligned(8) static const struct ktest ktest_entry_##test_name = { \
-		#test_name, ktest_##test_name, kind                                                \
-	};                                                                                         \
+	__used __section(".ktests")                                                                \
+		__aligned(8) static const struct ktest ktest_entry_##test_name = {                 \
+			#test_name, ktest_##test_name, kind                                        \
+		};                                                                                 \
 	static void ktest_##test_name(void)
 #define KTEST(test_name)       KTEST_(test_name, false)
 #define KTEST_CRASH(test_name) KTEST_(test_name, true)

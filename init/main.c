@@ -80,7 +80,8 @@ void kernel_main(void)
 	log_info("Jiffy %s, started by %s%s%s\n", JIFFY_COMMIT, boot_info.protocol,
 		 boot_info.loader[0] ? " from " : "", boot_info.loader);
 	if (boot_info.cmdline_truncated)
-		log_warn("boot: the command line is longer than %u characters: cut\n", BOOT_CMDLINE_MAX);
+		log_warn("boot: the command line is longer than %u characters: cut\n",
+			 BOOT_CMDLINE_MAX);
 	cmdline_log_unknown();
 
 	early_init();

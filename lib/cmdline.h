@@ -14,15 +14,16 @@
 struct cmdline_option {
 	const char *name;
 	const char *help;
-	const char *value; /* NULL: not given; "": given without a value. The last one given wins. */
+	const char
+		*value; /* NULL: not given; "": given without a value. The last one given wins. */
 	const char *all[4]; /* the first four values given, for options that may repeat */
 	u32 count;
 };
 
 #define CMDLINE_OPTION(opt_name, variable, opt_help)                                               \
-	__used __section(".cmdline_options") __aligned(8) static struct cmdline_option variable = { \
-		.name = (opt_name), .help = (opt_help)                                             \
-	}
+	__used __section(".cmdline_options")                                                       \
+		__aligned(8) static struct cmdline_option variable = { .name = (opt_name),         \
+								       .help = (opt_help) }
 
 void cmdline_parse(const char *line);
 void cmdline_log_unknown(void);

@@ -1,13 +1,13 @@
 /* What the compiler gives beyond ISO C, under the names that the field uses. */
 #pragma once
 
-#define likely(x)       __builtin_expect(!!(x), 1)
-#define unlikely(x)     __builtin_expect(!!(x), 0)
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define __packed        __attribute__((packed))
-#define __aligned(n)    __attribute__((aligned(n)))
-#define __noreturn      __attribute__((noreturn))
-#define __noinline      __attribute__((noinline))
+#define __packed     __attribute__((packed))
+#define __aligned(n) __attribute__((aligned(n)))
+#define __noreturn   __attribute__((noreturn))
+#define __noinline   __attribute__((noinline))
 #undef __always_inline /* the C library has one without `inline`, by <limits.h> */
 #define __always_inline inline __attribute__((always_inline))
 #define __used          __attribute__((used))
@@ -17,8 +17,8 @@
 #define __section(s)    __attribute__((section(s)))
 #define __printf(f, a)  __attribute__((format(printf, f, a)))
 
-#define ARRAY_SIZE(a)   (sizeof(a) / sizeof((a)[0]))
-#define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
 /* One access, neither torn, repeated nor elided by the compiler. Orders nothing. */
 #define READ_ONCE(x)     (*(const volatile __typeof__(x) *)&(x))

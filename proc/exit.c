@@ -98,11 +98,19 @@ static bool group_has_stopped(struct pid *group)
 	return false;
 }
 
-/* Stopped processes that nobody could continue any more get SIGHUP and SIGCONT (POSIX). */
-static void hang_up_if_orphaned(struct pid *group, const struct process *without)
+/*
+ * Parent and member part, by the end of one of them (`without`: the member's): if that has orphaned
+ * the member's group, its stopped processes get SIGHUP and SIGCONT, since nobody could continue them
+ * any more (POSIX). A group that was orphaned before is left alone.
+ */
+static void hang_up_if_orphaned(const struct process *member, const struct process *parent,
+				const struct process *without)
 {
+	struct pid *group = member->group;
 	struct linux_siginfo info;
 
+	if (!parent || parent->group == group || parent->session != member->session)
+		return;
 	if (!session_group_is_orphaned(group, without) || !group_has_stopped(group))
 		return;
 	signal_info_kernel(&info, SIGHUP);
@@ -186,8 +194,7 @@ static void give_children_away(struct process *p)
 		c->parent = reaper;
 		WRITE_ONCE(c->ppid, reaper->nr);
 		c->exit_signal = SIGCHLD;
-		if (c->group != p->group)
-			hang_up_if_orphaned(c->group, NULL);
+		hang_up_if_orphaned(c, p, NULL);
 		if (c->zombie && notify_parent_exit(c)) {
 			process_leave_tree(c);
 			process_free(c);
@@ -226,7 +233,7 @@ static void become_zombie(struct process *p, struct aftermath *after)
 	if (p->session == p->pid)
 		end_session(p, after);
 	give_children_away(p);
-	hang_up_if_orphaned(p->group, p);
+	hang_up_if_orphaned(p, p->parent, p);
 	if (notify_parent_exit(p)) {
 		process_leave_tree(p);
 		after->reaped = p;

@@ -149,8 +149,9 @@ __noreturn static void die(struct regs *r, const struct signal_delivery *d)
 			 current_task()->error);
 	else
 		/* Ctrl-C and the end of a pipeline's reader are no news. */
-		klog(d->info.code == SI_KERNEL ? KLOG_INFO : KLOG_DEBUG, "%s[%u]: killed by %s, pc %#lx\n",
-		     current()->name, p->nr, signal_name(d->sig), regs_pc(r));
+		klog(d->info.code == SI_KERNEL ? KLOG_INFO : KLOG_DEBUG,
+		     "%s[%u]: killed by %s, pc %#lx\n", current()->name, p->nr, signal_name(d->sig),
+		     regs_pc(r));
 	proc_exit_group(WAIT_STATUS_SIGNAL((u32)d->sig));
 }
 

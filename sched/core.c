@@ -29,7 +29,8 @@ _Static_assert(offsetof(struct thread, arch) == 0, "entry.S, ctx.c");
 _Static_assert(offsetof(struct thread, work) == sizeof(struct arch_thread), "entry.S");
 
 DEFINE_PER_CPU(struct rq, runqueue);
-DEFINE_PER_CPU(u32, preempt_word) = PREEMPT_NO_RESCHED;
+DEFINE_PER_CPU(u32, preempt_word)
+= PREEMPT_NO_RESCHED;
 DEFINE_PER_CPU(struct thread *, current_thread);
 
 #define TICK_NS (NSEC_PER_SEC / SCHED_HZ)
@@ -285,7 +286,9 @@ void sched_idle(void)
 
 void sched_init(void)
 {
-	static struct thread boot = { .state = T_RUNNABLE, .name = "idle", .level = SCHED_LEVELS - 1 };
+	static struct thread boot = { .state = T_RUNNABLE,
+				      .name = "idle",
+				      .level = SCHED_LEVELS - 1 };
 	struct rq *rq = this_cpu_ptr(&runqueue);
 
 	rq_init(rq, &boot);

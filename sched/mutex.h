@@ -18,5 +18,5 @@ struct mutex {
 void mutex_init(struct mutex *m);
 void mutex_lock(struct mutex *m);
 bool mutex_trylock(struct mutex *m);
-void mutex_unlock(struct mutex *m); /* by the holder */
+void mutex_unlock(struct mutex *m);  /* by the holder */
 bool mutex_is_held(struct mutex *m); /* by the current thread */

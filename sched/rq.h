@@ -16,16 +16,16 @@
 #define RQ_WORDS (SCHED_LEVELS / 64)
 
 struct rq {
-	spinlock_t lock;                    /* RANK_RQ; interrupts off; held across ctx_switch */
-	u32 top;                            /* [lock] the best level with a thread, or SCHED_LEVELS */
-	u64 switches, preemptions, wakeups; /* [lock] */
+	spinlock_t lock; /* RANK_RQ; interrupts off; held across ctx_switch */
+	u32 top;         /* [lock] the best level with a thread, or SCHED_LEVELS */
+	u64 switches, preemptions, wakeups;     /* [lock] */
 	struct thread *first[SCHED_LEVELS + 1]; /* [lock] the last one is the idle thread */
-	u64 bitmap[RQ_WORDS];               /* [lock] levels whose first[] is valid */
-	u32 runnable;                       /* [lock] threads in the rings */
+	u64 bitmap[RQ_WORDS];                   /* [lock] levels whose first[] is valid */
+	u32 runnable;                           /* [lock] threads in the rings */
 
-	bool ticking;                       /* [o] */
-	struct timer tick;                  /* [o] */
-	u64 ticks, idle_ticks;              /* [o] */
+	bool ticking;          /* [o] */
+	struct timer tick;     /* [o] */
+	u64 ticks, idle_ticks; /* [o] */
 };
 
 DECLARE_PER_CPU(struct rq, runqueue);

@@ -6,11 +6,11 @@
 
 #include "sched/thread.h"
 
-#define SCHED_HZ       1000 /* ticks per second while a CPU is not idle */
+#define SCHED_HZ       1000                /* ticks per second while a CPU is not idle */
 #define SCHED_SLICE_NS (4 * NSEC_PER_MSEC) /* at nice 0 */
 
-void sched_init(void);           /* this CPU's queue; the caller becomes its first thread */
-void sched_start_ticking(void);  /* after the clock is up */
+void sched_init(void);            /* this CPU's queue; the caller becomes its first thread */
+void sched_start_ticking(void);   /* after the clock is up */
 __noreturn void sched_idle(void); /* the boot thread's last call */
 
 /* The current thread goes to the end of its level's ring. Returns when it runs again. */
@@ -29,10 +29,10 @@ void sched_set_level(struct thread *t, unsigned level, bool fifo);
 void sched_set_nice(struct thread *t, int nice);
 
 struct sched_stats {
-	u64 switches;      /* ctx_switch executed, all CPUs */
-	u64 preemptions;   /* of them, forced */
+	u64 switches;    /* ctx_switch executed, all CPUs */
+	u64 preemptions; /* of them, forced */
 	u64 ticks, idle_ticks, wakeups;
-	u32 runnable;      /* threads running or queued, without idle */
+	u32 runnable; /* threads running or queued, without idle */
 	u32 threads;
 };
 void sched_stats(struct sched_stats *out);

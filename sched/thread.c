@@ -16,47 +16,18 @@
 
 static spinlock_t all_lock = SPINLOCK_INIT("all_threads", RANK_WAITQ);
 static struct list_node all_threads = LIST_INIT(all_threads); /* [all_lock] */
-static u32 nr_threads;                                          /* [all_lock] */
-static u32 next_tid = 1;                                        /* [all_lock] */
+static u32 nr_threads;                                        /* [all_lock] */
 
 void (*thread_release_hook)(struct thread *t);
 void (*thread_exit_hook)(struct thread *t);
-
-/* Behind 1 the ids go up to Linux's default pid_max and start again; a living one is not reused. */
-#define TID_MAX 32768
-
-static bool tid_in_use(u32 tid)
-{
-	struct thread *t;
-
-	list_for_each(t, &all_threads, all)
-		if (t->tid == tid)
-			return true;
-	return false;
-}
-
-static u32 new_tid(void)
-{
-	static bool wrapped;
-	u32 tid;
-
-	do {
-		tid = next_tid++;
-		if (next_tid == TID_MAX) {
-			next_tid = 300; /* as Linux: low ids stay with what the boot started */
-			wrapped = true;
-		}
-	} while (wrapped && tid_in_use(tid));
-	return tid;
-}
 
 static void register_thread(struct thread *t, bool program)
 {
 	u64 flags = spin_lock_irqsave(&all_lock);
 
-	/* Kernel threads have ids above those of programs: pid 1 is the first program. */
-	static u32 next_kernel_tid = 1u << 22;
-	t->tid = program ? new_tid() : next_kernel_tid++;
+	/* A program's thread has none until proc/ gives it the number that programs see. */
+	static u32 next_kernel_tid = THREAD_TID_KERNEL;
+	t->tid = program ? 0 : next_kernel_tid++;
 	list_add_tail(&all_threads, &t->all);
 	nr_threads++;
 	spin_unlock_irqrestore(&all_lock, flags);
@@ -145,7 +116,8 @@ struct thread *thread_create(const char *name, int (*fn)(void *arg), void *arg, 
 
 struct thread *thread_create_user(const char *name)
 {
-	struct thread *t = thread_new(name, current()->as ? current()->level : SCHED_LEVEL_NORMAL, true);
+	struct thread *t =
+		thread_new(name, current()->as ? current()->level : SCHED_LEVEL_NORMAL, true);
 
 	if (t && ctx_user_create(&t->arch)) {
 		thread_put(t);

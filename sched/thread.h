@@ -30,7 +30,8 @@ enum thread_state {
 };
 
 /* thread.work, atomic: what must be done before user mode. */
-#define THREAD_SIGPENDING (1u << 0) /* look at the signals; interruptible sleeps end with -ERESTARTSYS */
+/* SIGPENDING: look at the signals; interruptible sleeps end with -ERESTARTSYS. */
+#define THREAD_SIGPENDING (1u << 0)
 #define THREAD_EXIT       (1u << 1) /* the process ends */
 
 /* Run-queue levels: 0 first. SCHED_FIFO/RR priority p is level 99 - p; a higher level never runs
@@ -40,41 +41,43 @@ enum thread_state {
 #define SCHED_LEVEL_NORMAL 110
 #define SCHED_LEVEL_BATCH  118
 
+/* The ids of kernel threads begin here, above those that proc/ gives to programs. */
+#define THREAD_TID_KERNEL (1u << 22)
+
 struct thread {
 	/* Touched by each switch. */
-	struct arch_thread arch;   /* [o] first, and */
-	atomic_t work;             /* [a] THREAD_*, right behind it: entry.S looks here */
-	struct aspace *as;         /* [o] NULL: a kernel thread */
-	u8 level;                  /* [rq] */
-	bool on_rq;                /* [rq] in a ring, or running */
-	s8 nice;                   /* [rq] -20 ... 19: ticks of a slice */
-	bool fifo;                 /* [rq] no slice: runs until it blocks */
-	u32 state;                 /* see above */
-	u32 slice_left;            /* [o] ticks */
-	u32 cpu;                   /* [rq] whose queue */
+	struct arch_thread arch; /* [o] first, and */
+	atomic_t work;           /* [a] THREAD_*, right behind it: entry.S looks here */
+	struct aspace *as;       /* [o] NULL: a kernel thread */
+	u8 level;                /* [rq] */
+	bool on_rq;              /* [rq] in a ring, or running */
+	s8 nice;                 /* [rq] -20 ... 19: ticks of a slice */
+	bool fifo;               /* [rq] no slice: runs until it blocks */
+	u32 state;               /* see above */
+	u32 slice_left;          /* [o] ticks */
+	u32 cpu;                 /* [rq] whose queue */
 	struct thread *ring_next, *ring_prev; /* [rq] */
-	u64 switches;              /* [o] times switched to */
-	u64 switches_forced;       /* [o] times preempted */
+	u64 switches;                         /* [o] times switched to */
+	u64 switches_forced;                  /* [o] times preempted */
 
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each */
 
 	/* Identity. */
-	u32 tid;                   /* [I] */
-	char name[16];             /* [o] */
-	void *stack_top;           /* [I] */
+	u32 tid;         /* 0: a program's, not started yet */
+	char name[16];   /* [o] */
+	void *stack_top; /* [I] */
 	refcount_t refs;
-	struct list_node all;      /* [all_threads lock] */
+	struct list_node all; /* [all_threads lock] */
 
 	/* Ends. */
-	int exit_status;           /* [o] valid once state is T_DEAD */
+	int exit_status; /* [o] valid once state is T_DEAD */
 	struct waitq exited;
 
 	/* Processes (proc/, fs/): NULL in kernel threads. */
 	struct process *proc;
 	struct fdtable *files;
 	struct fsctx *fs;
-	void *signals;             /* proc/signal.c */
-	int fault_depth;           /* [o] nested checked copies, for assertions */
+	void *signals; /* proc/signal.c */
 };
 
 static inline struct thread *current(void)
@@ -93,7 +96,7 @@ void thread_get(struct thread *t);
 void thread_put(struct thread *t);
 
 /*
- * For fork: a thread in state T_NEW with a stack, a tid and one reference, that enters user mode
+ * For fork: a thread in state T_NEW with a stack and one reference, that enters user mode
  * with the registers at ctx_user_regs(t->stack_top) once thread_start puts it in the queue. A thread
  * that never started is given back by thread_put.
  */

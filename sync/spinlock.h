@@ -49,14 +49,14 @@ void spin_debug_unlock(spinlock_t *l);
 /* Lock ranks: a lock may be taken only while all held locks have lower ranks. docs/locking.md */
 enum lock_rank {
 	RANK_NONE = 0,
-	RANK_FILE = 30,    /* fd tables, pipes, inodes' small state */
+	RANK_FILE = 30, /* fd tables, pipes, inodes' small state */
 	RANK_TTY = 40,
-	RANK_PT = 50,      /* page tables (ordered among themselves by level and address) */
+	RANK_PT = 50, /* page tables (ordered among themselves by level and address) */
 	RANK_ASPACE = 52,
 	RANK_KMAP = 54,
 	/* Taken in interrupts, too (timers, terminals), hence above all that is held with interrupts on. */
-	RANK_PROC = 56,    /* the process tree */
-	RANK_SIGNAL = 58,  /* a process's signals */
+	RANK_PROC = 56,   /* the process tree */
+	RANK_SIGNAL = 58, /* a process's signals */
 	RANK_WAITQ = 60,
 	RANK_TIMER = 65,
 	RANK_RQ = 70,

@@ -6,7 +6,13 @@
 
 #include "lib/types.h"
 
-enum mem_type { MEM_RAM = 1, MEM_RESERVED = 2, MEM_ACPI_RECLAIM = 3, MEM_ACPI_NVS = 4, MEM_BAD = 5 };
+enum mem_type {
+	MEM_RAM = 1,
+	MEM_RESERVED = 2,
+	MEM_ACPI_RECLAIM = 3,
+	MEM_ACPI_NVS = 4,
+	MEM_BAD = 5
+};
 
 struct mem_range {
 	u64 start; /* physical, inclusive */
@@ -31,14 +37,14 @@ struct boot_framebuffer {
 #define BOOT_CMDLINE_MAX 4096
 
 struct boot_info {
-	const char *protocol; /* "PVH" or "Multiboot2" */
-	const char *loader;   /* the loader's name, or "" */
+	const char *protocol;                    /* "PVH" or "Multiboot2" */
+	const char *loader;                      /* the loader's name, or "" */
 	struct mem_range range[BOOT_MAX_RANGES]; /* sorted, disjoint */
 	u32 nr_ranges;
 	struct boot_module module[BOOT_MAX_MODULES];
 	u32 nr_modules;
-	u64 rsdp;    /* physical; 0: search for it */
-	u8 rsdp_copy[36]; /* Multiboot2 hands over a copy instead */
+	u64 rsdp;          /* physical; 0: search for it */
+	u8 rsdp_copy[36];  /* Multiboot2 hands over a copy instead */
 	u32 rsdp_copy_len; /* 0 or 20 or 36 */
 	struct boot_framebuffer fb;
 	char cmdline[BOOT_CMDLINE_MAX];

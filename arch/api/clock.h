@@ -7,17 +7,17 @@
 #include "lib/types.h"
 
 struct clock_source {
-	const char *name;      /* "tsc", "hpet", "pit" */
-	u64 (*read)(void);     /* a counter that goes up; any context */
-	u64 mask;              /* of its valid bits; it wraps */
-	u64 hz;                /* measured or known; 0: not usable */
-	unsigned rating;       /* higher is better */
-	bool trusted;          /* false: use only under a watch against another source */
-	bool exact;            /* hz is known, not measured */
+	const char *name;  /* "tsc", "hpet", "pit" */
+	u64 (*read)(void); /* a counter that goes up; any context */
+	u64 mask;          /* of its valid bits; it wraps */
+	u64 hz;            /* measured or known; 0: not usable */
+	unsigned rating;   /* higher is better */
+	bool trusted;      /* false: use only under a watch against another source */
+	bool exact;        /* hz is known, not measured */
 };
 
 struct clock_event {
-	const char *name;      /* "tsc-deadline", "lapic", "hpet", "pit": the values of timer= */
+	const char *name; /* "tsc-deadline", "lapic", "hpet", "pit": the values of timer= */
 	/* Fires timer_interrupt() once on this CPU, delta ns (min to max) from now. Interrupts off. */
 	void (*arm)(u64 delta_ns);
 	void (*stop)(void);

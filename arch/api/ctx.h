@@ -46,7 +46,8 @@ __noreturn void ctx_enter_user(void);
  */
 int ctx_user_create(struct arch_thread *a);
 void ctx_user_clone(struct arch_thread *child);
-void ctx_user_reset(void); /* execve: FPU to its initial state, TLS bases 0, of the current thread */
+void ctx_user_reset(
+	void); /* execve: FPU to its initial state, TLS bases 0, of the current thread */
 void ctx_user_destroy(struct arch_thread *a);
 
 /* Sets the thread's TLS base (FS). The current thread's takes effect at once. -EPERM: not canonical

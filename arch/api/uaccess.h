@@ -8,7 +8,8 @@
 #include "lib/err.h"
 #include "lib/types.h"
 
-#define USER_TOP 0x00007ffffffff000ul /* exclusive: the last page stays free (sysret's canonical trap) */
+#define USER_TOP                                                                                   \
+	0x00007ffffffff000ul /* exclusive: the last page stays free (sysret's canonical trap) */
 
 /* 0 or -EFAULT. On a fault an unknown prefix has been copied. */
 int copy_from_user(void *dst, uaddr_t src, size_t n) __must_check;

@@ -152,7 +152,8 @@ static void parse_pvh(u64 info_pa)
 	const struct pvh_start_info *si = at(info_pa);
 
 	if (si->magic != PVH_MAGIC)
-		panic("boot: neither PVH nor Multiboot2 started this kernel (magic %#x)", si->magic);
+		panic("boot: neither PVH nor Multiboot2 started this kernel (magic %#x)",
+		      si->magic);
 	boot_info.protocol = "PVH";
 	boot_info.loader = "";
 	boot_info.rsdp = si->rsdp;
@@ -226,28 +227,18 @@ static void parse_mb2(u64 info_pa)
 		if (tag->type == 0 || tag->size < sizeof(*tag))
 			break;
 		switch (tag->type) {
-		case 1:
-			take_cmdline((const char *)(tag + 1));
-			break;
-		case 2:
-			kstrlcpy(loader, (const char *)(tag + 1), sizeof(loader));
-			break;
+		case 1: take_cmdline((const char *)(tag + 1)); break;
+		case 2: kstrlcpy(loader, (const char *)(tag + 1), sizeof(loader)); break;
 		case 3: {
 			const struct mb2_module *m = (const void *)tag;
 
 			add_module(m->start, m->end);
 			break;
 		}
-		case 6:
-			parse_mb2_mmap((const void *)tag);
-			break;
-		case 8:
-			parse_mb2_framebuffer((const void *)tag);
-			break;
+		case 6: parse_mb2_mmap((const void *)tag); break;
+		case 8: parse_mb2_framebuffer((const void *)tag); break;
 		case 14:
-		case 15:
-			take_rsdp(tag);
-			break;
+		case 15: take_rsdp(tag); break;
 		}
 		p += ALIGN_UP(tag->size, 8u);
 	}

@@ -71,7 +71,7 @@ void ctx_init(struct arch_thread *a, void *stack_top, void (*entry)(struct threa
 	u64 *sp = (u64 *)((char *)stack_top - ARCH_REGS_OFFSET);
 
 	*--sp = 0;
-	*--sp = 0; /* the end of the backtrace */
+	*--sp = 0;                     /* the end of the backtrace */
 	*--sp = (u64)entry;            /* ctx_thread_start pops it to rbx ... */
 	*--sp = 0;                     /* ... behind rbp */
 	*--sp = (u64)ctx_thread_start; /* ctx_switch jumps here */

@@ -37,13 +37,13 @@ struct descriptor_ptr {
 	u64 base;
 } __packed;
 
-DEFINE_PER_CPU(struct tss, cpu_tss) = { .io_map_base = sizeof(struct tss) };
-static DEFINE_PER_CPU(u64, cpu_gdt)[10] = {
-	[KERNEL_CS / 8] = 0x00af9b000000ffff,
-	[KERNEL_DS / 8] = 0x00cf93000000ffff,
+DEFINE_PER_CPU(struct tss, cpu_tss)
+= { .io_map_base = sizeof(struct tss) };
+static DEFINE_PER_CPU(u64, cpu_gdt)
+[10] = {
+	[KERNEL_CS / 8] = 0x00af9b000000ffff, [KERNEL_DS / 8] = 0x00cf93000000ffff,
 	[0x20 / 8] = 0x00cffb000000ffff, /* 32-bit user code: STAR's base, not used */
-	[USER_DS / 8] = 0x00cff3000000ffff,
-	[USER_CS / 8] = 0x00affb000000ffff,
+	[USER_DS / 8] = 0x00cff3000000ffff,   [USER_CS / 8] = 0x00affb000000ffff,
 };
 
 static struct idt_gate idt[256]; /* [I] after boot, shared by all CPUs */

@@ -58,10 +58,10 @@ struct fpu_sw_bytes {
 _Static_assert(sizeof(struct fpu_sw_bytes) == 48, "Linux's struct _fpx_sw_bytes");
 
 static struct slab_cache *fpu_cache;
-static struct fpu_area *fpu_initial; /* [I] */
-static u64 fpu_features;             /* [I] XCR0; 0: FXSAVE only */
+static struct fpu_area *fpu_initial;  /* [I] */
+static u64 fpu_features;              /* [I] XCR0; 0: FXSAVE only */
 static size_t fpu_size = FXSAVE_SIZE; /* [I] */
-static u32 mxcsr_mask = 0xffbf;      /* [I] */
+static u32 mxcsr_mask = 0xffbf;       /* [I] */
 
 void fpu_cpu_init(void)
 {

@@ -30,11 +30,28 @@ _Static_assert(sizeof(struct regs) == ARCH_REGS_OFFSET, "ctx_user_regs");
 #define FLAGS_AC (1ul << 18)
 
 static const char *const trap_name[NR_TRAPS] = {
-	"divide error", "debug exception", "NMI", "breakpoint", "overflow", "bound range exceeded",
-	"invalid opcode", "device not available", "double fault", "coprocessor overrun",
-	"invalid TSS", "segment not present", "stack fault", "general protection fault",
-	"page fault", "exception 15", "x87 exception", "alignment check", "machine check",
-	"SIMD exception", "virtualization exception", "control protection exception",
+	"divide error",
+	"debug exception",
+	"NMI",
+	"breakpoint",
+	"overflow",
+	"bound range exceeded",
+	"invalid opcode",
+	"device not available",
+	"double fault",
+	"coprocessor overrun",
+	"invalid TSS",
+	"segment not present",
+	"stack fault",
+	"general protection fault",
+	"page fault",
+	"exception 15",
+	"x87 exception",
+	"alignment check",
+	"machine check",
+	"SIMD exception",
+	"virtualization exception",
+	"control protection exception",
 };
 
 static u64 read_cr2(void)
@@ -63,7 +80,9 @@ static void kernel_trap(struct regs *r, unsigned vector)
 __noreturn static void kernel_fault_panic(struct regs *r, u64 va)
 {
 	const char *owner = kstack_guard_owner(va);
-	const char *what = r->orig_rax & PF_EXEC ? "execute" : r->orig_rax & PF_WRITE ? "write" : "read";
+	const char *what = r->orig_rax & PF_EXEC  ? "execute" :
+			   r->orig_rax & PF_WRITE ? "write" :
+						    "read";
 
 	if (owner)
 		panic_regs(r, "kernel stack overflow of thread %s (%s at %#lx)", owner, what, va);
@@ -129,25 +148,15 @@ static void user_exception(struct regs *r, unsigned vector)
 	u64 addr = 0;
 
 	switch (vector) {
-	case TRAP_DE:
-		sig = SIGFPE, code = FPE_INTDIV, addr = r->rip;
-		break;
+	case TRAP_DE: sig = SIGFPE, code = FPE_INTDIV, addr = r->rip; break;
 	case TRAP_DB:
 		sig = SIGTRAP, code = r->rflags & FLAGS_TF ? TRAP_TRACE : TRAP_BRKPT, addr = r->rip;
 		break;
-	case TRAP_BP:
-		sig = SIGTRAP;
-		break;
-	case TRAP_UD:
-		sig = SIGILL, code = ILL_ILLOPN, addr = r->rip;
-		break;
+	case TRAP_BP: sig = SIGTRAP; break;
+	case TRAP_UD: sig = SIGILL, code = ILL_ILLOPN, addr = r->rip; break;
 	case TRAP_NP:
-	case TRAP_SS:
-		sig = SIGBUS;
-		break;
-	case TRAP_AC:
-		sig = SIGBUS, code = BUS_ADRALN;
-		break;
+	case TRAP_SS: sig = SIGBUS; break;
+	case TRAP_AC: sig = SIGBUS, code = BUS_ADRALN; break;
 	case TRAP_MF:
 	case TRAP_XM:
 		sig = SIGFPE, code = fpu_exception_code(vector == TRAP_XM), addr = r->rip;
@@ -155,10 +164,8 @@ static void user_exception(struct regs *r, unsigned vector)
 	case TRAP_OF:
 	case TRAP_BR:
 	case TRAP_TS:
-	case TRAP_GP:
-		break;
-	default:
-		panic_regs(r, "%s from user mode (error code %#lx)", name_of(vector), r->orig_rax);
+	case TRAP_GP: break;
+	default: panic_regs(r, "%s from user mode (error code %#lx)", name_of(vector), r->orig_rax);
 	}
 	irq_enable();
 	proc_fault_signal(sig, code, addr, vector, r->orig_rax);
@@ -216,9 +223,7 @@ void trap_paranoid(struct regs *r, unsigned vector)
 	const char *owner;
 
 	switch (vector) {
-	case TRAP_NMI:
-		this_cpu_inc(nmi_count);
-		return;
+	case TRAP_NMI: this_cpu_inc(nmi_count); return;
 	case TRAP_DF:
 		owner = kstack_guard_owner(read_cr2());
 		if (!owner)
@@ -226,8 +231,7 @@ void trap_paranoid(struct regs *r, unsigned vector)
 		if (owner)
 			panic_regs(r, "kernel stack overflow of thread %s (double fault)", owner);
 		panic_regs(r, "double fault");
-	default:
-		panic_regs(r, "machine check");
+	default: panic_regs(r, "machine check");
 	}
 }
 

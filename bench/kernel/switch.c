@@ -21,7 +21,7 @@
 #include "sched/sched.h"
 #include "time/clock.h"
 
-#define SAMPLES  100000u
+#define SAMPLES     100000u
 #define BENCH_LEVEL 5 /* FIFO, above everything else: nobody comes between */
 
 static u32 *samples; /* SAMPLES of them, from one block of frames */

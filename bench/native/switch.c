@@ -14,7 +14,7 @@ int printf(const char *fmt, ...);
 void *aligned_alloc(size_t align, size_t size);
 void abort(void);
 
-#define ROUNDS 200000u
+#define ROUNDS  200000u
 #define BATCHES 101
 
 static struct thread thread_a = { .state = T_RUNNABLE, .level = 5, .on_rq = true };
@@ -28,7 +28,12 @@ DEFINE_PER_CPU(u32, cpu_number);
 DEFINE_PER_CPU(struct aspace *, active_space);
 const struct sched_memory_ops *sched_memory;
 u32 nr_cpus = 1;
-#define UNREACHED(decl) decl { abort(); __builtin_unreachable(); }
+#define UNREACHED(decl)                                                                            \
+	decl                                                                                       \
+	{                                                                                          \
+		abort();                                                                           \
+		__builtin_unreachable();                                                           \
+	}
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
 UNREACHED(void thread_put(struct thread *t))
 UNREACHED(void thread_init_boot(struct thread *t))
@@ -94,11 +99,15 @@ static void report(const char *name, u64 (*batch)(void))
 	static const struct {
 		const char *name;
 		int at;
-	} which[] = { { "min", 0 }, { "median", BATCHES / 2 }, { "p99", BATCHES * 99 / 100 }, { "max", BATCHES - 1 } };
+	} which[] = { { "min", 0 },
+		      { "median", BATCHES / 2 },
+		      { "p99", BATCHES * 99 / 100 },
+		      { "max", BATCHES - 1 } };
 	for (int i = 0; i < 4; i++) {
 		u64 tenths = (sample[which[i].at] * 10 / ROUNDS) >> 10;
 
-		printf("native.%s.%s\t%lu.%lu\tcycles\n", name, which[i].name, tenths / 10, tenths % 10);
+		printf("native.%s.%s\t%lu.%lu\tcycles\n", name, which[i].name, tenths / 10,
+		       tenths % 10);
 	}
 }
 

@@ -88,7 +88,8 @@ static int compare(const void *a, const void *b)
 static void report(const char *prefix, uint32_t *sample, uint32_t n)
 {
 	qsort(sample, n, sizeof(*sample), compare);
-	printf("%s.min\t%u\tticks\n%s.median\t%u\tticks\n", prefix, sample[0], prefix, sample[n / 2]);
+	printf("%s.min\t%u\tticks\n%s.median\t%u\tticks\n", prefix, sample[0], prefix,
+	       sample[n / 2]);
 	printf("%s.p99\t%u\tticks\n%s.max\t%u\tticks\n", prefix, sample[n * 99ul / 100], prefix,
 	       sample[n - 1]);
 }
@@ -115,11 +116,12 @@ int main(void)
 	struct sched_param fifo = { .sched_priority = 50 };
 	int status;
 
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED)
 		fail("mmap");
 	memset(shared, 1, sizeof(*shared)); /* no page fault in the measured part */
-	unsigned long cpu0 = 1; /* elsewhere two processes would run side by side */
+	unsigned long cpu0 = 1;             /* elsewhere two processes would run side by side */
 	if (syscall(SYS_sched_setaffinity, 0, sizeof(cpu0), &cpu0))
 		fail("sched_setaffinity");
 	if (syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &fifo)) /* musl's wrapper only fails */
@@ -148,11 +150,12 @@ int main(void)
 	if (counter("/proc/jiffy/sched", "switches") < 0) {
 		printf("process.asserted\t0\tno counters on this kernel\n");
 	} else if (switches != SAMPLES || loads != SAMPLES) {
-		fprintf(stderr, "not counted: %ld switches and %ld CR3 loads, want %u of each\n", switches,
-			loads, SAMPLES);
+		fprintf(stderr, "not counted: %ld switches and %ld CR3 loads, want %u of each\n",
+			switches, loads, SAMPLES);
 		return 1;
 	} else {
-		printf("process.count\t%ld\tswitches\nprocess.cr3_loads\t%ld\tloads\n", switches, loads);
+		printf("process.count\t%ld\tswitches\nprocess.cr3_loads\t%ld\tloads\n", switches,
+		       loads);
 	}
 	report("process", shared->sample, SAMPLES);
 	return 0;

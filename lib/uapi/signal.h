@@ -54,19 +54,19 @@
 #define SA_RESETHAND 0x80000000u
 
 /* si_code: who sent it (<= 0: a program; > 0: the kernel). */
-#define SI_USER    0
-#define SI_QUEUE   (-1)
-#define SI_TIMER   (-2)
-#define SI_TKILL   (-6)
-#define SI_KERNEL  0x80
-#define ILL_ILLOPN 2
-#define FPE_INTDIV 1
-#define SEGV_MAPERR 1
-#define SEGV_ACCERR 2
-#define BUS_ADRALN 1
-#define BUS_ADRERR 2
-#define TRAP_BRKPT 1
-#define TRAP_TRACE 2
+#define SI_USER       0
+#define SI_QUEUE      (-1)
+#define SI_TIMER      (-2)
+#define SI_TKILL      (-6)
+#define SI_KERNEL     0x80
+#define ILL_ILLOPN    2
+#define FPE_INTDIV    1
+#define SEGV_MAPERR   1
+#define SEGV_ACCERR   2
+#define BUS_ADRALN    1
+#define BUS_ADRERR    2
+#define TRAP_BRKPT    1
+#define TRAP_TRACE    2
 #define CLD_EXITED    1
 #define CLD_KILLED    2
 #define CLD_DUMPED    3

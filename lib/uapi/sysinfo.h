@@ -4,7 +4,7 @@
 #include "lib/types.h"
 
 struct linux_sysinfo {
-	s64 uptime; /* seconds */
+	s64 uptime;   /* seconds */
 	u64 loads[3]; /* fixed point, 16 bits of fraction */
 	u64 totalram, freeram, sharedram, bufferram, totalswap, freeswap;
 	u16 procs, pad;

@@ -17,7 +17,7 @@
 #define P_PIDFD 3
 
 /* The status word. */
-#define WAIT_STATUS_EXIT(code)  (((code) & 0xff) << 8)
-#define WAIT_STATUS_SIGNAL(sig) ((sig) & 0x7f)
+#define WAIT_STATUS_EXIT(code)  (((code)&0xff) << 8)
+#define WAIT_STATUS_SIGNAL(sig) ((sig)&0x7f)
 #define WAIT_STATUS_STOP(sig)   (((sig) << 8) | 0x7f)
 #define WAIT_STATUS_CONTINUED   0xffff

@@ -66,7 +66,8 @@ static u64 user_page(int prot)
 	if (!as || ctx_user_create(&current()->arch))
 		panic("no space for the test");
 	thread_set_aspace(as);
-	s64 at = vm_mmap(as, 0, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, NULL, 0);
+	s64 at = vm_mmap(as, 0, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 NULL, 0);
 	if (at < 0 || copy_to_user((u64)at, &ret, 1) || vm_mprotect(as, (u64)at, PAGE_SIZE, prot))
 		panic("no page for the test");
 	if (copy_from_user(&ret, (u64)at, 1))
@@ -123,7 +124,10 @@ KTEST_CRASH(stack_overflow)
 
 KTEST_CRASH(div_zero)
 {
-	__asm__ volatile("divl %0" : : "r"(0), "a"(1), "d"(0) : "cc"); /* in C it would be undefined */
+	__asm__ volatile("divl %0"
+			 :
+			 : "r"(0), "a"(1), "d"(0)
+			 : "cc"); /* in C it would be undefined */
 }
 
 KTEST_CRASH(ud2)

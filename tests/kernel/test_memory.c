@@ -109,7 +109,8 @@ KTEST(kmap_refuses_what_is_wrong)
 	ktest_check_eq(get_physical_address(va + 123, &got), 0);
 	ktest_check_eq(got.v, pa.v + 123);
 	/* A range with one page taken changes nothing. */
-	ktest_check_eq(map_range(va - PAGE_SIZE + PAGE_SIZE, pa, 4 * PAGE_SIZE, KMAP_WRITE), -EEXIST);
+	ktest_check_eq(map_range(va - PAGE_SIZE + PAGE_SIZE, pa, 4 * PAGE_SIZE, KMAP_WRITE),
+		       -EEXIST);
 	ktest_check(!is_page_present(va + PAGE_SIZE));
 	ktest_check_eq(unmap_range(va, 2 * PAGE_SIZE), -ENOENT);
 	ktest_check(is_page_present(va));

@@ -19,7 +19,8 @@ static int give_back(void *arg)
 KTEST(thread_exit_status_reaches_join)
 {
 	for (u64 i = 0; i < 100; i++) {
-		struct thread *t = thread_create("status", give_back, (void *)i, SCHED_LEVEL_NORMAL);
+		struct thread *t =
+			thread_create("status", give_back, (void *)i, SCHED_LEVEL_NORMAL);
 
 		ktest_check(t);
 		ktest_check_eq(thread_join(t), i);

@@ -25,7 +25,9 @@ static const char *code_name(int sig, int code)
 	if (code == SI_KERNEL)
 		return "SI_KERNEL";
 	if (sig == SIGSEGV)
-		return code == SEGV_MAPERR ? "SEGV_MAPERR" : code == SEGV_ACCERR ? "SEGV_ACCERR" : "?";
+		return code == SEGV_MAPERR ? "SEGV_MAPERR" :
+		       code == SEGV_ACCERR ? "SEGV_ACCERR" :
+					     "?";
 	if (sig == SIGBUS)
 		return code == BUS_ADRERR ? "BUS_ADRERR" : "?";
 	if (sig == SIGFPE)
@@ -38,16 +40,11 @@ static const char *code_name(int sig, int code)
 static const char *signal_name(int sig)
 {
 	switch (sig) {
-	case SIGSEGV:
-		return "SIGSEGV";
-	case SIGBUS:
-		return "SIGBUS";
-	case SIGFPE:
-		return "SIGFPE";
-	case SIGILL:
-		return "SIGILL";
-	case SIGTRAP:
-		return "SIGTRAP";
+	case SIGSEGV: return "SIGSEGV";
+	case SIGBUS: return "SIGBUS";
+	case SIGFPE: return "SIGFPE";
+	case SIGILL: return "SIGILL";
+	case SIGTRAP: return "SIGTRAP";
 	}
 	return "?";
 }
@@ -56,11 +53,15 @@ static const char *signal_name(int sig)
 static void report(int sig, siginfo_t *info, void *context)
 {
 	char line[128];
-	int n = snprintf(line, sizeof(line), "%s %s%s", signal_name(sig), code_name(sig, info->si_code),
-			 any_addr ? "" : info->si_addr == expected ? ", address right" : ", ADDRESS WRONG");
+	int n = snprintf(line, sizeof(line), "%s %s%s", signal_name(sig),
+			 code_name(sig, info->si_code),
+			 any_addr                  ? "" :
+			 info->si_addr == expected ? ", address right" :
+						     ", ADDRESS WRONG");
 
 	if (!any_addr && info->si_addr != expected)
-		n += snprintf(line + n, sizeof(line) - (size_t)n, " %p, not %p", info->si_addr, expected);
+		n += snprintf(line + n, sizeof(line) - (size_t)n, " %p, not %p", info->si_addr,
+			      expected);
 	line[n++] = '\n';
 	if (write(1, line, (size_t)n) < 0)
 		_exit(98);
@@ -339,16 +340,42 @@ static const struct {
 	const char *name;
 	void (*fn)(void);
 } cases[] = {
-#define CASE(f) { #f, f }
-	CASE(null_read), CASE(null_write), CASE(null_call), CASE(unmapped), CASE(kernel_read),
-	CASE(kernel_write), CASE(kernel_call), CASE(non_canonical), CASE(top_of_user_space),
-	CASE(rodata_write), CASE(text_write), CASE(data_call), CASE(stack_call), CASE(heap_call),
-	CASE(readonly_page), CASE(zero_page_write), CASE(prot_none), CASE(beyond_file), CASE(divide),
-	CASE(divide_overflow), CASE(undefined), CASE(privileged), CASE(interrupts_off), CASE(port),
-	CASE(control_register), CASE(model_register), CASE(breakpoint), CASE(gate_of_the_kernel),
-	CASE(return_non_canonical), CASE(segment), CASE(sigreturn_non_canonical),
-	CASE(sigreturn_kernel), CASE(sigreturn_top), CASE(sigreturn_flags), CASE(stack_overflow),
-	CASE(stack_grows),
+	{ "null_read", null_read },
+	{ "null_write", null_write },
+	{ "null_call", null_call },
+	{ "unmapped", unmapped },
+	{ "kernel_read", kernel_read },
+	{ "kernel_write", kernel_write },
+	{ "kernel_call", kernel_call },
+	{ "non_canonical", non_canonical },
+	{ "top_of_user_space", top_of_user_space },
+	{ "rodata_write", rodata_write },
+	{ "text_write", text_write },
+	{ "data_call", data_call },
+	{ "stack_call", stack_call },
+	{ "heap_call", heap_call },
+	{ "readonly_page", readonly_page },
+	{ "zero_page_write", zero_page_write },
+	{ "prot_none", prot_none },
+	{ "beyond_file", beyond_file },
+	{ "divide", divide },
+	{ "divide_overflow", divide_overflow },
+	{ "undefined", undefined },
+	{ "privileged", privileged },
+	{ "interrupts_off", interrupts_off },
+	{ "port", port },
+	{ "control_register", control_register },
+	{ "model_register", model_register },
+	{ "breakpoint", breakpoint },
+	{ "gate_of_the_kernel", gate_of_the_kernel },
+	{ "return_non_canonical", return_non_canonical },
+	{ "segment", segment },
+	{ "sigreturn_non_canonical", sigreturn_non_canonical },
+	{ "sigreturn_kernel", sigreturn_kernel },
+	{ "sigreturn_top", sigreturn_top },
+	{ "sigreturn_flags", sigreturn_flags },
+	{ "stack_overflow", stack_overflow },
+	{ "stack_grows", stack_grows },
 };
 
 static void run(unsigned i, int handle)

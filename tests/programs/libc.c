@@ -47,8 +47,8 @@ static void formatted(void)
 	double d;
 
 	title("stdio");
-	printf("%d %u %ld %lx %s %c %5.2f %e %g %a\n", -1, 1u, 1L << 40, 255ul, "str", 'x', 3.14159, 1e100, 0.1,
-	       1.5);
+	printf("%d %u %ld %lx %s %c %5.2f %e %g %a\n", -1, 1u, 1L << 40, 255ul, "str", 'x', 3.14159,
+	       1e100, 0.1, 1.5);
 	snprintf(buf, sizeof(buf), "%08.3f|%-6s|%+d", 2.5, "ab", 7);
 	puts(buf);
 	printf("%d", sscanf("12 3.5 word", "%d %lf %63s", &a, &d, buf));
@@ -140,7 +140,8 @@ static void floats(void)
 		s += 1.0 / i / i;
 	printf("%.15g %.15g %.15g\n", s, sqrt(s * 6), pow(2, 0.5));
 	printf("%.12g %.12g %.12g %.12g\n", sin(1), exp(1), log(10), atan2(1, 2));
-	printf("%g %g %d %ld %.3Lf\n", 1e308 * 10, -1.0 / INFINITY, isnan(NAN), lrint(2.5), 1.0L / 3);
+	printf("%g %g %d %ld %.3Lf\n", 1e308 * 10, -1.0 / INFINITY, isnan(NAN), lrint(2.5),
+	       1.0L / 3);
 }
 
 /* Two processes count with SSE registers at the same time: neither sees the other's. */
@@ -260,7 +261,8 @@ static void children(void)
 static void copy_on_write(void)
 {
 	enum { SIZE = 4 << 20 };
-	unsigned char *p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *p =
+		mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int fds[2], bad = 0, status;
 	char c;
 
@@ -349,7 +351,8 @@ static void files(void)
 	int found = 0;
 	DIR *d = opendir("/");
 	for (struct dirent *e; d && (e = readdir(d));)
-		found += !strcmp(e->d_name, "tmp") || !strcmp(e->d_name, "dev") || !strcmp(e->d_name, "proc");
+		found += !strcmp(e->d_name, "tmp") || !strcmp(e->d_name, "dev") ||
+			 !strcmp(e->d_name, "proc");
 	if (d)
 		closedir(d);
 	printf("%d\n", found);

@@ -92,7 +92,7 @@ static void device_write(void *dev, const char *s, size_t n)
 }
 
 static int my_group, my_session, other_group_session, sent_group, sent_signal, ignored;
-static bool leader;
+static bool leader, orphaned;
 static struct tty *my_tty;
 
 static int fake_pgrp(void)
@@ -129,9 +129,14 @@ static bool fake_ignores(int sig)
 	return sig == ignored;
 }
 
+static bool fake_orphaned(void)
+{
+	return orphaned;
+}
+
 static const struct tty_proc_ops fake_ops = {
-	fake_pgrp,    fake_session,      fake_leader, fake_tty,
-	fake_set_tty, fake_pgrp_session, fake_signal, fake_ignores,
+	fake_pgrp,         fake_session, fake_leader,  fake_tty,      fake_set_tty,
+	fake_pgrp_session, fake_signal,  fake_ignores, fake_orphaned,
 };
 
 static int setup(void **state)
@@ -149,6 +154,7 @@ static int setup(void **state)
 	leader = true;
 	my_tty = NULL;
 	sent_group = sent_signal = ignored = 0;
+	orphaned = false;
 	tty_set_proc_ops(&fake_ops);
 	tty = tty_register(&driver, 4, 64);
 	tty_opened(tty, 0);
@@ -469,6 +475,11 @@ static void test_background(void **state)
 	assert_int_equal(tty_read(tty, &u, 0), -ERESTARTSYS);
 	assert_int_equal(sent_signal, SIGTTIN);
 	assert_int_equal(sent_group, 100);
+	sent_signal = 0;
+	orphaned = true; /* nobody could continue us: no stop, but an error */
+	assert_int_equal(tty_read(tty, &u, 0), -EIO);
+	assert_int_equal(sent_signal, 0);
+	orphaned = false;
 	ignored = SIGTTIN;
 	assert_int_equal(tty_read(tty, &u, 0), -EIO);
 	assert_int_equal(tty_write(tty, &u, 0), 1);

@@ -32,8 +32,8 @@ static __always_inline struct thread *ctx_switch(struct thread *prev, struct arc
 			 "1:\tpopq %%rbp"
 			 : "+a"(prev), [from] "+D"(from), [to] "+S"(to)
 			 :
-			 : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-			   "memory", "cc");
+			 : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+			   "r15", "memory", "cc");
 	return prev;
 }
 

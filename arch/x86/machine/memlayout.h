@@ -14,13 +14,13 @@
 #define UL(x) x##ul
 #endif
 
-#define DIRECT_MAP      UL(0xffff800000000000)
-#define DIRECT_MAP_END  UL(0xffffc00000000000)
-#define KVA_START       UL(0xffffc00000000000)
-#define KVA_END         UL(0xffffc10000000000)
-#define FRAME_TABLE_VA  UL(0xffffe00000000000)
-#define KERNEL_BASE     UL(0xffffffff80000000)
-#define KERNEL_SPACE    UL(0xffff800000000000) /* the first kernel address */
+#define DIRECT_MAP     UL(0xffff800000000000)
+#define DIRECT_MAP_END UL(0xffffc00000000000)
+#define KVA_START      UL(0xffffc00000000000)
+#define KVA_END        UL(0xffffc10000000000)
+#define FRAME_TABLE_VA UL(0xffffe00000000000)
+#define KERNEL_BASE    UL(0xffffffff80000000)
+#define KERNEL_SPACE   UL(0xffff800000000000) /* the first kernel address */
 
 #ifndef __ASSEMBLER__
 #define FRAME_ARRAY ((struct frame *)FRAME_TABLE_VA)

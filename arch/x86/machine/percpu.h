@@ -4,7 +4,7 @@
 #define DEFINE_PER_CPU(type, name)  __section(".percpu") __typeof__(type) name
 #define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
 
-#define PERCPU_GS(name) (*(__seg_gs __typeof__(name) *)(unsigned long)&(name))
+#define PERCPU_GS(name)   (*(__seg_gs __typeof__(name) *)(unsigned long)&(name))
 #define PERCPU_GS_V(name) (*(volatile __seg_gs __typeof__(name) *)(unsigned long)&(name))
 
 #define this_cpu_read(name)     PERCPU_GS_V(name)
@@ -14,10 +14,14 @@
 	do {                                                                                       \
 		if (sizeof(name) == 4)                                                             \
 			__asm__ volatile(op "l %1, %%gs:%0"                                        \
-					 : "+m"(*(u32 *)&(name)) : "ri"((u32)(val)) : "cc");       \
+					 : "+m"(*(u32 *)&(name))                                   \
+					 : "ri"((u32)(val))                                        \
+					 : "cc");                                                  \
 		else                                                                               \
 			__asm__ volatile(op "q %1, %%gs:%0"                                        \
-					 : "+m"(*(u64 *)&(name)) : "re"((u64)(val)) : "cc");       \
+					 : "+m"(*(u64 *)&(name))                                   \
+					 : "re"((u64)(val))                                        \
+					 : "cc");                                                  \
 	} while (0)
 
 #define this_cpu_add(name, v) this_cpu_op_("add", name, v)
@@ -39,6 +43,5 @@ extern unsigned long percpu_base[]; /* [I] per CPU: what its GS base is */
 
 /* This CPU's base, as kept in its own area: one load. */
 extern unsigned long percpu_self;
-#define this_cpu_ptr(p)                                                                            \
-	((__typeof__(p))((unsigned long)(p) + PERCPU_GS_V(percpu_self)))
+#define this_cpu_ptr(p)     ((__typeof__(p))((unsigned long)(p) + PERCPU_GS_V(percpu_self)))
 #define per_cpu_ptr(p, cpu) ((__typeof__(p))((unsigned long)(p) + percpu_base[cpu]))

@@ -37,18 +37,12 @@ static inline u64 regs_syscall_nr(const struct regs *r)
 static inline u64 regs_syscall_arg(const struct regs *r, unsigned n)
 {
 	switch (n) {
-	case 0:
-		return r->rdi;
-	case 1:
-		return r->rsi;
-	case 2:
-		return r->rdx;
-	case 3:
-		return r->r10;
-	case 4:
-		return r->r8;
-	default:
-		return r->r9;
+	case 0: return r->rdi;
+	case 1: return r->rsi;
+	case 2: return r->rdx;
+	case 3: return r->r10;
+	case 4: return r->r8;
+	default: return r->r9;
 	}
 }
 
@@ -74,9 +68,12 @@ static inline void regs_set_sp(struct regs *r, u64 sp)
 
 static inline void regs_init_user(struct regs *r, u64 pc, u64 sp)
 {
-	*r = (struct regs){
-		.rip = pc, .cs = USER_CS, .rflags = 0x202, .rsp = sp, .ss = USER_DS, .orig_rax = (u64)-1
-	};
+	*r = (struct regs){ .rip = pc,
+			    .cs = USER_CS,
+			    .rflags = 0x202,
+			    .rsp = sp,
+			    .ss = USER_DS,
+			    .orig_rax = (u64)-1 };
 }
 
 /* SYSCALL is two bytes long; the number is back in rax as the program had it. */
