@@ -118,6 +118,12 @@ static int wait_for_files(struct poll_table *t, u64 deadline)
 	return ret;
 }
 
+/* A call that only looks and finds nothing is interrupted by a signal that its mask lets in. */
+static int no_wait(void)
+{
+	return signal_pending_current() ? -ERESTARTNOHAND : 0;
+}
+
 /* ---- poll ---------------------------------------------------------------------------------- */
 
 /* Looks at each file once and fills in revents: how many are not zero. */
@@ -177,8 +183,8 @@ static s64 do_poll(uaddr_t fds, u32 nfds, u64 deadline)
 	else
 		do {
 			count = scan_files(p, nfds);
-			if (!count && deadline)
-				ret = wait_for_pollfds(p, nfds, deadline);
+			if (!count)
+				ret = deadline ? wait_for_pollfds(p, nfds, deadline) : no_wait();
 		} while (!count && ret > 0);
 	if (ret >= 0)
 		ret = copy_to_user(fds, p, nfds * sizeof(*p)) ? -EFAULT : count;
@@ -424,8 +430,8 @@ static s64 do_select(u32 n, const uaddr_t set[3], u64 deadline)
 	if (!ret)
 		do {
 			count = scan_sets(s);
-			if (!count && deadline)
-				ret = wait_for_sets(s, deadline);
+			if (!count)
+				ret = deadline ? wait_for_sets(s, deadline) : no_wait();
 		} while (!count && ret > 0);
 	if (ret >= 0)
 		ret = count < 0 ? count : write_sets(s, set, count);
