@@ -51,6 +51,8 @@ void file_put(struct file *f)
 		f->ops->release(f);
 	if (f->flags & FILE_HAS_FLOCK)
 		lock_release_owner(f->inode, f);
+	if (f->flags & (FILE_WRITES | FILE_RUNS))
+		inode_unclaim(f->inode, f->flags & FILE_WRITES ? 1 : -1);
 
 	struct super *sb = f->inode->sb;
 

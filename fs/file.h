@@ -41,8 +41,12 @@ struct file {
 	void *data; /* [ops] */
 };
 
-/* [a] beside the O_* in file.flags: an advisory lock was taken through this file. */
+/* [a] beside the O_* in file.flags: an advisory lock was taken through this file; it claims its inode
+ * for writing or for a program that runs. */
 #define FILE_HAS_FLOCK 0x80000000u
+#define FILE_WRITES    0x40000000u
+#define FILE_RUNS      0x20000000u
+#define FILE_OWN_FLAGS (FILE_HAS_FLOCK | FILE_WRITES | FILE_RUNS)
 
 void file_get(struct file *f);
 void file_put(struct file *f);
@@ -111,7 +115,7 @@ int fsctx_root_path(struct fsctx *c, char *buf, size_t size);
 
 /* Opens a path of the current thread (kernel string). flags O_*, mode bits before umask. */
 int vfs_open(const char *path, int flags, u32 mode, struct file **out);
-/* For execve: a regular file with an x bit. -EACCES, -ENOENT ... */
+/* For execve: a regular file with an x bit, that is not written meanwhile. -EACCES, -ETXTBSY ... */
 int vfs_open_exec(const char *path, struct file **out);
 
 /* A pipe's two ends; flags: O_NONBLOCK. 0, -ENOMEM. */

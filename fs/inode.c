@@ -138,6 +138,24 @@ int inode_check_writable(const struct inode *inode)
 	return inode->sb->flags & LINUX_MS_RDONLY ? -EROFS : 0;
 }
 
+int inode_claim(struct inode *inode, int step)
+{
+	u32 n = atomic_load(&inode->claims);
+
+	do {
+		if (step > 0 ? (s32)n < 0 : (s32)n > 0)
+			return -ETXTBSY;
+	} while (!atomic_cas(&inode->claims, &n, n + (u32)step));
+	return 0;
+}
+
+void inode_unclaim(struct inode *inode, int step)
+{
+	u32 n = atomic_fetch_sub(&inode->claims, (u32)step);
+
+	kassert(step > 0 ? (s32)n > 0 : (s32)n < 0);
+}
+
 int inode_set_size(struct inode *inode, u64 size)
 {
 	int err = inode_check_writable(inode);

@@ -161,7 +161,7 @@ static u32 open_flags(int flags)
 {
 	if (flags & O_PATH)
 		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
-	return (u32)flags & ~(u32)(O_DIRECTORY | O_NOFOLLOW);
+	return (u32)flags & ~(FILE_OWN_FLAGS | O_DIRECTORY | O_NOFOLLOW);
 }
 
 int dentry_open(struct dentry *d, int flags, struct file **out)
@@ -206,6 +206,23 @@ int dentry_open(struct dentry *d, int flags, struct file **out)
 	return 0;
 }
 
+/* As dentry_open, for programs: what is to be written or cut must not run (ETXTBSY). */
+static int open_dentry(struct dentry *d, int flags, struct file **out)
+{
+	bool write = (flags & O_ACCMODE_MASK) != O_RDONLY;
+	bool claim = S_ISREG(d->inode->mode) && !(flags & O_PATH) && (write || (flags & O_TRUNC));
+	int err = claim ? inode_claim(d->inode, 1) : 0;
+
+	if (err)
+		return err;
+	err = dentry_open(d, flags, out);
+	if (claim && !err && write)
+		(*out)->flags |= FILE_WRITES;
+	else if (claim)
+		inode_unclaim(d->inode, 1);
+	return err;
+}
+
 /* The file of O_TMPFILE: in the directory's file system, without a name. */
 static int open_tmpfile(int dfd, const char *path, int flags, u32 mode, struct file **out)
 {
@@ -234,7 +251,7 @@ static int open_tmpfile(int dfd, const char *path, int flags, u32 mode, struct f
 		}
 	}
 	if (!err)
-		err = dentry_open(d, flags & ~(O_TMPFILE | O_EXCL), out);
+		err = open_dentry(d, flags & ~(O_TMPFILE | O_EXCL), out);
 	dentry_put(d);
 	dentry_put(dir);
 	return err;
@@ -313,7 +330,7 @@ static int open_create(int dfd, const char *path, int flags, u32 mode, struct fi
 	if (!err && S_ISDIR(d->inode->mode))
 		err = -EISDIR;
 	if (!err)
-		err = dentry_open(d, made ? flags & ~O_TRUNC : flags, out);
+		err = open_dentry(d, made ? flags & ~O_TRUNC : flags, out);
 	dentry_put(d);
 	walk_end(&w);
 	return err;
@@ -339,7 +356,7 @@ int vfs_openat(int dfd, const char *path, int flags, u32 mode, struct file **out
 	err = path_lookup(dfd, path, walk, &d);
 	if (err)
 		return err;
-	err = dentry_open(d, flags, out);
+	err = open_dentry(d, flags, out);
 	dentry_put(d);
 	return err;
 }
@@ -359,7 +376,14 @@ int vfs_open_exec(const char *path, struct file **out)
 	if (!S_ISREG(d->inode->mode) || !(d->inode->mode & S_ANY_EXEC))
 		err = -EACCES;
 	else
+		err = inode_claim(d->inode, -1);
+	if (!err) {
 		err = dentry_open(d, O_RDONLY, out);
+		if (err)
+			inode_unclaim(d->inode, -1);
+		else
+			(*out)->flags |= FILE_RUNS;
+	}
 	dentry_put(d);
 	return err;
 }

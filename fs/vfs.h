@@ -109,6 +109,7 @@ struct inode {
 	struct dentry *alias;    /* [tree_lock] a name of a regular file, for /proc/pid/maps; no
 				      * reference: the dentry clears it as it goes */
 	struct lock_list *locks; /* [fs/lock.c] advisory locks, or NULL */
+	atomic_t claims;         /* as s32: how often open for writing; below 0: how often run */
 	union {
 		struct page_cache pages; /* regular files */
 		struct {                 /* directories in the tree [lock] */
@@ -140,7 +141,10 @@ void inode_touch(struct inode *inode);             /* mtime and ctime are now */
 void inode_accessed(struct inode *inode);          /* atime, as relatime does it */
 int inode_set_size(struct inode *inode, u64 size); /* truncate: -EISDIR, -EINVAL, -EROFS, -EFBIG */
 int inode_check_writable(const struct inode *inode); /* 0 or -EROFS */
-u64 fs_now(void);                                    /* ns since 1970 */
+/* A file is written (step 1) or run (step -1), never both at a time: 0 or -ETXTBSY. */
+int inode_claim(struct inode *inode, int step);
+void inode_unclaim(struct inode *inode, int step);
+u64 fs_now(void); /* ns since 1970 */
 
 /* ---- dentries ----------------------------------------------------------------------------- */
 #define DENTRY_INLINE 32

@@ -793,7 +793,7 @@ static s64 fcntl_file(int fd, struct file *f, unsigned cmd, u64 arg)
 	case F_GETFD: return fd_get_cloexec(fd);
 	case F_SETFD: return fd_set_cloexec(fd, arg & FD_CLOEXEC);
 	case F_GETFL:
-		return (s64)((f->flags & ~FILE_HAS_FLOCK) | (path_only ? 0 : (u32)O_LARGEFILE_BIT));
+		return (s64)((f->flags & ~FILE_OWN_FLAGS) | (path_only ? 0 : (u32)O_LARGEFILE_BIT));
 	default: break;
 	}
 	if (path_only)

@@ -408,7 +408,11 @@ s64 sys_truncate(uaddr_t path, s64 size)
 	err = user_path_inode(AT_FDCWD, path, WALK_FOLLOW, &inode);
 	if (err)
 		return err;
-	err = inode_set_size(inode, (u64)size);
+	err = inode_claim(inode, 1);
+	if (!err) {
+		err = inode_set_size(inode, (u64)size);
+		inode_unclaim(inode, 1);
+	}
 	inode_put(inode);
 	return err;
 }

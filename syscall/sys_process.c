@@ -3,6 +3,7 @@
 
 #include "arch/api/uaccess.h"
 #include "fs/file.h"
+#include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/uapi/fcntl.h"
 #include "lib/uapi/sched.h"
@@ -52,7 +53,10 @@ static s64 exec_path(const char *path, uaddr_t argv, uaddr_t envp)
 	return err;
 }
 
-/* The path of descriptor dfd, and behind it what is in `path` already. */
+/*
+ * The path of descriptor dfd, and behind it what is in `path` already. If that is nothing, the file
+ * need not have a name (memfd, unlinked): as on Linux the descriptor's own.
+ */
 static int prefix_path(int dfd, char *path)
 {
 	struct file *f = fd_get(dfd);
@@ -61,18 +65,20 @@ static int prefix_path(int dfd, char *path)
 
 	if (!f)
 		return -EBADF;
+	if (!*path) {
+		file_put(f);
+		ksnprintf(path, PATH_MAX, "/proc/self/fd/%d", dfd);
+		return 0;
+	}
 	dir = kmalloc(PATH_MAX);
 	len = dir ? file_path(f, dir, PATH_MAX) : -ENOMEM;
 	file_put(f);
 	if (len >= 0 && (size_t)len + strlen(path) + 2 > PATH_MAX)
 		len = -ENAMETOOLONG;
 	if (len >= 0) {
-		bool empty = !*path;
-
-		memmove(path + len + !empty, path, strlen(path) + 1);
+		memmove(path + len + 1, path, strlen(path) + 1);
 		memcpy(path, dir, (size_t)len);
-		if (!empty)
-			path[len] = '/';
+		path[len] = '/';
 	}
 	kfree(dir);
 	return len < 0 ? len : 0;

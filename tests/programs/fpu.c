@@ -1,6 +1,6 @@
 /*
- * Each thread's floating-point registers are its own: all of x87, SSE and (where the CPU has it) AVX
- * hold a pattern over loops and system calls, while a timer interrupts at a high rate, its handler
+ * Each thread's floating-point registers are its own: all of x87, SSE and (where the CPU has it)
+ * AVX hold a pattern over loops and system calls, while a timer interrupts at a high rate, its handler
  * spoils every register, and others do the same on the same CPU.
  */
 #define _GNU_SOURCE
@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
-#define THREADS	 8
-#define NO_CALL	 -1
+#define THREADS  8
+#define NO_CALL  -1
 
 static int have_avx;
 static volatile int ticks, stop;
@@ -37,7 +37,9 @@ static void spoil(int sig)
 	ticks++;
 	__asm__ volatile("fninit; fldpi; fldpi; fldpi; ldmxcsr %0\n"
 			 "pcmpeqd %%xmm0, %%xmm0; pcmpeqd %%xmm7, %%xmm7; pcmpeqd %%xmm15, %%xmm15"
-			 : : "m"(mxcsr) : "xmm0", "xmm7", "xmm15");
+			 :
+			 : "m"(mxcsr)
+			 : "xmm0", "xmm7", "xmm15");
 	if (have_avx)
 		__asm__ volatile("vzeroall" : : : "memory");
 }
@@ -47,7 +49,8 @@ static void pattern(struct registers *r, unsigned seed)
 	memset(r, 0, sizeof(*r));
 	for (unsigned i = 0; i < 16; i++) {
 		for (unsigned j = 0; j < (have_avx ? 4 : 2); j++)
-			r->ymm[i][j] = (seed * 2654435761u + i * 977 + j * 13) * 0x9e3779b97f4a7c15u;
+			r->ymm[i][j] =
+				(seed * 2654435761u + i * 977 + j * 13) * 0x9e3779b97f4a7c15u;
 	}
 	for (unsigned i = 0; i < 8; i++)
 		r->st[i] = seed * 1.25 + i;
@@ -55,29 +58,29 @@ static void pattern(struct registers *r, unsigned seed)
 	r->control = (uint16_t)(0x37f | (seed >> 2 & 3) << 10);
 }
 
-#define ALL(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+#define ALL(M)       M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
 #define LOAD_YMM(n)  "vmovdqu 32*" #n "(%[in]), %%ymm" #n "\n"
 #define STORE_YMM(n) "vmovdqu %%ymm" #n ", 32*" #n "(%[out])\n"
 #define LOAD_XMM(n)  "movdqu 32*" #n "(%[in]), %%xmm" #n "\n"
 #define STORE_XMM(n) "movdqu %%xmm" #n ", 32*" #n "(%[out])\n"
-#define LOAD_X87                                                                   \
-	"fninit; fldcw %[control]; ldmxcsr %[mxcsr]\n"                             \
-	"fldl 512(%[in]); fldl 520(%[in]); fldl 528(%[in]); fldl 536(%[in])\n"     \
+#define LOAD_X87                                                                                   \
+	"fninit; fldcw %[control]; ldmxcsr %[mxcsr]\n"                                             \
+	"fldl 512(%[in]); fldl 520(%[in]); fldl 528(%[in]); fldl 536(%[in])\n"                     \
 	"fldl 544(%[in]); fldl 552(%[in]); fldl 560(%[in]); fldl 568(%[in])\n"
-#define STORE_X87                                                                  \
-	"fstpl 568(%[out]); fstpl 560(%[out]); fstpl 552(%[out]); fstpl 544(%[out])\n" \
-	"fstpl 536(%[out]); fstpl 528(%[out]); fstpl 520(%[out]); fstpl 512(%[out])\n" \
+#define STORE_X87                                                                                  \
+	"fstpl 568(%[out]); fstpl 560(%[out]); fstpl 552(%[out]); fstpl 544(%[out])\n"             \
+	"fstpl 536(%[out]); fstpl 528(%[out]); fstpl 520(%[out]); fstpl 512(%[out])\n"             \
 	"fnstcw %[out_control]; stmxcsr %[out_mxcsr]\n"
 #define SPIN "mov %[loops], %%r11\n 1: dec %%r11; jnz 1b\n"
 #define CALL "mov %[call], %%eax; test %%eax, %%eax; js 2f; syscall; 2:\n"
-#define OPERANDS                                                                             \
+#define OPERANDS                                                                                   \
 	: [out_control] "=m"(out.control), [out_mxcsr] "=m"(out.mxcsr)                       \
 	: [in] "r"(&in), [out] "r"(&out), [control] "m"(in.control), [mxcsr] "m"(in.mxcsr),  \
 	  [loops] "r"(loops), [call] "r"(call)                                               \
 	: "memory", "cc", "rax", "rcx", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", \
 	  "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 
-/* One pattern through the registers; call: a system call without arguments, or NO_CALL. Wrong: 1. */
+/* A pattern through the registers. call: one without arguments, or NO_CALL. 1: it has changed. */
 static int one_round(unsigned seed, int call)
 {
 	static const uint32_t usual = 0x1f80;
@@ -91,7 +94,7 @@ static int one_round(unsigned seed, int call)
 				 "vzeroupper" OPERANDS);
 	else
 		__asm__ volatile(LOAD_X87 ALL(LOAD_XMM) SPIN CALL SPIN ALL(STORE_XMM)
-				 STORE_X87 OPERANDS);
+					 STORE_X87 OPERANDS);
 	__asm__ volatile("fninit; ldmxcsr %0" : : "m"(usual));
 	out.mxcsr &= ~0x3fu;
 	return memcmp(&in, &out, sizeof(in)) != 0;

@@ -17,15 +17,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE  4096
-#define PAGES 300
-#define RW    (PROT_READ | PROT_WRITE)
+#define PAGE     4096
+#define PAGES    300
+#define RW       (PROT_READ | PROT_WRITE)
 #define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
-#define TRY(call)                                                          \
-	do {                                                               \
-		errno = 0;                                                 \
-		long ret_ = (long)(call);                                  \
-		SAY("%s: %s %d\n", #call, ret_ == -1 ? "errno" : "ok", errno); \
+#define TRY(call)                                                                                  \
+	do {                                                                                       \
+		errno = 0;                                                                         \
+		long ret_ = (long)(call);                                                          \
+		SAY("%s: %s %d\n", #call, ret_ == -1 ? "errno" : "ok", errno);                     \
 	} while (0)
 
 static uint64_t seed = 88172645463325252u;
@@ -199,10 +199,12 @@ static void fork_some(int depth, int steps)
 
 static void random_steps(int depth, int steps)
 {
-	static const int prots[] = { PROT_NONE, PROT_READ, RW, RW, RW, PROT_READ | PROT_EXEC, PROT_WRITE };
+	static const int prots[] = { PROT_NONE, PROT_READ, RW, RW, RW, PROT_READ | PROT_EXEC,
+				     PROT_WRITE };
 
 	for (int k = 0; k < steps; k++) {
-		int from = (int)(number() % PAGES), n = 1 + (int)(number() % (number() % 8 ? 8 : 120));
+		int from = (int)(number() % PAGES),
+		    n = 1 + (int)(number() % (number() % 8 ? 8 : 120));
 		int prot = prots[number() % 7];
 		unsigned what = number() % 100;
 
@@ -279,7 +281,8 @@ static void generations(void)
 
 static void break_value(void)
 {
-	char *start = (char *)syscall(SYS_brk, 0), *p = (char *)(((uintptr_t)start + 4095) & -4096ul);
+	char *start = (char *)syscall(SYS_brk, 0),
+	     *p = (char *)(((uintptr_t)start + 4095) & -4096ul);
 	unsigned value;
 	int sum = 0;
 
@@ -334,7 +337,8 @@ static void file_mappings(void)
 	char *private = mmap(NULL, 5 * PAGE, RW, MAP_PRIVATE, fd, 0), buf[8];
 	unsigned value;
 
-	SAY("%c %c, beyond the end %d %d\n", shared[9999], private[9999], shared[10000], private[12287]);
+	SAY("%c %c, beyond the end %d %d\n", shared[9999], private[9999], shared[10000],
+	    private[12287]);
 	pwrite(fd, "XYZ", 3, 4000);
 	SAY("written: %c %c\n", shared[4001], private[4001]);
 	private[4001] = 'p';
@@ -401,7 +405,7 @@ static void bad_addresses(void)
 	close(empty);
 }
 
-#define ANONYMOUS (MAP_PRIVATE | MAP_ANONYMOUS)
+#define ANONYMOUS          (MAP_PRIVATE | MAP_ANONYMOUS)
 #define AT(address, flags) mmap((void *)(address), PAGE, RW, flags, -1, 0)
 
 static void arguments(void)

@@ -1,6 +1,6 @@
 /*
- * Signals: nesting, order, masks, the frame and what its handler may change in it, alternate stacks,
- * waiting without losing one, a high rate of them during copies, forks and execs, stopping groups.
+ * Signals: nesting, order, masks, the frame and what its handler may change in it, alternate
+ * stacks, waiting without losing one, a high rate of them during copies, forks and execs, stopping groups.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,11 +20,11 @@
 #include <unistd.h>
 
 #define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
-#define TRY(call)                                                                   \
-	do {                                                                        \
-		errno = 0;                                                          \
-		long ret_ = (long)(call);                                           \
-		SAY("%s = %ld, errno %d\n", #call, ret_, ret_ == -1 ? errno : 0);   \
+#define TRY(call)                                                                                  \
+	do {                                                                                       \
+		errno = 0;                                                                         \
+		long ret_ = (long)(call);                                                          \
+		SAY("%s = %ld, errno %d\n", #call, ret_, ret_ == -1 ? errno : 0);                  \
 	} while (0)
 
 static volatile int count, noted, note[64];
@@ -102,8 +102,8 @@ static void notes(int sig)
 
 static void order(int masked)
 {
-	const int sigs[] = { SIGUSR2, SIGUSR1, SIGTERM, SIGRTMIN + 2, SIGRTMIN + 1, SIGHUP,
-			     SIGRTMIN + 1, SIGUSR1, SIGCHLD, SIGSEGV };
+	const int sigs[] = { SIGUSR2, SIGUSR1,      SIGTERM, SIGRTMIN + 2, SIGRTMIN + 1,
+			     SIGHUP,  SIGRTMIN + 1, SIGUSR1, SIGCHLD,      SIGSEGV };
 	const unsigned n = sizeof(sigs) / sizeof(sigs[0]);
 	struct sigaction sa = { .sa_handler = notes };
 	sigset_t all, old;
@@ -194,7 +194,8 @@ static void changed_registers(void)
 			 "mov %%rax, (%1); mov %%rbx, 8(%1); mov %%r12, 16(%1); mov %%r15, 24(%1)\n"
 			 "mov %%rcx, 32(%1); mov %%r11, 40(%1); mov %%rdx, 48(%1)\n"
 			 "mov $0, %%eax; setc %%al; mov %%rax, 56(%1); movdqu %%xmm3, (%0)"
-			 : : "r"(x), "r"(r), "a"(SYS_kill), "D"(getpid()), "S"(SIGUSR1)
+			 :
+			 : "r"(x), "r"(r), "a"(SYS_kill), "D"(getpid()), "S"(SIGUSR1)
 			 : "rbx", "rcx", "rdx", "r11", "r12", "r15", "xmm3", "cc", "memory");
 	for (int i = 0; i < 8; i++)
 		SAY("%lx ", (long)r[i]);
@@ -234,7 +235,9 @@ static void no_room(void)
 	set_handler(SIGUSR1, counts, 0);
 	munmap(p, 4096);
 	__asm__ volatile("mov %0, %%rsp; syscall; ud2"
-			 : : "r"(p + 4096 + 64), "a"(SYS_kill), "D"(getpid()), "S"(SIGUSR1) : "memory");
+			 :
+			 : "r"(p + 4096 + 64), "a"(SYS_kill), "D"(getpid()), "S"(SIGUSR1)
+			 : "memory");
 }
 static void no_frame(void)
 {
@@ -285,6 +288,8 @@ static void jumps(int sig)
 	siglongjmp(back, 1);
 }
 
+static volatile int *volatile nowhere = (volatile int *)8;
+
 static void jumping(void)
 {
 	volatile int n = 0, faults = 0;
@@ -296,7 +301,7 @@ static void jumping(void)
 	set_handler(SIGSEGV, jumps, 0);
 	sigsetjmp(back, 1);
 	if (faults++ < 200)
-		*(volatile int *)8 = 1;
+		*nowhere = 1;
 	SAY("%d %d\n", n, faults);
 	signal(SIGSEGV, SIG_DFL);
 }
@@ -462,7 +467,8 @@ static int members(pid_t group, int sig, int options)
 		if (waitpid(-group, &status, options) <= 0)
 			continue;
 		n += options == WUNTRACED ? WIFSTOPPED(status) :
-		     options ? WIFCONTINUED(status) : WTERMSIG(status) == sig;
+		     options              ? WIFCONTINUED(status) :
+					    WTERMSIG(status) == sig;
 	}
 	return n;
 }

@@ -1,0 +1,558 @@
+/*
+ * Pipes, FIFOs, poll, select and eventfd: sizes, ends that close, whole small writes, a megabyte
+ * under a timer, interrupted waits, time-outs, signal masks, vectors, and a chain of sixty processes.
+ * What a full pipe takes beyond a page's boundary is left out: Linux counts pages, Jiffy bytes.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
+#define TRY(call)                                                                                  \
+	do {                                                                                       \
+		errno = 0;                                                                         \
+		long ret_ = (long)(call);                                                          \
+		SAY("%s = %ld, errno %d\n", #call, ret_, ret_ < 0 ? errno : 0);                    \
+	} while (0)
+
+static int ends[2];
+static char buf[70000];
+static volatile int count;
+static uint64_t seed = 1;
+
+static unsigned number(void)
+{
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(seed >> 33);
+}
+
+static void counts(int sig)
+{
+	count++;
+}
+
+static void set_handler(int sig, void (*fn)(int), int flags)
+{
+	struct sigaction sa = { .sa_handler = fn, .sa_flags = flags };
+
+	sigaction(sig, &sa, NULL);
+}
+
+static void timer_ms(int first, int every)
+{
+	struct itimerval it = { { 0, every * 1000 }, { 0, first * 1000 } };
+
+	setitimer(ITIMER_REAL, &it, NULL);
+}
+
+static long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void nap_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+static void new_pipe(void)
+{
+	if (pipe(ends))
+		SAY("pipe: errno %d\n", errno);
+}
+
+static void close_pipe(void)
+{
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void not_blocking(int fd, int on)
+{
+	fcntl(fd, F_SETFL, on ? O_NONBLOCK : 0);
+}
+
+static void say_status(const char *what, pid_t pid)
+{
+	int status = -1;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	SAY("%s: status %x\n", what, status);
+}
+
+/* ---- what fits ------------------------------------------------------------------------------ */
+
+static void sizes(void)
+{
+	int n;
+
+	new_pipe();
+	not_blocking(ends[1], 1);
+	TRY(fcntl(ends[0], F_GETPIPE_SZ));
+	TRY(write(ends[1], buf, 70000));
+	TRY(write(ends[1], buf, 1));
+	TRY(read(ends[0], buf, 4096));
+	TRY(write(ends[1], buf, 5000));
+	ioctl(ends[0], FIONREAD, &n);
+	SAY("%d in it\n", n);
+	TRY(lseek(ends[0], 0, SEEK_SET));
+	TRY(pread(ends[0], buf, 1, 0));
+	TRY(write(ends[0], buf, 1));
+	TRY(read(ends[1], buf, 1));
+	TRY(read(ends[0], buf, 0));
+	TRY(write(ends[1], buf, 0));
+	close(ends[1]);
+	TRY(read(ends[0], buf, 70000));
+	TRY(read(ends[0], buf, 70000));
+	close(ends[0]);
+	new_pipe();
+	not_blocking(ends[1], 1);
+	for (n = 0; write(ends[1], buf, 1) == 1; n++)
+		;
+	SAY("%d single bytes\n", n);
+	close_pipe();
+}
+
+static void nobody_reads(void)
+{
+	struct pollfd p = { .events = POLLIN | POLLOUT };
+	pid_t pid;
+
+	set_handler(SIGPIPE, counts, 0);
+	new_pipe();
+	close(ends[0]);
+	TRY(write(ends[1], buf, 5));
+	SAY("%d signals\n", count);
+	signal(SIGPIPE, SIG_IGN);
+	TRY(write(ends[1], buf, 5));
+	p.fd = ends[1];
+	TRY(poll(&p, 1, 0));
+	SAY("events %x\n", p.revents);
+	close(ends[1]);
+
+	new_pipe();
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGPIPE, SIG_DFL);
+		close(ends[0]);
+		while (write(ends[1], buf, 1000) > 0)
+			;
+		_exit(1);
+	}
+	close(ends[1]);
+	TRY(read(ends[0], buf, 500));
+	close(ends[0]);
+	say_status("a writer without a reader", pid);
+
+	new_pipe();
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		write(ends[1], buf, 60000); /* the second waits, and finds the reader gone */
+		_exit(write(ends[1], buf, 60000) > 0 ? 1 : errno == EPIPE ? 2 : 3);
+	}
+	close(ends[1]);
+	nap_ms(20);
+	close(ends[0]);
+	say_status("one that waited", pid);
+}
+
+/* ---- much data ------------------------------------------------------------------------------ */
+
+#define MUCH (1 << 20)
+static char out[MUCH], in[MUCH];
+
+static int write_much(void)
+{
+	size_t done = 0;
+
+	while (done < MUCH) {
+		size_t n = 1 + number() % (number() % 4 ? 9000 : 200000);
+		ssize_t ret = write(ends[1], out + done, n < MUCH - done ? n : MUCH - done);
+
+		if (ret < 0 && errno != EINTR)
+			return 1;
+		if (ret > 0)
+			done += (size_t)ret;
+	}
+	return 0;
+}
+
+static void under_a_timer(void)
+{
+	size_t done = 0;
+	ssize_t ret = 1;
+	pid_t pid;
+
+	for (int i = 0; i < MUCH; i++)
+		out[i] = (char)(i * 31 + i / 4096);
+	new_pipe();
+	pid = fork();
+	set_handler(SIGALRM, counts, pid ? 0 : SA_RESTART);
+	timer_ms(1, 1);
+	if (pid == 0) {
+		close(ends[0]);
+		_exit(write_much());
+	}
+	close(ends[1]);
+	seed = 7;
+	while (ret != 0) {
+		size_t n = 1 + number() % (number() % 4 ? 5000 : 100000);
+
+		ret = read(ends[0], in + done, n < MUCH - done ? n : MUCH - done + !(MUCH - done));
+		if (ret > 0)
+			done += (size_t)ret;
+		else if (ret < 0 && errno != EINTR)
+			break;
+	}
+	timer_ms(0, 0);
+	say_status("writer", pid);
+	SAY("%zu bytes, %s\n", done, memcmp(in, out, MUCH) ? "other ones" : "the same");
+	close(ends[0]);
+}
+
+/* Eight writers; each message begins with its length in two bytes of seven bits. */
+static void send_messages(int who)
+{
+	char message[4096];
+
+	for (int k = 0; k < 30; k++) {
+		unsigned n = 3 + (number() + (unsigned)who * 97) % 4094;
+
+		memset(message, 'a' + who, n);
+		message[0] = (char)(n & 127);
+		message[1] = (char)(n >> 7);
+		if (write(ends[1], message, n) != (ssize_t)n)
+			_exit(1);
+	}
+	_exit(0);
+}
+
+static void whole_messages(void)
+{
+	int messages = 0, torn = 0, status, c;
+	FILE *f;
+
+	new_pipe();
+	for (int i = 0; i < 8; i++) {
+		if (fork() == 0)
+			send_messages(i);
+	}
+	close(ends[1]);
+	f = fdopen(ends[0], "r");
+	for (; (c = getc(f)) != EOF; messages++) {
+		int n = c | getc(f) << 7, who = getc(f);
+
+		for (int k = 3; k < n; k++)
+			torn += getc(f) != who;
+	}
+	fclose(f);
+	while (wait(&status) > 0)
+		torn += status != 0;
+	SAY("%d messages, %d torn\n", messages, torn);
+}
+
+/* Each process of the chain adds one to every byte. */
+static void chain(void)
+{
+	int from, next[2], wrong = 0, total = 0, ended = 0;
+	ssize_t n;
+
+	new_pipe();
+	from = ends[0];
+	for (int i = 0; i < 60; i++) {
+		if (pipe(next))
+			return;
+		if (fork() == 0) {
+			close(ends[1]);
+			close(next[0]);
+			while ((n = read(from, buf, 100)) > 0) {
+				for (int k = 0; k < n; k++)
+					buf[k]++;
+				if (write(next[1], buf, (size_t)n) != n)
+					_exit(1);
+			}
+			_exit(0);
+		}
+		close(from);
+		close(next[1]);
+		from = next[0];
+	}
+	for (int i = 0; i < 50; i++) {
+		memset(buf, i, 20);
+		write(ends[1], buf, 20);
+	}
+	close(ends[1]);
+	while ((n = read(from, buf, 1000)) > 0) {
+		for (int k = 0; k < n; k++, total++)
+			wrong += buf[k] != total / 20 + 60;
+	}
+	close(from);
+	while (wait(NULL) > 0)
+		ended++;
+	SAY("%d bytes, %d wrong, %d processes\n", total, wrong, ended);
+}
+
+/* ---- waiting -------------------------------------------------------------------------------- */
+
+static void interrupted(void)
+{
+	struct timespec t = { 0, 200000000 }, left = { 0, 0 };
+	struct pollfd p = { .events = POLLIN };
+	pid_t pid;
+	fd_set set;
+
+	new_pipe();
+	p.fd = ends[0];
+	FD_ZERO(&set);
+	FD_SET(ends[0], &set);
+	set_handler(SIGALRM, counts, 0);
+	timer_ms(20, 0);
+	TRY(read(ends[0], buf, 1));
+	timer_ms(20, 0);
+	TRY(poll(&p, 1, 5000));
+	timer_ms(20, 0);
+	TRY(select(ends[0] + 1, &set, NULL, NULL, NULL));
+	write(ends[1], buf, 65536);
+	timer_ms(20, 0);
+	TRY(write(ends[1], buf, 1));
+	TRY(read(ends[0], buf, 8192));
+	timer_ms(20, 0);
+	TRY(write(ends[1], buf, 20000));
+	set_handler(SIGALRM, counts, SA_RESTART); /* never for these two */
+	timer_ms(20, 0);
+	TRY(poll(&p, 0, 5000));
+	timer_ms(20, 0);
+	TRY(nanosleep(&t, &left));
+	SAY("time left: %d\n", left.tv_nsec > 0 && left.tv_nsec < 200000000);
+	close_pipe();
+
+	new_pipe();
+	count = 0;
+	pid = fork();
+	if (pid == 0) {
+		nap_ms(60);
+		_exit(write(ends[1], "x", 1) != 1);
+	}
+	timer_ms(20, 0);
+	TRY(read(ends[0], buf, 10));
+	SAY("%d signals meanwhile\n", count);
+	say_status("writer", pid);
+	close_pipe();
+}
+
+static void time_outs(void)
+{
+	struct timespec t = { 0, 20000000 };
+	struct timeval tv = { 0, 40000 };
+	struct pollfd p = { .events = POLLIN };
+	long from = now_ms();
+	fd_set set;
+
+	new_pipe();
+	p.fd = ends[0];
+	TRY(poll(NULL, 0, 50));
+	TRY(poll(&p, 1, 30));
+	FD_ZERO(&set);
+	FD_SET(ends[0], &set);
+	TRY(select(ends[0] + 1, &set, NULL, NULL, &tv));
+	SAY("set %d, time left %ld\n", FD_ISSET(ends[0], &set) != 0, (long)tv.tv_usec);
+	TRY(ppoll(&p, 1, &t, NULL));
+	SAY("long enough: %d\n", now_ms() - from >= 50 + 30 + 40 + 20);
+	TRY(poll(&p, 1, 0));
+	close_pipe();
+}
+
+static void what_is_ready(void)
+{
+	struct timeval tv = { -1, 0 };
+	struct pollfd p[4] = { { .events = POLLIN },
+			       { .events = POLLOUT },
+			       { .fd = -1, .events = POLLIN, .revents = 77 },
+			       { .fd = 999, .events = POLLIN } };
+	pid_t pid;
+	fd_set set;
+
+	new_pipe();
+	p[0].fd = ends[0];
+	p[1].fd = ends[1];
+	TRY(poll(p, 4, -1));
+	SAY("events %x %x %x %x\n", p[0].revents, p[1].revents, p[2].revents, p[3].revents);
+	TRY(select(0, NULL, NULL, NULL, &tv));
+	TRY(select(-1, NULL, NULL, NULL, NULL));
+	TRY(syscall(SYS_poll, 16, 1, 0));
+	TRY(syscall(SYS_poll, 0, 2000000, 0));
+	pid = fork();
+	if (pid == 0) {
+		nap_ms(30);
+		write(ends[1], "abc", 3);
+		nap_ms(30);
+		_exit(0);
+	}
+	close(ends[1]);
+	TRY(poll(p, 1, 5000));
+	SAY("events %x\n", p[0].revents);
+	TRY(read(ends[0], buf, 10));
+	TRY(poll(p, 1, 5000));
+	SAY("events %x\n", p[0].revents);
+	FD_ZERO(&set);
+	FD_SET(ends[0], &set);
+	TRY(select(ends[0] + 1, &set, NULL, NULL, NULL));
+	say_status("writer", pid);
+	close(ends[0]);
+}
+
+/* A pending signal that only the call's mask lets in: EINTR, even without a time to wait. */
+static void masks(void)
+{
+	struct timespec t = { 5, 0 }, none = { 0, 0 };
+	sigset_t blocked, empty;
+
+	sigemptyset(&empty);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	set_handler(SIGUSR1, counts, 0);
+	count = 0;
+	kill(getpid(), SIGUSR1);
+	TRY(ppoll(NULL, 0, &t, &empty));
+	kill(getpid(), SIGUSR1);
+	TRY(pselect(0, NULL, NULL, NULL, &t, &empty));
+	kill(getpid(), SIGUSR1);
+	TRY(ppoll(NULL, 0, &none, &empty));
+	kill(getpid(), SIGUSR1);
+	TRY(pselect(0, NULL, NULL, NULL, &none, &empty));
+	TRY(ppoll(NULL, 0, &none, &empty));
+	kill(getpid(), SIGUSR1);
+	TRY(sigsuspend(&empty));
+	SAY("%d signals\n", count);
+	sigprocmask(SIG_UNBLOCK, &blocked, NULL);
+	SAY("%d signals\n", count);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+static void vectors(void)
+{
+	struct iovec v[4] = { { "ab", 2 }, { "", 0 }, { "cde", 3 }, { (void *)16, 4 } };
+	struct iovec into[3] = { { buf, 3 }, { NULL, 0 }, { buf + 10, 20 } };
+
+	new_pipe();
+	TRY(writev(ends[1], v, 3));
+	TRY(writev(ends[1], v, 4));
+	TRY(writev(ends[1], v, 0));
+	TRY(syscall(SYS_writev, ends[1], v, -1));
+	TRY(syscall(SYS_writev, ends[1], v, 1025));
+	v[0].iov_len = (size_t)-1;
+	TRY(writev(ends[1], v, 2));
+	TRY(readv(ends[0], into, 3));
+	SAY("%.3s %.2s\n", buf, buf + 10);
+	TRY(write(ends[1], "12345678", 8));
+	TRY(syscall(SYS_read, ends[0], 16, 4));
+	TRY(read(ends[0], buf, 100));
+	close_pipe();
+}
+
+#define FIFO "/tmp/pipes.test"
+static void fifo(void)
+{
+	struct pollfd p = { .events = POLLIN };
+	int reader, both;
+	pid_t pid;
+
+	unlink(FIFO);
+	TRY(mkfifo(FIFO, 0600));
+	TRY(open(FIFO, O_WRONLY | O_NONBLOCK));
+	pid = fork();
+	if (pid == 0) {
+		nap_ms(20);
+		_exit(write(open(FIFO, O_WRONLY), "fifo", 4) != 4);
+	}
+	reader = open(FIFO, O_RDONLY);
+	TRY(read(reader, buf, 10));
+	TRY(read(reader, buf, 10));
+	say_status("writer", pid);
+	both = open(FIFO, O_RDWR);
+	TRY(write(both, "x", 1));
+	p.fd = reader;
+	TRY(poll(&p, 1, 0));
+	SAY("events %x\n", p.revents);
+	close(reader);
+	close(both);
+	set_handler(SIGALRM, counts, 0);
+	timer_ms(20, 0);
+	TRY(open(FIFO, O_RDONLY));
+	TRY(unlink(FIFO));
+}
+
+static void counter(void)
+{
+	struct pollfd p = { .events = POLLIN | POLLOUT };
+	uint64_t value = 0;
+	int fd = eventfd(3, 0);
+
+	TRY(read(fd, &value, 8));
+	SAY("%lu\n", (unsigned long)value);
+	TRY(read(fd, &value, 7));
+	value = UINT64_MAX;
+	TRY(write(fd, &value, 8));
+	value = UINT64_MAX - 1;
+	not_blocking(fd, 1);
+	TRY(write(fd, &value, 8));
+	TRY(write(fd, &value, 8));
+	p.fd = fd;
+	TRY(poll(&p, 1, 0));
+	SAY("events %x\n", p.revents);
+	TRY(read(fd, &value, 8));
+	TRY(read(fd, &value, 8));
+	close(fd);
+}
+
+int main(void)
+{
+	SAY("#: sizes\n");
+	sizes();
+	SAY("#: nobody reads\n");
+	nobody_reads();
+	SAY("#: a megabyte under a timer\n");
+	under_a_timer();
+	SAY("#: whole messages\n");
+	whole_messages();
+	SAY("#: a chain\n");
+	chain();
+	SAY("#: interrupted\n");
+	interrupted();
+	SAY("#: time-outs\n");
+	time_outs();
+	SAY("#: what is ready\n");
+	what_is_ready();
+	SAY("#: masks\n");
+	masks();
+	SAY("#: vectors\n");
+	vectors();
+	SAY("#: a FIFO\n");
+	fifo();
+	SAY("#: a counter\n");
+	counter();
+	return 0;
+}
