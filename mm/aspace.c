@@ -46,12 +46,7 @@ struct aspace *aspace_create(void)
 		slab_free(aspace_cache, as);
 		return NULL;
 	}
-	root->side = NULL;
-	root->lock = 0;
-	root->used = 0;
-	root->level = PT_LEVELS;
-	root->stale = 0;
-	root->flags = 0;
+	table_init(root, PT_LEVELS);
 	as->root_frame = root;
 	as->root = frame_virt(root);
 	memcpy(as->root + PT_USER_ROOT_SLOTS,
@@ -412,9 +407,11 @@ static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool 
 	bool done = false;
 
 	pt_lock(&c, as, va, va, 1);
+	if (!write)
+		pt_peek_shared(&c, va);
 	slot = &c.entry[pt_index(va, c.level)];
 	e = pte_load(slot);
-	if (pte_is_present(e) && (!write || (e.v & PTE_WRITE))) {
+	if (pte_is_leaf(e, c.level) && (!write || (e.v & PTE_WRITE))) {
 		char *p = (char *)phys_to_virt(pte_pa(e, c.level)) + (va & (pt_span(c.level) - 1));
 
 		if (write) {

@@ -91,6 +91,7 @@ u64 aspace_minor_faults(struct aspace *as); /* alone, without the walk that the 
 /* Machine-wide counters, since boot. */
 struct vm_stats {
 	u64 faults, minor_faults, zero_page_faults, cow_copied, cow_reused, spurious;
+	u64 tables_copied, tables_taken_back; /* shared by fork, by faults */
 };
 void vm_stats(struct vm_stats *out);
 

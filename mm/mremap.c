@@ -93,7 +93,7 @@ static int move_alloc(struct move *m)
 	pt_visit(&m->op.c, m->old.start, m->old.start + m->len, count_slot, m);
 	m->op.kind = PT_MAP;
 	m->tables += pt_op_missing(&m->op, m->to, m->to + m->new_len);
-	m->op.kind = PT_UNMAP;
+	m->op.kind = PT_PROTECT; /* each slot changes: all tables must be ours */
 	m->tables += pt_op_missing(&m->op, m->old.start, m->old.start + m->len);
 	for (; m->sides > 0; m->sides--) {
 		struct vm_side *side = pt_alloc_side();
@@ -158,6 +158,8 @@ static void move_commit(struct move *m)
 	m->op.kind = PT_MAP;
 	m->op.mark = m->mark;
 	pt_op_range(&m->op, m->to, m->to + m->new_len);
+	m->op.kind = PT_PROTECT;
+	pt_op_unshare(&m->op, start, end);
 	pt_visit(&m->op.c, start, end, move_slot, m);
 	if (!m->keep) {
 		m->op.kind = PT_UNMAP;

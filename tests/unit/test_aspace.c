@@ -532,7 +532,8 @@ static void op_dontneed(struct proc *p)
 	maybe_inject();
 	ret = vm_madvise(p->as, windows[w].base + at * windows[w].unit, n * windows[w].unit,
 			 MADV_DONTNEED);
-	check(!injection_hit(ret) || injected == 0, "madvise(DONTNEED) needs no memory");
+	if (injection_hit(ret)) /* for a table that was shared */
+		return;
 	for (u64 i = at; i < at + n; i++) {
 		struct page *m = &p->w[w][i];
 
