@@ -35,9 +35,32 @@ int aspace_fork(struct aspace *parent, struct aspace **child);
  */
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
 	    u64 offset);
+/* The errors of vm_mmap's addresses and lengths, for who must know them before the file's. */
+int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset);
 int vm_munmap(struct aspace *as, uaddr_t addr, u64 len);
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot);
 int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice);
+/* Writes one byte for each page to the program's memory at vec. */
+int vm_mincore(struct aspace *as, uaddr_t addr, u64 len, uaddr_t vec);
+int vm_msync(struct aspace *as, uaddr_t addr, u64 len, int flags);
+/* flags: MLOCK_*, MCL_*. The limit is VM_LIMIT_LOCK. */
+int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags);
+int vm_munlock(struct aspace *as, uaddr_t addr, u64 len);
+int vm_mlockall(struct aspace *as, int flags);
+int vm_munlockall(struct aspace *as);
+
+/* Resource limits, in bytes; a new space has none, but its stacks do not grow. fork copies them. */
+enum vm_limit { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_STACK, VM_LIMIT_LOCK, VM_LIMITS };
+void aspace_set_limit(struct aspace *as, enum vm_limit which, u64 bytes);
+
+/* What is mapped in [start, end), in bytes. */
+struct vm_totals {
+	u64 mapped, locked;
+	u64 data;   /* private, writable, no stack */
+	u64 stack;  /* MAP_GROWSDOWN */
+	u64 shared;
+};
+void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out);
 /* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone. The new address or -errno. */
 s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
 

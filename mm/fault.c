@@ -285,6 +285,8 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 		if (unlikely(f.dead != NULL))
 			mapping_destroy_all(f.dead);
 		f.dead = NULL;
+		if (ret == SEGV_MAPERR && vm_grow_stack(as, f.va))
+			continue;
 		if (likely(ret != FAULT_FETCH))
 			break;
 		fault_release(&f); /* what was fetched for a mark that is no more */

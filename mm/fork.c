@@ -117,11 +117,13 @@ int aspace_fork(struct aspace *parent, struct aspace **child)
 	else
 		tlb_note_avoided();
 	pt_unlock(&f.c);
+	aspace_copy_limits(as, parent);
+	if (!err && READ_ONCE(parent->locked)) /* a child inherits no locks: mlock(2) */
+		err = vm_munlockall(as);
 	if (err) {
 		aspace_put(as);
 		return err;
 	}
-	aspace_copy_limits(as, parent);
 	*child = as;
 	return 0;
 }

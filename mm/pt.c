@@ -857,6 +857,13 @@ struct gap {
 	u64 va;       /* the answer, or 0 */
 };
 
+/* low may be above end, in the gap below a stack. */
+static void gap_passed(struct gap *g)
+{
+	if (g->end > g->low)
+		g->largest = MAX(g->largest, g->end - g->low);
+}
+
 /* Goes down through the slots of one table, to its bottom or to a slot that holds a table. True:
  * found. */
 static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
@@ -879,8 +886,10 @@ static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
 		} else if (pte_is_table(e, level)) {
 			return false;
 		} else {
-			g->largest = MAX(g->largest, g->end - g->low);
+			gap_passed(g);
 			g->low = g->end = at;
+			if (unlikely(e.v & VM_GROWSDOWN))
+				g->end -= MIN(at, VM_STACK_GAP);
 		}
 	}
 	return false;
@@ -900,7 +909,10 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 		found = gap_in_table(&g, entry, level);
 		preempt_enable();
 	}
-	*largest = MAX(g.largest, found ? g.end - (g.va + len) : g.end - g.low);
+	if (found)
+		g.low = g.va + len;
+	gap_passed(&g);
+	*largest = g.largest;
 	return g.va;
 }
 

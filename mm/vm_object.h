@@ -21,6 +21,10 @@ struct vm_object_ops {
 	/* For /proc/self/maps: the path, cut to len, terminated. */
 	void (*name)(struct vm_object *obj, char *buf, size_t len);
 	u64 (*inode_number)(struct vm_object *obj);
+	/* Is the page there, so that get_page would not make it? NULL: no. Does not sleep. */
+	bool (*has_page)(struct vm_object *obj, u64 index);
+	/* MADV_REMOVE: pages first ... last go, also where they are mapped. NULL: cannot. May sleep. */
+	int (*punch)(struct vm_object *obj, u64 first, u64 last);
 };
 
 struct vm_object {

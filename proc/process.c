@@ -142,3 +142,10 @@ void proc_init(void)
 	session_init();
 	proc_procfs_init();
 }
+
+void process_limit_space(const struct process *p, struct aspace *as)
+{
+	aspace_set_limit(as, VM_LIMIT_AS, READ_ONCE(p->rlimit[RLIMIT_AS].cur));
+	aspace_set_limit(as, VM_LIMIT_DATA, READ_ONCE(p->rlimit[RLIMIT_DATA].cur));
+	aspace_set_limit(as, VM_LIMIT_STACK, READ_ONCE(p->rlimit[RLIMIT_STACK].cur));
+}

@@ -455,6 +455,10 @@ static void op_mmap(struct proc *p)
 			check(vm_munmap(p->as, (u64)ret, len) == 0, "unmap");
 		return;
 	}
+	if (mode == 2 && ret > 0 && ret != (s64)va) { /* too near below a stack that grows */
+		check(vm_munmap(p->as, (u64)ret, len) == 0, "unmap");
+		return;
+	}
 	check(ret == (s64)va, "mmap(%#lx, %#lx, mode %d): %ld", va, len, mode, ret);
 	model_map(&p->w[w][at], n, windows[w].unit, &a);
 }
