@@ -61,7 +61,8 @@ struct vm_totals {
 	u64 shared;
 };
 void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out);
-/* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone. The new address or -errno. */
+/* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone (with DONTUNMAP it must be
+ * aligned, as on Linux). The new address or -errno. */
 s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
 
 /* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */

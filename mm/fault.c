@@ -44,6 +44,7 @@ struct fault {
 	/* Fetched for `mark`, with references: */
 	pte_t mark;
 	struct vm_mapping *mapping;
+	u64 cuts;           /* of its object, before: see vm_object.h */
 	struct frame *page; /* the object's; NULL: nothing fetched yet */
 	struct frame *copy; /* private write: our copy of it */
 
@@ -104,7 +105,8 @@ static int fault_mapped(struct fault *f, pte_t mark)
 	struct vm_side *side;
 	pte_t leaf;
 
-	if (!f->page || f->mark.v != mark.v) {
+	if (!f->page || f->mark.v != mark.v ||
+	    f->cuts != atomic_load(&f->mapping->obj->cuts)) { /* truncated meanwhile? */
 		f->want = mark;
 		mapping_get(mark_mapping(mark), 1);
 		return FAULT_FETCH;
@@ -253,8 +255,10 @@ static int fault_fetch(struct fault *f)
 {
 	struct vm_object *obj = f->mapping->obj;
 	u64 index = (f->mapping->offset + (f->va - f->mapping->va)) >> PAGE_SHIFT;
-	int err = obj->ops->get_page(obj, index, &f->page);
+	int err;
 
+	f->cuts = atomic_load(&obj->cuts);
+	err = obj->ops->get_page(obj, index, &f->page);
 	if (err) {
 		f->page = NULL;
 		return err == -ENOMEM ? FAULT_NOMEM : FAULT_SIGBUS;

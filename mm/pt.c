@@ -227,6 +227,9 @@ struct vm_mapping *mapping_create(struct vm_object *obj, u64 va, u64 offset, boo
 		return NULL;
 	*m = (struct vm_mapping){ .obj = obj, .va = va, .offset = offset, .nowrite = nowrite };
 	atomic_store(&m->refs, 1ul);
+	atomic_fetch_add(&obj->mappings, 1ul);
+	if (!nowrite)
+		atomic_fetch_add(&obj->writers, 1ul);
 	obj->ops->get(obj);
 	return m;
 }
@@ -248,6 +251,9 @@ void mapping_destroy_all(struct vm_mapping *dead)
 		struct vm_mapping *m = dead;
 
 		dead = m->dead;
+		atomic_fetch_sub(&m->obj->mappings, 1ul);
+		if (!m->nowrite)
+			atomic_fetch_sub(&m->obj->writers, 1ul);
 		m->obj->ops->put(m->obj);
 		slab_free(mapping_cache, m);
 	}
@@ -354,6 +360,21 @@ static inline void slot_map(struct pt_op *op, struct frame *table, unsigned inde
 	op->map_n++;
 }
 
+/* Is a slot with a frame one that vm_object_zap is after? */
+static bool zap_wants(const struct pt_op *op, pte_t mark, pte_t e, u64 va)
+{
+	const struct vm_mapping *m = mark_has_mapping(mark) ? mark_mapping(mark) : NULL;
+	u64 index;
+
+	if (!m || m->obj != op->obj)
+		return false;
+	index = (m->offset + (va - m->va)) >> PAGE_SHIFT;
+	if (index < op->first || index > op->last)
+		return false;
+	return op->cows || pfn_frame(pte_is_present(e) ? pte_pfn(e) : mark_pfn(e))->type !=
+				   FRAME_ANON;
+}
+
 static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned index, u64 va,
 				 pte_t e)
 {
@@ -363,6 +384,8 @@ static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned
 		return;
 	/* The reference of the side mark moves into the slot with the mark. */
 	mark = mark_of_slot(e, table->side, index);
+	if (unlikely(op->obj != NULL) && !zap_wants(op, mark, e, va))
+		return;
 	slot_take(op, table, index, va, e, mark, true);
 }
 
@@ -736,6 +759,7 @@ void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->set = op->clear = 0;
 	op->noreplace = false;
 	op->holes = false;
+	op->obj = NULL;
 	op->shared = false;
 	op->tlb.dead = &op->dead;
 	op->drop = NULL;

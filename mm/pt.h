@@ -201,6 +201,9 @@ struct pt_op {
 	u64 bits;                /* PROTECT: VM_PROT */
 	u64 set, clear;          /* FLAGS */
 	bool noreplace;          /* MAP: -EEXIST if something is there */
+	struct vm_object *obj;   /* DONTNEED: only pages first ... last of this one; */
+	u64 first, last;
+	bool cows;               /* also private copies of them */
 	bool holes;              /* out: DONTNEED, FLAGS met a hole */
 	bool shared;             /* pt_op_missing found shared tables to unshare */
 	struct vm_mapping *drop; /* the mapping of which drop_n references go */

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "lib/atomic.h"
 #include "lib/types.h"
 
 struct frame;
@@ -29,4 +30,14 @@ struct vm_object_ops {
 
 struct vm_object {
 	const struct vm_object_ops *ops;
+	atomic64_t mappings; /* [a] struct vm_mapping that name it */
+	atomic64_t writers;  /* [a] those that may write it: shared, of a file open for writing */
+	atomic64_t cuts;     /* [a] vm_object_zap so far: a page got before one may be no more */
 };
+
+/*
+ * Pages first ... last have left the object: takes them from all spaces that map them. The object's
+ * get_page must not give them out any more. cows: private copies of them go, too (truncation).
+ * May sleep, but not under a lock that get_page takes. mm/zap.c
+ */
+void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows);

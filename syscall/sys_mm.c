@@ -53,6 +53,7 @@ static bool too_large(u64 len, int prot, int flags)
 static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, u64 offset)
 {
 	struct vm_object *obj = file_vm_object(f);
+	bool sealed;
 	int err;
 
 	if ((f->flags & O_PATH))
@@ -66,7 +67,10 @@ static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, 
 		return err;
 	if (!obj)
 		return -ENODEV;
-	if ((flags & MAP_TYPE) != MAP_PRIVATE && (f->flags & 3) != O_RDWR)
+	sealed = file_seals(f) & (LINUX_SEAL_WRITE | LINUX_SEAL_FUTURE_WRITE);
+	if (sealed && (flags & MAP_TYPE) != MAP_PRIVATE && (prot & PROT_WRITE))
+		return -EPERM;
+	if ((flags & MAP_TYPE) != MAP_PRIVATE && (sealed || (f->flags & 3) != O_RDWR))
 		flags |= VM_MMAP_NOWRITE;
 	return vm_mmap(current()->as, addr, len, prot, flags, obj, offset);
 }
@@ -107,7 +111,7 @@ s64 sys_mprotect(uaddr_t addr, u64 len, int prot)
 s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
 {
 	note_lock_limit();
-	if (new_len > old_len && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
+	if (new_len > old_len && new_len <= USER_TOP && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
 		return -ENOMEM;
 	return vm_mremap(current()->as, addr, old_len, new_len, flags, new_addr);
 }
