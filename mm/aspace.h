@@ -71,6 +71,11 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want);
 
 /* Serves a fault, as vm_fault_current of arch/api/upcall.h, in a given space. */
 int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access);
+/*
+ * proc/ sets it: there is no memory for a fault of the current thread. It ends some process and waits
+ * for that; true: try again, false: the current one is to die. May sleep.
+ */
+extern bool (*vm_out_of_memory)(void);
 
 /*
  * Reads or writes another space's memory (exec's argument pages, ptrace, /proc/pid/cmdline),

@@ -138,6 +138,7 @@ void proc_init(void)
 	process_cache = slab_cache_create("process", sizeof(struct process), 16);
 	task_cache = slab_cache_create("task", sizeof(struct task), 16);
 	fs_signal_current = signal_send_self;
+	vm_out_of_memory = proc_out_of_memory;
 	futex_init();
 	session_init();
 	proc_procfs_init();

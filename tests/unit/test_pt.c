@@ -289,7 +289,7 @@ static void test_mremap_errors(void **state)
 	assert_int_equal(vm_mremap(as, AT, 8 * PAGE_SIZE, 16 * PAGE_SIZE, MREMAP_MAYMOVE, 0),
 			 -EFAULT);
 	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 3 * PAGE_SIZE, 0, 0), -ENOMEM);
-	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 1ul << 47, MREMAP_MAYMOVE, 0), -ENOMEM);
+	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 1ul << 47, MREMAP_MAYMOVE, 0), -EINVAL);
 	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, AT),
 			 -EINVAL);
 	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
