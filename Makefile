@@ -153,8 +153,8 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	@echo "  CPIO    $@"
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
 
-# The benchmark of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield: bench/user/yield.c
+# The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
+$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@

@@ -92,6 +92,11 @@ struct vm_object *file_vm_object(struct file *f)
 	return S_ISREG(f->inode->mode) && f->inode->object.ops ? &f->inode->object : NULL;
 }
 
+u32 file_seals(const struct file *f)
+{
+	return READ_ONCE(f->inode->seals);
+}
+
 int file_stat(struct file *f, struct linux_stat *out)
 {
 	inode_stat(f->inode, out);

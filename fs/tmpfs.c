@@ -11,8 +11,11 @@
  * this may take asks for pages of some file, maybe of this one, through tmpfs_get_page, which
  * takes only the cache's spinlock.
  *
- * Truncating a mapped file does not take pages away from those who have them mapped (they keep
- * their references); later faults beyond the end give SIGBUS.
+ * Pages that are truncated or punched out are taken from those who have them mapped, too
+ * (vm_object_zap); accesses beyond the end give SIGBUS.
+ *
+ * Seals (F_ADD_SEALS) are bits of the inode that only grow. Files that are not memfds have the one
+ * that forbids more.
  */
 #include "fs/vfs.h"
 
@@ -24,6 +27,7 @@
 static const struct inode_ops file_inode_ops, dir_inode_ops, link_inode_ops, special_inode_ops;
 static const struct file_ops file_ops, dir_ops, special_ops;
 static const struct vm_object_ops object_ops;
+static int tmpfs_allocate(struct inode *inode, int mode, u64 start, u64 len);
 
 /* ---- pages -------------------------------------------------------------------------------- */
 
@@ -149,8 +153,31 @@ static void object_name(struct vm_object *obj, char *buf, size_t len)
 	dentry_put(d);
 }
 
+static bool tmpfs_has_page(struct vm_object *obj, u64 index)
+{
+	struct frame *f = page_cache_get(&object_inode(obj)->pages, index);
+
+	if (f)
+		frame_put(f);
+	return f != NULL;
+}
+
+static int tmpfs_punch(struct vm_object *obj, u64 first, u64 last)
+{
+	struct inode *inode = object_inode(obj);
+	int err;
+
+	mutex_lock(&inode->lock);
+	err = tmpfs_allocate(inode, LINUX_FALLOC_PUNCH_HOLE | LINUX_FALLOC_KEEP_SIZE,
+			     first << PAGE_SHIFT, (last - first + 1) << PAGE_SHIFT);
+	mutex_unlock(&inode->lock);
+	return err;
+}
+
 static const struct vm_object_ops object_ops = {
 	.get_page = tmpfs_get_page,
+	.has_page = tmpfs_has_page,
+	.punch = tmpfs_punch,
 	.get = object_get,
 	.put = object_put,
 	.name = object_name,
@@ -246,6 +273,13 @@ static ssize_t tmpfs_write(struct file *f, struct uio *src, u64 *pos)
 		return -EFBIG;
 	}
 	while (src->left) {
+		u64 end = ALIGN_UP(at + 1, PAGE_SIZE);
+
+		n = -EPERM;
+		if (inode->seals & (LINUX_SEAL_WRITE | LINUX_SEAL_FUTURE_WRITE))
+			break;
+		if ((inode->seals & LINUX_SEAL_GROW) && MIN(end, at + src->left) > inode->size)
+			break;
 		size_t want = MIN(PAGE_SIZE - (at & (PAGE_SIZE - 1)), src->left);
 
 		n = write_page(inode, at, src);
@@ -323,20 +357,25 @@ static void clear_part(struct inode *inode, u64 from, u64 end)
 	frame_put(page);
 }
 
-static void remove_pages(struct inode *inode, u64 first, u64 last)
+/* cut: at the end of the file, where private copies of the pages are lost, too. */
+static void remove_pages(struct inode *inode, u64 first, u64 last, bool cut)
 {
 	uncharge(inode->sb, page_cache_remove(&inode->pages, first, last));
+	vm_object_zap(&inode->object, first, last, cut);
 }
 
 static int tmpfs_truncate(struct inode *inode, u64 size)
 {
 	u64 old = inode->size;
 
+	if ((size < old && (inode->seals & LINUX_SEAL_SHRINK)) ||
+	    (size > old && (inode->seals & LINUX_SEAL_GROW)))
+		return -EPERM;
 	WRITE_ONCE(inode->size, size);
 	if (size < old) {
 		if (size & (PAGE_SIZE - 1))
 			clear_part(inode, size, ALIGN_UP(size, PAGE_SIZE));
-		remove_pages(inode, (size + PAGE_SIZE - 1) >> PAGE_SHIFT, PAGE_INDEX_MAX);
+		remove_pages(inode, (size + PAGE_SIZE - 1) >> PAGE_SHIFT, PAGE_INDEX_MAX, true);
 	}
 	return 0;
 }
@@ -354,7 +393,7 @@ static void punch_hole(struct inode *inode, u64 start, u64 end)
 	if (last < end)
 		clear_part(inode, last, end);
 	if (first < last)
-		remove_pages(inode, first >> PAGE_SHIFT, (last >> PAGE_SHIFT) - 1);
+		remove_pages(inode, first >> PAGE_SHIFT, (last >> PAGE_SHIFT) - 1, false);
 }
 
 /* fallocate(2): reserve, or FALLOC_FL_PUNCH_HOLE. A failure leaves pages that it made: zeros. */
@@ -363,9 +402,13 @@ static int tmpfs_allocate(struct inode *inode, int mode, u64 start, u64 len)
 	u64 end = start + len;
 
 	if (mode & LINUX_FALLOC_PUNCH_HOLE) {
+		if (inode->seals & (LINUX_SEAL_WRITE | LINUX_SEAL_FUTURE_WRITE))
+			return -EPERM;
 		punch_hole(inode, start, end);
 		return 0;
 	}
+	if ((inode->seals & LINUX_SEAL_GROW) && end > inode->size)
+		return -EPERM;
 	for (u64 i = start >> PAGE_SHIFT; i < (end + PAGE_SIZE - 1) >> PAGE_SHIFT; i++) {
 		struct frame *page;
 		int err = get_or_make(inode, i, &page);
@@ -381,7 +424,7 @@ static int tmpfs_allocate(struct inode *inode, int mode, u64 start, u64 len)
 
 static void file_destroy(struct inode *inode)
 {
-	remove_pages(inode, 0, PAGE_INDEX_MAX);
+	uncharge(inode->sb, page_cache_remove(&inode->pages, 0, PAGE_INDEX_MAX));
 }
 
 /* ---- inodes of all kinds ------------------------------------------------------------------ */
@@ -428,6 +471,7 @@ static struct inode *make_inode(struct super *sb, u32 mode, u32 rdev, const char
 	inode->rdev = rdev;
 	if (S_ISREG(mode)) {
 		page_cache_init(&inode->pages);
+		inode->seals = LINUX_SEAL_SEAL;
 		inode->object.ops = &object_ops;
 	} else if (S_ISDIR(mode)) {
 		spin_init(&inode->dir.lock, "directory", RANK_FILE);
@@ -508,7 +552,35 @@ int tmpfs_create(const char *type, const char *source, u32 flags, u64 max_pages,
 	return 0;
 }
 
-int tmpfs_anonymous(const char *name, u32 flags, struct file **out)
+bool inode_has_seals(const struct inode *inode)
+{
+	return inode->ops == &file_inode_ops;
+}
+
+int tmpfs_add_seals(struct file *f, u32 seals)
+{
+	struct inode *inode = f->inode;
+	int err = 0;
+
+	if (!file_writable(f))
+		return -EPERM;
+	if ((seals & ~LINUX_SEAL_ALL) || !inode_has_seals(inode))
+		return -EINVAL;
+	mutex_lock(&inode->lock);
+	if (inode->seals & LINUX_SEAL_SEAL)
+		err = -EPERM;
+	else if ((seals & ~inode->seals & LINUX_SEAL_WRITE) && atomic_load(&inode->object.writers))
+		err = -EBUSY;
+	else if ((seals & LINUX_SEAL_EXEC) && (inode->mode & 0111))
+		seals |= LINUX_SEAL_SHRINK | LINUX_SEAL_GROW | LINUX_SEAL_WRITE |
+			 LINUX_SEAL_FUTURE_WRITE;
+	if (!err)
+		WRITE_ONCE(inode->seals, inode->seals | seals);
+	mutex_unlock(&inode->lock);
+	return err;
+}
+
+int tmpfs_anonymous(const char *name, u32 flags, u32 mode, u32 seals, struct file **out)
 {
 	static struct super *memfds; /* [I] made at the first call; its root is never used */
 	static struct mutex lock = MUTEX_INIT(lock);
@@ -522,7 +594,9 @@ int tmpfs_anonymous(const char *name, u32 flags, struct file **out)
 	mutex_unlock(&lock);
 	if (err)
 		return err;
-	inode = make_inode(memfds, S_IFREG | 0777, 0, NULL);
+	inode = make_inode(memfds, S_IFREG | mode, 0, NULL);
+	if (inode)
+		inode->seals = seals;
 	if (inode)
 		d = dentry_create(NULL, name, strlen(name), inode, DENTRY_NAMELESS);
 	if (!d) {

@@ -98,6 +98,7 @@ struct inode {
 	u32 nlink;                   /* [lock of a directory that has it, or own] atomic changes */
 	u32 flags;                   /* [lock] INODE_* */
 	u32 rdev;                    /* [I] */
+	u32 seals;                   /* [lock] LINUX_SEAL_*: what can never be done again */
 	u64 ino;                     /* [I] */
 	struct super *sb;            /* [I] holds a reference */
 	const struct inode_ops *ops; /* [I] never NULL */
@@ -309,7 +310,10 @@ void mounts_for_each(void (*fn)(struct super *sb, void *arg), void *arg);
 int tmpfs_create(const char *type, const char *source, u32 flags, u64 max_pages,
 		 struct super **out);
 /* A regular file without a name, on a super of its own kind (memfd). */
-int tmpfs_anonymous(const char *name, u32 flags, struct file **out);
+int tmpfs_anonymous(const char *name, u32 flags, u32 mode, u32 seals, struct file **out);
+/* F_ADD_SEALS: -EPERM, -EINVAL (no file of tmpfs), -EBUSY (mapped by who may write). */
+int tmpfs_add_seals(struct file *f, u32 seals);
+bool inode_has_seals(const struct inode *inode);
 int procfs_create(const char *source, u32 flags, struct super **out);
 /* Fills a tmpfs with the device nodes. */
 int devfs_populate(struct super *sb);

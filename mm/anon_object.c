@@ -3,7 +3,7 @@
  * pages are found through a radix tree of frames with 512 pointers each, as high as the object's
  * size needs; nodes and pages come when first asked for.
  *
- * Locks: one spin lock per object for the tree. Pages are never taken out before the object dies.
+ * Locks: one spin lock per object for the tree. Pages leave it by MADV_REMOVE, or with it.
  */
 #include "mm/anon_object.h"
 
@@ -64,6 +64,49 @@ out:
 	return f ? 0 : -ENOMEM;
 }
 
+/* The slot of an index; NULL: it has no page, nor nodes above. Lock held. */
+static struct frame **find(struct anon_object *a, u64 index)
+{
+	struct frame **slot = &a->root;
+
+	for (unsigned h = a->height; *slot && h > 0; h--)
+		slot = (struct frame **)frame_virt(*slot) +
+		       ((index >> (NODE_SHIFT * (h - 1))) & (PT_ENTRIES - 1));
+	return *slot ? slot : NULL;
+}
+
+static bool anon_has_page(struct vm_object *o, u64 index)
+{
+	struct anon_object *a = anon_of(o);
+	bool has;
+
+	spin_lock(&a->lock);
+	has = index < a->pages && find(a, index);
+	spin_unlock(&a->lock);
+	return has;
+}
+
+static int anon_punch(struct vm_object *o, u64 first, u64 last)
+{
+	struct anon_object *a = anon_of(o);
+
+	for (u64 i = first; i <= last && i < a->pages; i++) {
+		struct frame **slot, *f = NULL;
+
+		spin_lock(&a->lock);
+		slot = find(a, i);
+		if (slot) {
+			f = *slot;
+			*slot = NULL;
+		}
+		spin_unlock(&a->lock);
+		if (f)
+			frame_put(f);
+	}
+	vm_object_zap(o, first, last, false);
+	return 0;
+}
+
 static void free_tree(struct frame *f, unsigned height)
 {
 	struct frame **slot = f ? frame_virt(f) : NULL;
@@ -102,6 +145,8 @@ static u64 anon_inode_number(struct vm_object *o)
 
 static const struct vm_object_ops anon_ops = {
 	.get_page = anon_get_page,
+	.has_page = anon_has_page,
+	.punch = anon_punch,
 	.get = anon_get,
 	.put = anon_put,
 	.name = anon_name,

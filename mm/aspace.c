@@ -17,6 +17,7 @@
 #include "lib/string.h"
 #include "mm/anon_object.h"
 #include "mm/pt.h"
+#include "mm/region.h"
 #include "mm/slab.h"
 
 #define VM_MMAP_TOP    (USER_TOP - 64 * MiB + PAGE_SIZE) /* above: the stack that exec maps */
@@ -46,12 +47,7 @@ struct aspace *aspace_create(void)
 		slab_free(aspace_cache, as);
 		return NULL;
 	}
-	root->side = NULL;
-	root->lock = 0;
-	root->used = 0;
-	root->level = PT_LEVELS;
-	root->stale = 0;
-	root->flags = 0;
+	table_init(root, PT_LEVELS);
 	as->root_frame = root;
 	as->root = frame_virt(root);
 	memcpy(as->root + PT_USER_ROOT_SLOTS,
@@ -62,6 +58,7 @@ struct aspace *aspace_create(void)
 	refcount_init(&as->refs, 1);
 	spin_init(&as->lock, "aspace", RANK_ASPACE);
 	as->gap_end = VM_MMAP_TOP;
+	as->limit[VM_LIMIT_AS] = as->limit[VM_LIMIT_DATA] = as->limit[VM_LIMIT_LOCK] = UINT64_MAX;
 	spin_lock(&aspaces_lock);
 	list_add_tail(&aspaces, &as->all);
 	spin_unlock(&aspaces_lock);
@@ -93,6 +90,8 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 	to->gap_end = from->gap_end;
 	to->gap_skipped = from->gap_skipped;
 	spin_unlock(&from->lock);
+	memcpy(to->limit, from->limit, sizeof(to->limit));
+	to->grows = from->grows;
 }
 
 /* ---- finding a place ------------------------------------------------------------------------- */
@@ -178,6 +177,7 @@ struct map_request {
 	struct vm_object *obj;
 	u64 offset;
 	bool nowrite;
+	bool low; /* MAP_32BIT */
 };
 
 static int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
@@ -191,18 +191,20 @@ static int map_at(struct aspace *as, u64 va, const struct map_request *r, bool n
 /* Anywhere, at the hint if that is free. The address or -errno. */
 static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r)
 {
+	u64 top = r->low ? 2 * GiB : USER_TOP, unused;
 	int err;
 
 	if (hint) {
-		hint = MAX(ALIGN_UP(hint, PAGE_SIZE), VM_MMAP_BOTTOM);
-		if (hint < USER_TOP && r->len <= USER_TOP - hint) {
+		hint = MAX(hint & PAGE_MASK, VM_MMAP_BOTTOM);
+		if (hint < top && r->len <= top - hint && !vm_near_stack(as, hint + r->len)) {
 			err = map_at(as, hint, r, true);
 			if (err != -EEXIST)
 				return err ? err : (s64)hint;
 		}
 	}
 	do {
-		u64 va = aspace_find_gap(as, r->len);
+		u64 va = r->low ? pt_find_gap(as, r->len, PAGE_SIZE, GiB, 2 * GiB, &unused) :
+				  aspace_find_gap(as, r->len);
 
 		if (!va)
 			return -ENOMEM;
@@ -213,24 +215,81 @@ static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r
 	return err;
 }
 
+/* What MAP_SHARED_VALIDATE knows: Linux's flags from before it. */
+#define MAP_OLD_FLAGS                                                                              \
+	(MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |       \
+	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
+	 MAP_HUGETLB | VM_MMAP_NOWRITE | 0x7c000000 /* MAP_HUGE_2MB and _1GB */)
+
 static int check_type(int flags, const struct vm_object *obj)
 {
 	int type = flags & MAP_TYPE;
 
-	if (type == MAP_SHARED || type == MAP_PRIVATE)
-		return 0;
-	if (type != MAP_SHARED_VALIDATE || !obj)
+	if (type == MAP_SHARED_VALIDATE && obj && (flags & ~MAP_OLD_FLAGS))
+		return -ENOTSUP;
+	if (type != MAP_SHARED && type != MAP_PRIVATE && (type != MAP_SHARED_VALIDATE || !obj))
 		return -EINVAL;
-	return flags & MAP_SYNC ? -ENOTSUP : 0;
+	if ((flags & MAP_GROWSDOWN) && (obj || type != MAP_PRIVATE))
+		return -EINVAL;
+	return 0;
 }
 
-static void populate(struct aspace *as, u64 va, u64 len, u64 bits)
+/* May this be locked, mapped at all? Only with limits or locks is there anything to ask. */
+static int check_limits(struct aspace *as, uaddr_t addr, const struct map_request *r, int flags)
 {
-	enum fault_access access = bits & VM_WRITE ? FAULT_WRITE : FAULT_READ;
+	if (r->bits & VM_LOCKED) {
+		if ((flags & MAP_LOCKED) && as->limit[VM_LIMIT_LOCK] == 0)
+			return -EPERM;
+		if (vm_may_lock(as, r->len))
+			return -EAGAIN;
+	}
+	return vm_may_expand(as, r->len, r->kind, r->bits, addr,
+			     flags & MAP_FIXED ? addr + r->len : 0) ?
+		       0 :
+		       -ENOMEM;
+}
 
-	for (u64 at = va; bits_accessible(bits) && at < va + len; at += PAGE_SIZE)
-		if (vm_fault(as, at, access))
-			break; /* mmap has succeeded: the error comes with the access */
+/* What is seldom: limits, locks, stacks. They are noted before the page table says so. */
+static int mmap_special(struct aspace *as, uaddr_t addr, struct map_request *r, int flags)
+{
+	int err;
+
+	if ((flags & MAP_LOCKED) || as->lock_future)
+		r->bits |= VM_LOCKED;
+	r->low = flags & MAP_32BIT;
+	err = check_limits(as, addr, r, flags);
+	if (err)
+		return err;
+	if (r->bits & VM_LOCKED)
+		WRITE_ONCE(as->locked, true);
+	if (r->bits & VM_GROWSDOWN)
+		WRITE_ONCE(as->grows, true);
+	return 0;
+}
+
+int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset)
+{
+	u64 size = ALIGN_UP(len, PAGE_SIZE);
+	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+
+	if (!IS_ALIGNED(offset, PAGE_SIZE) || len == 0)
+		return -EINVAL;
+	if (size == 0)
+		return -ENOMEM;
+	if (file && offset + size < offset)
+		return -EOVERFLOW;
+	if (size > USER_TOP || (fixed && addr > USER_TOP - size))
+		return -ENOMEM;
+	if (fixed && !IS_ALIGNED(addr, PAGE_SIZE))
+		return -EINVAL;
+	return fixed && addr < VM_MMAP_BOTTOM ? -EPERM : 0;
+}
+
+static bool wants_populate(const struct map_request *r, int lock_future, int flags)
+{
+	if (r->bits & VM_LOCKED)
+		return !(lock_future & MCL_ONFAULT);
+	return (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
 }
 
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
@@ -238,39 +297,28 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 {
 	struct map_request r = { .len = ALIGN_UP(len, PAGE_SIZE), .obj = obj, .offset = offset };
 	struct vm_object *own = NULL;
-	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
 	s64 ret;
-	int err;
+	int err = vm_mmap_check(addr, len, flags, obj != NULL, offset);
 
-	if (!IS_ALIGNED(offset, PAGE_SIZE) || len == 0)
-		return -EINVAL;
-	if (r.len == 0)
-		return -ENOMEM;
-	if (obj && offset + r.len < offset)
-		return -EOVERFLOW;
-	if (r.len > USER_TOP)
-		return -ENOMEM;
-	if (fixed && addr > USER_TOP - r.len)
-		return -ENOMEM;
-	if (fixed && !IS_ALIGNED(addr, PAGE_SIZE))
-		return -EINVAL;
-	if (fixed && addr < VM_MMAP_BOTTOM)
-		return -EPERM;
-	err = check_type(flags, obj);
+	if (!err)
+		err = check_type(flags, obj);
 	if (err)
 		return err;
 
 	r.bits = prot_to_bits(prot) | (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
 		 (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
-	r.nowrite = flags & VM_MMAP_NOWRITE;
+	r.nowrite = (flags & VM_MMAP_NOWRITE) || (flags & MAP_TYPE) == MAP_PRIVATE;
 	r.kind = (flags & MAP_TYPE) != MAP_PRIVATE ? MARK_SHARED : obj ? MARK_PRIVATE : MARK_ANON;
+	err = mmap_special(as, addr, &r, flags);
+	if (err)
+		return err;
 	if (r.kind == MARK_SHARED && !obj) {
 		r.obj = own = anon_object_create(r.len >> PAGE_SHIFT);
 		r.offset = 0;
 		if (!own)
 			return -ENOMEM;
 	}
-	if (fixed) {
+	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		err = map_at(as, addr, &r, flags & MAP_FIXED_NOREPLACE);
 		ret = err ? err : (s64)addr;
 	} else {
@@ -278,8 +326,8 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 	}
 	if (own)
 		own->ops->put(own);
-	if (ret > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)))
-		populate(as, (u64)ret, r.len, r.bits);
+	if (ret > 0 && wants_populate(&r, as->lock_future, flags)) /* an error comes with the access */
+		vm_populate(as, (u64)ret, (u64)ret + r.len, true);
 	return ret;
 }
 
@@ -304,6 +352,35 @@ int vm_munmap(struct aspace *as, uaddr_t addr, u64 len)
 	return unmap(as, addr, addr + ALIGN_UP(len, PAGE_SIZE));
 }
 
+/* PROT_GROWSDOWN: the change begins where the stack that contains *addr does. */
+static int growing_start(struct aspace *as, u64 *addr, u64 end, int grows)
+{
+	struct region r;
+	int err = -ENOMEM;
+
+	for (u64 at = 0; region_next(as, at, USER_TOP, &r); at = r.end) {
+		bool found = r.end > *addr;
+
+		if (found && r.start < end)
+			err = grows == PROT_GROWSDOWN && (r.mark.v & VM_GROWSDOWN) ? 0 : -EINVAL;
+		region_put(&r);
+		if (found) {
+			*addr = err ? *addr : r.start;
+			break;
+		}
+	}
+	return err;
+}
+
+/* RLIMIT_DATA: what is private and becomes writable counts from now on. */
+static bool may_write(struct aspace *as, u64 start, u64 end)
+{
+	struct vm_totals t;
+
+	vm_count(as, start, MIN(end, USER_TOP), &t);
+	return vm_may_expand(as, t.mapped - t.shared - t.data - t.stack, MARK_ANON, VM_WRITE, 0, 0);
+}
+
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
 {
 	__attribute__((uninitialized)) struct pt_op op;
@@ -322,46 +399,18 @@ int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
 		return -EINVAL;
 	if (addr >= USER_TOP)
 		return -ENOMEM;
+	if (grows) {
+		err = growing_start(as, &addr, end, grows);
+		if (err)
+			return err;
+	}
+	if ((prot & PROT_WRITE) && as->limit[VM_LIMIT_DATA] != UINT64_MAX &&
+	    !may_write(as, addr, end))
+		return -ENOMEM;
 	pt_op_init(&op, PT_PROTECT);
 	op.bits = prot_to_bits(prot);
 	err = pt_op_run(&op, as, addr, MIN(end, USER_TOP));
 	return !err && end > USER_TOP ? -ENOMEM : err;
-}
-
-static int advise(struct aspace *as, u64 start, u64 end, int advice)
-{
-	__attribute__((uninitialized)) struct pt_op op;
-	int err;
-
-	if (advice != MADV_DONTNEED)
-		return 0;
-	pt_op_init(&op, PT_DONTNEED);
-	err = pt_op_run(&op, as, start, MIN(end, USER_TOP));
-	return !err && (op.holes || end > USER_TOP) ? -ENOMEM : err;
-}
-
-int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice)
-{
-	u64 size = ALIGN_UP(len, PAGE_SIZE);
-
-	switch (advice) {
-	case MADV_NORMAL:
-	case MADV_RANDOM:
-	case MADV_SEQUENTIAL:
-	case MADV_WILLNEED:
-	case MADV_DONTNEED:
-	case MADV_HUGEPAGE:
-	case MADV_NOHUGEPAGE:
-	case MADV_DONTDUMP:
-	case MADV_DODUMP:
-	case MADV_COLD: break;
-	default: return -EINVAL;
-	}
-	if (!IS_ALIGNED(addr, PAGE_SIZE) || (len && !size) || addr + size < addr)
-		return -EINVAL;
-	if (size == 0)
-		return 0;
-	return addr < USER_TOP ? advise(as, addr, addr + size, advice) : -ENOMEM;
 }
 
 void aspace_set_brk(struct aspace *as, uaddr_t start)
@@ -369,6 +418,28 @@ void aspace_set_brk(struct aspace *as, uaddr_t start)
 	spin_lock(&as->lock);
 	as->brk_start = as->brk = start;
 	spin_unlock(&as->lock);
+}
+
+static int brk_grow(struct aspace *as, u64 from, u64 end)
+{
+	u64 bits = prot_to_bits(PROT_READ | PROT_WRITE) | (as->lock_future ? VM_LOCKED : 0);
+	struct region r;
+	int err;
+
+	/* Linux wants a page free behind it. */
+	if (region_next(as, end, end + PAGE_SIZE, &r)) {
+		region_put(&r);
+		return -ENOMEM;
+	}
+	if (vm_near_stack(as, end + PAGE_SIZE) ||
+	    !vm_may_expand(as, end - from, MARK_ANON, bits, 0, 0))
+		return -ENOMEM;
+	if ((bits & VM_LOCKED) && vm_may_lock(as, end - from))
+		return -EAGAIN;
+	err = map_mark(as, from, end - from, mark_anon(bits), true);
+	if (!err && (bits & VM_LOCKED) && !(as->lock_future & MCL_ONFAULT))
+		vm_populate(as, from, end, true);
+	return err;
 }
 
 /*
@@ -391,8 +462,9 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want)
 
 	old_end = ALIGN_UP(brk, PAGE_SIZE);
 	new_end = ALIGN_UP(want, PAGE_SIZE);
-	if (new_end > old_end && map_mark(as, old_end, new_end - old_end,
-					  mark_anon(prot_to_bits(PROT_READ | PROT_WRITE)), true))
+	if (want - as->brk_start > as->limit[VM_LIMIT_DATA])
+		return brk;
+	if (new_end > old_end && brk_grow(as, old_end, new_end))
 		return brk;
 	if (new_end < old_end && unmap(as, new_end, old_end))
 		return brk;
@@ -412,9 +484,11 @@ static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool 
 	bool done = false;
 
 	pt_lock(&c, as, va, va, 1);
+	if (!write)
+		pt_peek_shared(&c, va);
 	slot = &c.entry[pt_index(va, c.level)];
 	e = pte_load(slot);
-	if (pte_is_present(e) && (!write || (e.v & PTE_WRITE))) {
+	if (pte_is_leaf(e, c.level) && (!write || (e.v & PTE_WRITE))) {
 		char *p = (char *)phys_to_virt(pte_pa(e, c.level)) + (va & (pt_span(c.level) - 1));
 
 		if (write) {

@@ -35,10 +35,34 @@ int aspace_fork(struct aspace *parent, struct aspace **child);
  */
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
 	    u64 offset);
+/* The errors of vm_mmap's addresses and lengths, for who must know them before the file's. */
+int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset);
 int vm_munmap(struct aspace *as, uaddr_t addr, u64 len);
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot);
 int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice);
-/* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone. The new address or -errno. */
+/* Writes one byte for each page to the program's memory at vec. */
+int vm_mincore(struct aspace *as, uaddr_t addr, u64 len, uaddr_t vec);
+int vm_msync(struct aspace *as, uaddr_t addr, u64 len, int flags);
+/* flags: MLOCK_*, MCL_*. The limit is VM_LIMIT_LOCK. */
+int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags);
+int vm_munlock(struct aspace *as, uaddr_t addr, u64 len);
+int vm_mlockall(struct aspace *as, int flags);
+int vm_munlockall(struct aspace *as);
+
+/* Resource limits, in bytes; a new space has none, but its stacks do not grow. fork copies them. */
+enum vm_limit { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_STACK, VM_LIMIT_LOCK, VM_LIMITS };
+void aspace_set_limit(struct aspace *as, enum vm_limit which, u64 bytes);
+
+/* What is mapped in [start, end), in bytes. */
+struct vm_totals {
+	u64 mapped, locked;
+	u64 data;   /* private, writable, no stack */
+	u64 stack;  /* MAP_GROWSDOWN */
+	u64 shared;
+};
+void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out);
+/* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone (with DONTUNMAP it must be
+ * aligned, as on Linux). The new address or -errno. */
 s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
 
 /* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */
@@ -47,6 +71,11 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want);
 
 /* Serves a fault, as vm_fault_current of arch/api/upcall.h, in a given space. */
 int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access);
+/*
+ * proc/ sets it: there is no memory for a fault of the current thread. It ends some process and waits
+ * for that; true: try again, false: the current one is to die. May sleep.
+ */
+extern bool (*vm_out_of_memory)(void);
 
 /*
  * Reads or writes another space's memory (exec's argument pages, ptrace, /proc/pid/cmdline),
@@ -91,6 +120,7 @@ u64 aspace_minor_faults(struct aspace *as); /* alone, without the walk that the 
 /* Machine-wide counters, since boot. */
 struct vm_stats {
 	u64 faults, minor_faults, zero_page_faults, cow_copied, cow_reused, spurious;
+	u64 tables_copied, tables_taken_back; /* shared by fork, by faults */
 };
 void vm_stats(struct vm_stats *out);
 

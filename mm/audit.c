@@ -2,7 +2,8 @@
  * The auditor: walks all address spaces and recounts. Every reference that a slot owns must be in
  * the count of what it names, and no other (mm/pt.h, "Ownership"); every leaf must be one that the
  * rules of mm/mark.h allow. In particular a private page that the hardware may write has no second
- * owner: that is what copy-on-write rests on.
+ * owner (or its table was copied and cannot be written through): copy-on-write rests on that. A
+ * shared table is counted against the entries that name it, in all spaces.
  *
  * Passes: clear, count, compare, clear. The counters are in places that are unused while their
  * owner lives: `owner` of an anonymous frame, `dead` of a mapping.
@@ -48,7 +49,7 @@ static void audit_frame(pfn_t pfn, enum audit_pass pass)
 		f->owner = 0;
 }
 
-static void audit_leaf(pte_t e, pte_t mark)
+static void audit_leaf(const struct frame *table, pte_t e, pte_t mark)
 {
 	struct frame *f = pfn_frame(pte_pfn(e));
 	bool zero = pfn_is_zero_page(pte_pfn(e));
@@ -61,7 +62,8 @@ static void audit_leaf(pte_t e, pte_t mark)
 	if (mark_kind(mark) == MARK_SHARED)
 		kassert(f->type == FRAME_FILE && !mark_mapping(mark)->nowrite);
 	else
-		kassert(!zero && f->type == FRAME_ANON && frame_refs(f) == 1);
+		kassert(!zero && f->type == FRAME_ANON &&
+			(frame_refs(f) == 1 || (table->state & TABLE_COPIED)));
 }
 
 static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass pass)
@@ -70,6 +72,7 @@ static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass
 	bool has_frame = pte_is_present(e) || mark_kind(e) == MARK_HELD;
 
 	kassert(mark_kind(e) <= MARK_HELD || pte_is_present(e));
+	kassert(!(e.v & VM_FORK) || table->level > 1 || (table->state & TABLE_FORK));
 	kassert(!(e.v & VM_SIDE) == pte_is_none(side));
 	kassert(!(e.v & VM_SIDE) || has_frame);
 	if (!has_frame) {
@@ -83,12 +86,37 @@ static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass
 		audit_mapping(side, pass);
 	}
 	if (pte_is_present(e)) {
-		audit_leaf(e, mark_of_slot(e, table->side, i));
+		audit_leaf(table, e, mark_of_slot(e, table->side, i));
 		audit_frame(pte_pfn(e), pass);
 	} else {
 		kassert(!pfn_is_zero_page(mark_pfn(e)));
 		audit_frame(mark_pfn(e), pass);
 	}
+}
+
+static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass);
+
+/*
+ * One of the entries that name a table. A table counts once what its slots name; so only the first
+ * to come goes on below when counting. The counter is in `owner`, unused while nobody has the lock.
+ */
+static u64 audit_entry(pte_t e, unsigned level, enum audit_pass pass)
+{
+	struct frame *t = pte_table(e, level);
+
+	kassert_eq(e.v & ~PTE_ADDR & ~PTE_DIRTY & ~PTE_WRITE, PTE_TABLE & ~PTE_WRITE);
+	kassert(t->used > 0);
+	if (pass == AUDIT_CLEAR)
+		t->owner = 0;
+	else if (pass == AUDIT_COUNT && ++t->owner > 1)
+		return 0;
+	else if (pass == AUDIT_COMPARE)
+		kassert_eq(t->owner, frame_refs(t));
+	if (pte_is_shared(e))
+		kassert_eq(level, 2);
+	else
+		kassert(frame_refs(t) == 1 && !(t->state & TABLE_COPIED));
+	return audit_table(t, level - 1, pass);
 }
 
 static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass)
@@ -99,8 +127,7 @@ static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass
 
 	kassert_eq(table->type, FRAME_TABLE);
 	kassert_eq(table->level, level);
-	kassert_eq(frame_refs(table), 1);
-	kassert(!table->stale && table->flags == 0);
+	kassert(!(table->state & TABLE_STALE) && table->flags == 0);
 	kassert(level == 1 || !table->side);
 	for (unsigned i = 0; i < n; i++) {
 		pte_t e = entry[i];
@@ -111,9 +138,7 @@ static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass
 		}
 		used++;
 		if (pte_is_table(e, level)) {
-			kassert_eq(e.v & ~PTE_ADDR & ~PTE_DIRTY, PTE_TABLE);
-			kassert(pte_table(e, level)->used > 0);
-			slots += audit_table(pte_table(e, level), level - 1, pass);
+			slots += audit_entry(e, level, pass);
 		} else {
 			audit_slot(table, i, e, pass);
 		}

@@ -44,8 +44,11 @@ struct fault {
 	/* Fetched for `mark`, with references: */
 	pte_t mark;
 	struct vm_mapping *mapping;
+	u64 cuts;           /* of its object, before: see vm_object.h */
 	struct frame *page; /* the object's; NULL: nothing fetched yet */
 	struct frame *copy; /* private write: our copy of it */
+
+	struct vm_mapping *dead; /* to destroy when the locks are gone */
 };
 
 static DEFINE_PER_CPU(struct vm_stats, fault_stats);
@@ -102,7 +105,8 @@ static int fault_mapped(struct fault *f, pte_t mark)
 	struct vm_side *side;
 	pte_t leaf;
 
-	if (!f->page || f->mark.v != mark.v) {
+	if (!f->page || f->mark.v != mark.v ||
+	    f->cuts != atomic_load(&f->mapping->obj->cuts)) { /* truncated meanwhile? */
 		f->want = mark;
 		mapping_get(mark_mapping(mark), 1);
 		return FAULT_FETCH;
@@ -157,13 +161,49 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 		count(cow_copied);
 	}
 	atomic_fetch_add(&f->as->cow_faults, 1ul);
-	pte_exchange(slot, pte_make_pfn(frame_pfn(new), (e.v & ~PTE_ADDR) | PTE_WRITE | PTE_DIRTY));
+	/* No CPU may write the new frame while another still reads the old one. */
+	pte_exchange(slot, pte_make_pfn(frame_pfn(new), e.v & ~PTE_ADDR));
 	tlb_flush_page(f->as, f->va);
+	pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
 	if (!zero) {
 		if (frame_refs(old) == 1)
 			mmu_check_unreachable(frame_pfn(old));
 		frame_put(old);
 	}
+	return 0;
+}
+
+/*
+ * The cursor is above a shared table. An access that it serves, or forbids, leaves it shared;
+ * anything else makes the table ours and moves the cursor down to it. 0 or FAULT_NOMEM.
+ */
+static __noinline int fault_shared(struct fault *f)
+{
+	__attribute__((uninitialized)) struct tlb_gather g;
+	struct pt_cursor c = f->c;
+	struct frame *t;
+	pte_t e;
+
+	pt_peek_shared(&c, f->va);
+	e = pte_load(&c.entry[pt_index(f->va, 1)]);
+	if (pte_is_none(e) || !bits_allow(e.v, f->access) ||
+	    (pte_is_present(e) && f->access != FAULT_WRITE)) {
+		f->c = c;
+		return 0;
+	}
+	if (pt_spare(&f->c, pt_unshare_needs(&f->c, c.table)))
+		return FAULT_NOMEM;
+	tlb_gather_init(&g, f->as);
+	g.dead = &f->dead;
+	t = pt_unshare(&f->c, &g, f->c.table, pt_index(f->va, 2), f->va);
+	if (t == c.table)
+		count(tables_taken_back);
+	else
+		count(tables_copied);
+	tlb_gather_finish(&g);
+	f->c.table = t;
+	f->c.entry = frame_virt(t);
+	f->c.level = 1;
 	return 0;
 }
 
@@ -173,6 +213,12 @@ static int fault_locked(struct fault *f)
 	pte_t *slot = fault_slot(f);
 	pte_t e = pte_load(slot);
 
+	if (unlikely(f->c.level != 1) && pte_is_table(e, f->c.level)) {
+		if (fault_shared(f))
+			return FAULT_NOMEM;
+		slot = fault_slot(f);
+		e = pte_load(slot);
+	}
 	if (pte_is_none(e))
 		return SEGV_MAPERR;
 	if (!bits_allow(e.v, f->access))
@@ -209,8 +255,10 @@ static int fault_fetch(struct fault *f)
 {
 	struct vm_object *obj = f->mapping->obj;
 	u64 index = (f->mapping->offset + (f->va - f->mapping->va)) >> PAGE_SHIFT;
-	int err = obj->ops->get_page(obj, index, &f->page);
+	int err;
 
+	f->cuts = atomic_load(&obj->cuts);
+	err = obj->ops->get_page(obj, index, &f->page);
 	if (err) {
 		f->page = NULL;
 		return err == -ENOMEM ? FAULT_NOMEM : FAULT_SIGBUS;
@@ -238,6 +286,11 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 		pt_lock(&f.c, as, f.va, f.va, 1);
 		ret = fault_locked(&f);
 		pt_unlock(&f.c);
+		if (unlikely(f.dead != NULL))
+			mapping_destroy_all(f.dead);
+		f.dead = NULL;
+		if (ret == SEGV_MAPERR && vm_grow_stack(as, f.va))
+			continue;
 		if (likely(ret != FAULT_FETCH))
 			break;
 		fault_release(&f); /* what was fetched for a mark that is no more */

@@ -48,7 +48,7 @@ struct frame {
 			u32 lock;             /* ticket lock word, see mm/pt.c */
 			u16 used;             /* non-zero entries */
 			u8 level;             /* 1: its entries map 4 KiB */
-			u8 stale;             /* taken out of its tree: whoever waited for the lock starts anew */
+			u8 state;             /* TABLE_STALE ... of mm/pt.h */
 		};
 		u64 words[2];
 	};

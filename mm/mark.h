@@ -30,9 +30,12 @@
 #define VM_GROWSDOWN PTE_SOFT(3)
 #define VM_NORESERVE PTE_SOFT(4)
 #define VM_LOCKED    PTE_SOFT(5)
+#define VM_DONTFORK  PTE_SOFT(6) /* a child gets nothing here */
+#define VM_WIPE      PTE_SOFT(7) /* a child gets the mark without the frame (MADV_WIPEONFORK) */
 
 #define VM_PROT  (VM_READ | VM_WRITE | PTE_NOEXEC)
-#define VM_FLAGS (VM_GROWSDOWN | VM_NORESERVE | VM_LOCKED)
+#define VM_FORK  (VM_DONTFORK | VM_WIPE)
+#define VM_FLAGS (VM_GROWSDOWN | VM_NORESERVE | VM_LOCKED | VM_FORK)
 #define VM_BITS  (VM_PROT | VM_FLAGS)
 
 enum mark_kind {

@@ -15,6 +15,7 @@
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
 #include "mm/pt.h"
+#include "mm/region.h"
 
 /* What is at the old place: one region, all of it alike. */
 struct old_region {
@@ -93,7 +94,7 @@ static int move_alloc(struct move *m)
 	pt_visit(&m->op.c, m->old.start, m->old.start + m->len, count_slot, m);
 	m->op.kind = PT_MAP;
 	m->tables += pt_op_missing(&m->op, m->to, m->to + m->new_len);
-	m->op.kind = PT_UNMAP;
+	m->op.kind = PT_PROTECT; /* each slot changes: all tables must be ours */
 	m->tables += pt_op_missing(&m->op, m->old.start, m->old.start + m->len);
 	for (; m->sides > 0; m->sides--) {
 		struct vm_side *side = pt_alloc_side();
@@ -158,6 +159,8 @@ static void move_commit(struct move *m)
 	m->op.kind = PT_MAP;
 	m->op.mark = m->mark;
 	pt_op_range(&m->op, m->to, m->to + m->new_len);
+	m->op.kind = PT_PROTECT;
+	pt_op_unshare(&m->op, start, end);
 	pt_visit(&m->op.c, start, end, move_slot, m);
 	if (!m->keep) {
 		m->op.kind = PT_UNMAP;
@@ -298,13 +301,76 @@ static int check_flags(u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
 		return -EINVAL;
 	if ((flags & MREMAP_DONTUNMAP) && len != new_len)
 		return -EINVAL;
-	if (!IS_ALIGNED(addr, PAGE_SIZE) || new_len == 0)
+	if (!IS_ALIGNED(addr, PAGE_SIZE) || new_len == 0 || new_len > USER_TOP)
 		return -EINVAL;
-	if (!(flags & MREMAP_FIXED))
-		return 0;
-	if (!IS_ALIGNED(new_addr, PAGE_SIZE) || new_len > USER_TOP || new_addr > USER_TOP - new_len)
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
+		return 0; /* new_addr does not count */
+	if (!IS_ALIGNED(new_addr, PAGE_SIZE) || new_addr > USER_TOP - new_len)
 		return -EINVAL;
 	return addr + len > new_addr && new_addr + new_len > addr ? -EINVAL : 0;
+}
+
+/*
+ * old_len 0: the shared mapping of what is at addr a second time. Without MREMAP_FIXED it must be
+ * allowed to move, for it cannot be where it is already.
+ */
+static s64 duplicate(struct aspace *as, u64 addr, u64 new_len, int flags, u64 new_addr)
+{
+	struct old_region r;
+	s64 ret = look(as, &r, addr, addr + PAGE_SIZE);
+
+	if (ret)
+		return ret;
+	if (mark_kind(r.mark) != MARK_SHARED)
+		ret = -EINVAL;
+	else if (!(flags & MREMAP_MAYMOVE))
+		ret = -ENOMEM;
+	else
+		ret = vm_mmap(as, new_addr, new_len, bits_to_prot(r.mark.v),
+			      MAP_SHARED | (flags & MREMAP_FIXED ? MAP_FIXED : 0) |
+				      (r.mark.v & VM_LOCKED ? MAP_LOCKED : 0) |
+				      (r.mapping->nowrite ? VM_MMAP_NOWRITE : 0),
+			      r.mapping->obj, r.mapping->offset + (addr - r.mapping->va));
+	look_done(&r);
+	return ret;
+}
+
+/* May the region at addr get `more` bytes? */
+static int check_growth(struct aspace *as, u64 addr, u64 more)
+{
+	struct old_region r;
+	int err = look(as, &r, addr, addr + PAGE_SIZE);
+
+	if (err)
+		return err;
+	if ((r.mark.v & VM_LOCKED) && vm_may_lock(as, more))
+		err = -EAGAIN;
+	else if (!vm_may_expand(as, more, mark_kind(r.mark), r.mark.v, 0, 0))
+		err = -ENOMEM;
+	look_done(&r);
+	return err;
+}
+
+/* [addr, addr + len) becomes larger, where it is or elsewhere. */
+static s64 grow(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags)
+{
+	int err = grow_in_place(as, addr, len, new_len);
+
+	if (err != -EEXIST)
+		return err ? err : (s64)addr;
+	return flags & MREMAP_MAYMOVE ? move_region(as, addr, len, new_len, flags, 0) : -ENOMEM;
+}
+
+/* New pages of a locked region are locked, and there. */
+static void populate_new(struct aspace *as, u64 start, u64 end)
+{
+	struct region r;
+
+	if (!READ_ONCE(as->locked) || !region_next(as, start, end, &r))
+		return;
+	if ((r.mark.v & VM_LOCKED) && !(as->lock_future & MCL_ONFAULT))
+		vm_populate(as, start, end, true);
+	region_put(&r);
 }
 
 s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
@@ -312,35 +378,36 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 {
 	u64 len = ALIGN_UP(old_len, PAGE_SIZE), to_len = ALIGN_UP(new_len, PAGE_SIZE);
 	bool moves = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
-	int err = check_flags(addr, len, to_len, flags, new_addr);
+	s64 ret = check_flags(addr, len, to_len, flags, new_addr);
 	struct old_region r;
 
-	if (err)
-		return err;
+	if (ret)
+		return ret;
 	if (addr >= USER_TOP || len > USER_TOP - addr)
 		return -EFAULT;
-	err = look(as, &r, addr, addr + PAGE_SIZE);
-	if (err)
-		return err;
-	look_done(&r);
 	if (len == 0)
-		return -EINVAL; /* Linux duplicates shared mappings so: not here */
+		return duplicate(as, addr, to_len, flags, new_addr);
+	ret = look(as, &r, addr, addr + PAGE_SIZE);
+	if (ret)
+		return ret;
+	look_done(&r);
 	if (len > to_len) {
-		err = vm_munmap(as, addr + to_len, len - to_len);
-		if (err)
-			return err;
+		ret = vm_munmap(as, addr + to_len, len - to_len);
+		if (ret)
+			return ret;
 		len = to_len;
 	}
+	if (to_len > len || (flags & MREMAP_DONTUNMAP))
+		ret = check_growth(as, addr, to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));
+	if (ret)
+		return ret;
 	if (moves)
-		return move_region(as, addr, len, to_len, flags, new_addr);
-	if (len == to_len)
-		return (s64)addr;
-	err = grow_in_place(as, addr, len, to_len);
-	if (err != -EEXIST)
-		return err ? err : (s64)addr;
-	if (!(flags & MREMAP_MAYMOVE))
-		return -ENOMEM;
-	if (to_len > USER_TOP)
-		return -ENOMEM;
-	return move_region(as, addr, len, to_len, flags, 0);
+		ret = move_region(as, addr, len, to_len, flags, new_addr);
+	else if (len == to_len)
+		ret = (s64)addr;
+	else
+		ret = grow(as, addr, len, to_len, flags);
+	if (ret > 0 && to_len > len)
+		populate_new(as, (u64)ret + len, (u64)ret + to_len);
+	return ret;
 }

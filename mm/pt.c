@@ -29,40 +29,20 @@ pfn_t zero_pfn;
 
 /* ---- locks ----------------------------------------------------------------------------------- */
 
-/*
- * A ticket lock in struct frame.lock: the upper half draws, the lower half is served. frame.flags
- * tells the holding cursor's CPU + 1: preemption is off while it holds, so the CPU names it.
- */
-static inline void table_lock(struct frame *t)
-{
-	u32 ticket = __atomic_fetch_add(&t->lock, 1u << 16, __ATOMIC_ACQUIRE) >> 16;
-
-	while (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
-		cpu_relax();
-	WRITE_ONCE(t->flags, (u16)(cpu_id() + 1));
-}
-
-static inline void table_unlock(struct frame *t)
-{
-	u16 *served = (u16 *)&t->lock;
-
-	WRITE_ONCE(t->flags, 0);
-	__atomic_store_n(served, (u16)(*served + 1), __ATOMIC_RELEASE);
-}
-
-static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
-{
-	table->owner = (u64)c->locked;
-	c->locked = table;
-}
-
 void pt_lock_table(struct pt_cursor *c, struct frame *table)
 {
 	if (READ_ONCE(table->flags) == cpu_id() + 1)
 		return; /* on the way along an edge */
 	table_lock(table);
-	kassert(!table->stale); /* its parent, which we hold, names it */
+	kassert(!(table->state & TABLE_STALE)); /* its parent, which we hold, names it */
 	cursor_keep(c, table);
+}
+
+/* May who came down without the lock above have it? Not if it has been taken out or shared
+ * meanwhile, or was copied and not taken back yet: then the way leads through the table above. */
+static inline bool table_is_ours(const struct frame *t)
+{
+	return !(t->state & (TABLE_STALE | TABLE_COPIED)) && frame_refs(t) == 1;
 }
 
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
@@ -72,6 +52,8 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 	c->as = as;
 	c->locked = NULL;
 	c->spare = NULL;
+	c->spare_side = NULL;
+	c->want_sides = 0;
 	preempt_disable();
 	for (;;) {
 		pte_t *entry = as->root;
@@ -81,8 +63,9 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 		while (level > min_level && differ >> shift == 0) {
 			pte_t e = pte_load(&entry[(start >> shift) & (PT_ENTRIES - 1)]);
 
-			/* Levels above 1: a table, or one slot just as large as the range? */
-			if ((e.v & (PTE_PRESENT | PTE_LARGE)) != PTE_PRESENT ||
+			/* Levels above 1: a table of ours, or one slot just as large as the range? */
+			if ((e.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
+				    (PTE_PRESENT | PTE_WRITE) ||
 			    !(edges & ((1ul << shift) - 1)))
 				break;
 			entry = phys_to_virt(PADDR(e.v & PTE_ADDR));
@@ -91,7 +74,7 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 		}
 		table = virt_frame(entry);
 		table_lock(table);
-		if (likely(!table->stale)) {
+		if (likely(table_is_ours(table))) {
 			c->table = table;
 			c->entry = entry;
 			c->level = level;
@@ -117,6 +100,12 @@ void pt_unlock(struct pt_cursor *c)
 		c->spare = (struct frame *)t->owner;
 		frame_put_zeroed(t);
 	}
+	while (unlikely(c->spare_side != NULL)) {
+		struct vm_side *side = c->spare_side;
+
+		c->spare_side = *(struct vm_side **)side;
+		pt_free_side(side);
+	}
 	preempt_enable();
 }
 
@@ -124,24 +113,22 @@ void pt_unlock(struct pt_cursor *c)
 
 int pt_spare(struct pt_cursor *c, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
+	while (n-- > 0) {
 		struct frame *t = frame_alloc(FRAME_TABLE, FRAME_ZERO | FRAME_ATOMIC);
 
-		if (!t) {
-			while (i-- > 0) {
-				t = c->spare;
-				c->spare = (struct frame *)t->owner;
-				frame_put(t);
-			}
+		if (!t)
 			return -ENOMEM;
-		}
-		t->side = NULL;
-		t->lock = 0;
-		t->used = 0;
-		t->stale = 0;
-		t->flags = 0;
+		table_init(t, 0);
 		t->owner = (u64)c->spare;
 		c->spare = t;
+	}
+	for (; c->want_sides > 0; c->want_sides--) {
+		struct vm_side *side = pt_alloc_side();
+
+		if (!side)
+			return -ENOMEM;
+		*(struct vm_side **)side = c->spare_side;
+		c->spare_side = side;
 	}
 	return 0;
 }
@@ -156,6 +143,8 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
 	dassert(frame_refs(table) == 1);
 	c->spare = (struct frame *)t->owner;
 	t->level = table->level - 1;
+	if (unlikely(e.v & VM_FORK))
+		t->state |= TABLE_FORK;
 	table_lock(t);
 	cursor_keep(c, t);
 	if (pte_is_none(e)) {
@@ -216,7 +205,7 @@ static void remove_table(struct pt_op *op, pte_t *slot, pte_t e, struct frame *t
 
 	kassert_eq(table->used, 0);
 	pte_exchange(slot, e);
-	table->stale = 1;
+	table->state |= TABLE_STALE;
 	while (*link != table)
 		link = (struct frame **)&(*link)->owner;
 	*link = (struct frame *)table->owner;
@@ -238,6 +227,9 @@ struct vm_mapping *mapping_create(struct vm_object *obj, u64 va, u64 offset, boo
 		return NULL;
 	*m = (struct vm_mapping){ .obj = obj, .va = va, .offset = offset, .nowrite = nowrite };
 	atomic_store(&m->refs, 1ul);
+	atomic_fetch_add(&obj->mappings, 1ul);
+	if (!nowrite)
+		atomic_fetch_add(&obj->writers, 1ul);
 	obj->ops->get(obj);
 	return m;
 }
@@ -259,6 +251,9 @@ void mapping_destroy_all(struct vm_mapping *dead)
 		struct vm_mapping *m = dead;
 
 		dead = m->dead;
+		atomic_fetch_sub(&m->obj->mappings, 1ul);
+		if (!m->nowrite)
+			atomic_fetch_sub(&m->obj->writers, 1ul);
 		m->obj->ops->put(m->obj);
 		slab_free(mapping_cache, m);
 	}
@@ -354,6 +349,8 @@ static __always_inline void slot_unmap(struct pt_op *op, struct frame *table, un
 
 static inline void slot_map(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
 {
+	if (unlikely(op->mark.v & VM_FORK))
+		table->state |= TABLE_FORK;
 	if (pte_is_none(e)) {
 		pte_store((pte_t *)frame_virt(table) + index, op->mark);
 		table->used++;
@@ -361,6 +358,21 @@ static inline void slot_map(struct pt_op *op, struct frame *table, unsigned inde
 		slot_take(op, table, index, va, e, op->mark, false);
 	}
 	op->map_n++;
+}
+
+/* Is a slot with a frame one that vm_object_zap is after? */
+static bool zap_wants(const struct pt_op *op, pte_t mark, pte_t e, u64 va)
+{
+	const struct vm_mapping *m = mark_has_mapping(mark) ? mark_mapping(mark) : NULL;
+	u64 index;
+
+	if (!m || m->obj != op->obj)
+		return false;
+	index = (m->offset + (va - m->va)) >> PAGE_SHIFT;
+	if (index < op->first || index > op->last)
+		return false;
+	return op->cows || pfn_frame(pte_is_present(e) ? pte_pfn(e) : mark_pfn(e))->type !=
+				   FRAME_ANON;
 }
 
 static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned index, u64 va,
@@ -372,7 +384,20 @@ static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned
 		return;
 	/* The reference of the side mark moves into the slot with the mark. */
 	mark = mark_of_slot(e, table->side, index);
+	if (unlikely(op->obj != NULL) && !zap_wants(op, mark, e, va))
+		return;
 	slot_take(op, table, index, va, e, mark, true);
+}
+
+static inline void slot_flags(struct pt_op *op, struct frame *table, unsigned index)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+
+	dassert(frame_refs(table) == 1);
+	if (op->set & VM_FORK)
+		table->state |= TABLE_FORK;
+	pte_clear_bits(slot, op->clear);
+	pte_set_bits(slot, op->set);
 }
 
 /* A leaf gets new protection; -EACCES is not possible any more. */
@@ -441,6 +466,12 @@ static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index,
 		else
 			slot_dontneed(op, table, index, va, e);
 		return 0;
+	case PT_FLAGS:
+		if (pte_is_none(e))
+			op->holes = true;
+		else
+			slot_flags(op, table, index);
+		return 0;
 	}
 	return 0;
 }
@@ -476,6 +507,17 @@ static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 
 static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end);
 
+/* The slot at index holds a shared table and becomes e: no need to make it ours first. */
+static void drop_shared(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + index;
+	struct frame *child = pte_table(pte_load(slot), table->level);
+
+	dassert(table->level == 2);
+	pte_exchange(slot, e);
+	tlb_gather_shared(&op->tlb, child, va, pt_span(2));
+}
+
 /* The slot at index holds a table, of which [va, end) is concerned. */
 static int op_below(struct pt_op *op, struct frame *table, unsigned index, u64 va, u64 end,
 		    bool whole)
@@ -485,6 +527,15 @@ static int op_below(struct pt_op *op, struct frame *table, unsigned index, u64 v
 	bool replace = whole && op->kind == PT_MAP;
 	int err;
 
+	if (pte_is_shared(pte_load(slot))) {
+		kassert(whole && (replace || op->kind == PT_UNMAP));
+		drop_shared(op, table, index, va, replace ? op->mark : PTE_NONE);
+		if (replace)
+			op->map_n++;
+		else
+			table->used--;
+		return 0;
+	}
 	pt_lock_table(&op->c, child);
 	if (replace)
 		op->kind = PT_UNMAP; /* empty it, then the mark takes its place */
@@ -545,6 +596,8 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 
 			e = pte_load(&entry[pt_index(b, level)]);
 			if (pte_is_table(e, level)) {
+				if (pte_is_shared(e))
+					return 0;
 				table = pte_table(e, level);
 				pt_lock_table(c, table);
 				continue;
@@ -555,6 +608,51 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 		missing |= 1u << (level - 1);
 	}
 	return missing;
+}
+
+/*
+ * The tables that must be unshared for op on [va, end): all shared ones; but those that MAP and
+ * UNMAP drop as a whole are not, so that only the range's edges count. Counts what is needed for
+ * that, or (commit) does it.
+ */
+static unsigned unshare_table(struct pt_op *op, struct frame *table, u64 va, u64 end, bool commit)
+{
+	pte_t *entry = frame_virt(table);
+	u64 span = pt_span(table->level), next;
+	bool edges = op->kind == PT_MAP || op->kind == PT_UNMAP;
+	unsigned n = 0;
+
+	for (; va < end; va = next) {
+		unsigned i = pt_index(va, table->level);
+		pte_t e = pte_load(&entry[i]);
+
+		next = MIN((va | (span - 1)) + 1, end);
+		if (edges && next - va == span) {
+			next = MAX(next, ALIGN_DOWN(end, span));
+			continue;
+		}
+		if (!pte_is_table(e, table->level))
+			continue;
+		if (table->level > 2) {
+			pt_lock_table(&op->c, pte_table(e, table->level));
+			n += unshare_table(op, pte_table(e, table->level), va, next, commit);
+		} else if (pte_is_shared(e)) {
+			op->shared = true;
+			if (commit)
+				pt_unshare(&op->c, &op->tlb, table, i, va);
+			else
+				n += pt_unshare_needs(&op->c, pte_table(e, 2));
+		}
+	}
+	return n;
+}
+
+void pt_op_unshare(struct pt_op *op, u64 start, u64 end)
+{
+	if (op->c.level == 1)
+		return;
+	unshare_table(op, op->c.table, start, end, true);
+	tlb_gather_finish(&op->tlb);
 }
 
 unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end)
@@ -570,13 +668,16 @@ unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end)
 		if (a && b && start >> pt_shift(k + 1) == end >> pt_shift(k + 1))
 			n--; /* one table for both */
 	}
-	return n;
+	return n + unshare_table(op, op->c.table, start, end, false);
 }
 
 int pt_op_range(struct pt_op *op, u64 start, u64 end)
 {
-	int err = op_table(op, op->c.table, start, end);
+	int err;
 
+	if (unlikely(op->shared))
+		pt_op_unshare(op, start, end);
+	err = op_table(op, op->c.table, start, end);
 	drop_flush(op);
 	if (op->map_n && mark_has_mapping(op->mark))
 		mapping_get(mark_mapping(op->mark), op->map_n);
@@ -598,7 +699,8 @@ static bool table_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64
 		if (pte_is_table(e, table->level)) {
 			struct frame *child = pte_table(e, table->level);
 
-			pt_lock_table(c, child);
+			if (!pte_is_shared(e))
+				pt_lock_table(c, child);
 			if (!table_is_empty(c, child, va, next))
 				return false;
 		} else if (!pte_is_none(e)) {
@@ -632,7 +734,8 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 		if (pte_is_table(s.e, table->level)) {
 			struct frame *child = pte_table(s.e, table->level);
 
-			pt_lock_table(c, child);
+			if (!pte_is_shared(s.e))
+				pt_lock_table(c, child);
 			ret = visit_table(c, child, va, next, fn, arg);
 		} else {
 			if (!pte_is_none(s.e))
@@ -653,8 +756,12 @@ void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->kind = kind;
 	op->mark = PTE_NONE;
 	op->bits = 0;
+	op->set = op->clear = 0;
 	op->noreplace = false;
 	op->holes = false;
+	op->obj = NULL;
+	op->shared = false;
+	op->tlb.dead = &op->dead;
 	op->drop = NULL;
 	op->drop_n = 0;
 	op->dead = NULL;
@@ -673,7 +780,7 @@ void pt_prune(struct aspace *as, u64 va)
 		pt_lock(&op.c, as, va, va, level);
 		slot = &op.c.entry[pt_index(va, op.c.level)];
 		e = pte_load(slot);
-		if (op.c.level == level && pte_is_table(e, level)) {
+		if (op.c.level == level && pte_is_table(e, level) && !pte_is_shared(e)) {
 			struct frame *child = pte_table(e, level);
 
 			pt_lock_table(&op.c, child);
@@ -727,6 +834,7 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 		u64 span;
 
 		pt_lock(&c, as, va, va, 1);
+		pt_peek_shared(&c, va);
 		span = pt_span(c.level);
 		do {
 			unsigned i = pt_index(va, c.level);
@@ -773,6 +881,13 @@ struct gap {
 	u64 va;       /* the answer, or 0 */
 };
 
+/* low may be above end, in the gap below a stack. */
+static void gap_passed(struct gap *g)
+{
+	if (g->end > g->low)
+		g->largest = MAX(g->largest, g->end - g->low);
+}
+
 /* Goes down through the slots of one table, to its bottom or to a slot that holds a table. True:
  * found. */
 static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
@@ -795,8 +910,10 @@ static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
 		} else if (pte_is_table(e, level)) {
 			return false;
 		} else {
-			g->largest = MAX(g->largest, g->end - g->low);
+			gap_passed(g);
 			g->low = g->end = at;
+			if (unlikely(e.v & VM_GROWSDOWN))
+				g->end -= MIN(at, VM_STACK_GAP);
 		}
 	}
 	return false;
@@ -816,7 +933,10 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 		found = gap_in_table(&g, entry, level);
 		preempt_enable();
 	}
-	*largest = MAX(g.largest, found ? g.end - (g.va + len) : g.end - g.low);
+	if (found)
+		g.low = g.va + len;
+	gap_passed(&g);
+	*largest = g.largest;
 	return g.va;
 }
 
@@ -850,10 +970,10 @@ static void destroy_table(struct pt_op *op, struct frame *table)
 
 		if (pte_is_none(e))
 			continue;
-		if (pte_is_table(e, table->level))
-			destroy_table(op, pte_table(e, table->level));
-		else
+		if (!pte_is_table(e, table->level))
 			destroy_slot(op, table, i, e);
+		else if (pt_unref_table(pte_table(e, table->level)))
+			destroy_table(op, pte_table(e, table->level));
 		table->used--;
 	}
 	kassert_eq(table->used, 0);
@@ -869,6 +989,19 @@ void pt_destroy(struct aspace *as)
 	destroy_table(&op, as->root_frame);
 	drop_flush(&op);
 	mapping_destroy_all(op.dead);
+}
+
+void pt_put_table(struct frame *t, struct vm_mapping **dead)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	if (!pt_unref_table(t))
+		return;
+	pt_op_init(&op, PT_UNMAP);
+	op.dead = *dead;
+	destroy_table(&op, t);
+	drop_flush(&op);
+	*dead = op.dead;
 }
 
 static u64 count_tables(struct frame *table)

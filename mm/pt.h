@@ -15,11 +15,16 @@
  * first walk down takes no locks, with preemption off; a table removed is not freed while such a
  * walk may be on (today: one CPU; with several: after a grace period, in pt_free_table).
  *
+ * Sharing. After a fork a table of level 1 may have several owners, entries of level 2 in several
+ * spaces, all without PTE_WRITE. It is locked by nobody and written by nobody; each space reads it
+ * under the lock of its own table of level 2. mm/share.c tells how it becomes one's own again.
+ *
  * Under these locks nothing sleeps: memory comes with FRAME_ATOMIC, the pages of files are fetched
  * before, and what is given up waits in the operation until the locks are dropped.
  */
 #pragma once
 
+#include "arch/api/cpu.h"
 #include "arch/api/mmu.h"
 #include "mm/mark.h"
 #include "mm/space.h"
@@ -30,22 +35,88 @@
 
 struct pt_cursor {
 	struct aspace *as;
-	struct frame *table;  /* the table at hand, locked */
-	pte_t *entry;         /* its entries */
-	unsigned level;       /* its level */
-	struct frame *locked; /* all tables locked by this cursor, through frame.owner */
-	struct frame *spare;  /* cleared tables to come, through frame.owner */
+	struct frame *table;        /* the table at hand, locked */
+	pte_t *entry;               /* its entries */
+	unsigned level;             /* its level */
+	struct frame *locked;       /* all tables locked by this cursor, through frame.owner */
+	struct frame *spare;        /* cleared tables to come, through frame.owner */
+	struct vm_side *spare_side; /* and side arrays, through their first words */
+	unsigned want_sides;        /* that pt_spare is to get */
 };
+
+/* frame.state of a table. */
+#define TABLE_STALE 1u /* taken out of its tree: whoever waited for the lock starts anew */
+#define TABLE_COPIED                                                                               \
+	2u /* while shared, a copy was made: leaves with PTE_WRITE may not be ours alone */
+#define TABLE_FORK 4u /* slots with VM_FORK may be in it: fork copies it */
 
 static inline struct frame *pte_table(pte_t e, unsigned level)
 {
 	return pa_frame(pte_pa(e, level));
 }
 
+/* Given that e points to a table: may other spaces name that too? Only tables of level 1. */
+static inline bool pte_is_shared(pte_t e)
+{
+	return !(e.v & PTE_WRITE);
+}
+
+static inline void table_init(struct frame *t, unsigned level)
+{
+	t->side = NULL;
+	t->lock = 0;
+	t->used = 0;
+	t->level = (u8)level;
+	t->state = 0;
+	t->flags = 0;
+}
+
+/*
+ * A ticket lock in struct frame.lock: the upper half draws, the lower half is served. frame.flags
+ * tells the holding cursor's CPU + 1: preemption is off while it holds, so the CPU names it.
+ */
+static inline void table_lock(struct frame *t)
+{
+	u32 ticket = __atomic_fetch_add(&t->lock, 1u << 16, __ATOMIC_ACQUIRE) >> 16;
+
+	while (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
+		cpu_relax();
+	WRITE_ONCE(t->flags, (u16)(cpu_id() + 1));
+}
+
+static inline void table_unlock(struct frame *t)
+{
+	u16 *served = (u16 *)&t->lock;
+
+	WRITE_ONCE(t->flags, 0);
+	__atomic_store_n(served, (u16)(*served + 1), __ATOMIC_RELEASE);
+}
+
+static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
+{
+	table->owner = (u64)c->locked;
+	c->locked = table;
+}
+
+/* The next slot from i that is not empty, of a table known to have one. */
+static inline unsigned pt_next_used(const pte_t *entry, unsigned i)
+{
+	for (; i % 8; i++)
+		if (!pte_is_none(pte_load(&entry[i])))
+			return i;
+	while (!(entry[i].v | entry[i + 1].v | entry[i + 2].v | entry[i + 3].v | entry[i + 4].v |
+		 entry[i + 5].v | entry[i + 6].v | entry[i + 7].v))
+		i += 8;
+	while (pte_is_none(pte_load(&entry[i])))
+		i++;
+	return i;
+}
+
 /*
  * Locks the lowest table, of at least min_level, that covers start ... last; where that is just
- * what one entry covers, the table of the entry, which may then be replaced. Preemption is off
- * until pt_unlock. `used` counts a table's slots that are not zero.
+ * what one entry covers, the table of the entry, which may then be replaced; and never a shared
+ * one, but the table of level 2 above. Preemption is off until pt_unlock. `used` counts a table's
+ * slots that are not zero.
  */
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
 /* Drops all locks; frees spare tables that were not used. */
@@ -54,7 +125,8 @@ void pt_unlock(struct pt_cursor *c);
 /* Locks a table below one that the cursor holds, unless it holds it already. */
 void pt_lock_table(struct pt_cursor *c, struct frame *table);
 
-/* Adds n cleared tables to the spare ones. -ENOMEM: none was added. */
+/* Adds n cleared tables to the spare ones, and c->want_sides side arrays. -ENOMEM: pt_unlock
+ * frees what was added. */
 int pt_spare(struct pt_cursor *c, unsigned n);
 
 /*
@@ -73,6 +145,45 @@ void pt_free_side(struct vm_side *side); /* may be NULL */
 /* Frees a table that is out of every tree, with its side array. */
 void pt_free_table(struct frame *table);
 
+/* ---- shared tables: mm/share.c --------------------------------------------------------------- */
+
+/* Moves a cursor to a shared table below its table's slot for va, if there is one: for readers. It
+ * is not locked, but does not change while the cursor has the lock above. */
+static inline void pt_peek_shared(struct pt_cursor *c, u64 va)
+{
+	pte_t e;
+
+	if (likely(c->level != 2))
+		return;
+	e = pte_load(&c->entry[pt_index(va, 2)]);
+	if (!pte_is_table(e, 2) || !pte_is_shared(e))
+		return;
+	c->table = pte_table(e, 2);
+	c->entry = frame_virt(c->table);
+	c->level = 1;
+}
+
+/* One more owner of the table that *slot points to: the result is the other space's entry.
+ * PTE_NONE if the table is empty. *flush: the slot lost PTE_WRITE, its space has to be flushed. */
+pte_t pt_share(pte_t *slot, bool *flush);
+
+/*
+ * Makes the shared table of slot i of `table` (level 2, locked) this space's own: a copy, or taken
+ * back by its last owner. It is returned locked; a copy must not change, and the cursor's locks
+ * must not go, before g was flushed. Needs what pt_unshare_needs says. Never fails.
+ */
+struct frame *pt_unshare(struct pt_cursor *c, struct tlb_gather *g, struct frame *table, unsigned i,
+			 u64 va);
+/* The spare tables (0 or 1) for that; adds to c->want_sides. */
+unsigned pt_unshare_needs(struct pt_cursor *c, const struct frame *shared);
+
+/* A copy of t, which is shared or frozen, for the same space or (fork: VM_FORK counts) for a child.
+ * `copy` is empty, and has a side array if t has one. */
+void pt_copy_table(struct frame *t, struct frame *copy, bool fork);
+
+/* Gives up one of the references of a table. True: it was the last; the caller takes it apart. */
+bool pt_unref_table(struct frame *t);
+
 /* ---- operations on ranges -------------------------------------------------------------------- */
 
 enum pt_op_kind {
@@ -80,6 +191,7 @@ enum pt_op_kind {
 	PT_UNMAP,    /* every slot becomes empty */
 	PT_PROTECT,  /* protection becomes `bits`; stops at a hole */
 	PT_DONTNEED, /* contents go, mappings stay */
+	PT_FLAGS,    /* VM_FLAGS `set` are set, `clear` are cleared */
 };
 
 struct pt_op {
@@ -87,8 +199,13 @@ struct pt_op {
 	enum pt_op_kind kind;
 	pte_t mark;              /* MAP */
 	u64 bits;                /* PROTECT: VM_PROT */
+	u64 set, clear;          /* FLAGS */
 	bool noreplace;          /* MAP: -EEXIST if something is there */
-	bool holes;              /* out: DONTNEED met a hole */
+	struct vm_object *obj;   /* DONTNEED: only pages first ... last of this one; */
+	u64 first, last;
+	bool cows;               /* also private copies of them */
+	bool holes;              /* out: DONTNEED, FLAGS met a hole */
+	bool shared;             /* pt_op_missing found shared tables to unshare */
 	struct vm_mapping *drop; /* the mapping of which drop_n references go */
 	u64 drop_n;
 	struct vm_mapping *dead;
@@ -109,12 +226,14 @@ int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
  * on ranges that its table covers.
  *
  * pt_op_missing: the tables to have in spare (pt_spare) for pt_op_range. pt_op_range: the commit;
- * only PT_PROTECT can fail. The caller ends with tlb_gather_finish, pt_unlock and
+ * only PT_PROTECT can fail. pt_op_unshare: for those who change slots by pt_visit, before that;
+ * they count with the kind PT_PROTECT. The caller ends with tlb_gather_finish, pt_unlock and
  * mapping_destroy_all(op->dead); and if the cursor's own table has become empty, which is not the
  * root, with pt_prune.
  */
 unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end);
 int pt_op_range(struct pt_op *op, u64 start, u64 end);
+void pt_op_unshare(struct pt_op *op, u64 start, u64 end);
 bool pt_range_is_empty(struct pt_cursor *c, u64 start, u64 end);
 
 /* Takes empty tables out, from the one that covers va upward. Without locks held. */
@@ -126,8 +245,8 @@ struct pt_slot {
 	unsigned level;
 };
 
-/* Calls fn for the slots of the range that are no tables, empty ones too, in order; fn may change
- * the slot, and finds it in `table`. Stops at non-zero, which it returns. */
+/* Calls fn for the slots of the range that are no tables, empty ones too, in order; fn finds the
+ * slot in `table`, and may change it after pt_op_unshare. Stops at non-zero, which it returns. */
 typedef int pt_visit_fn(const struct pt_slot *s, struct frame *table, void *arg);
 int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg);
 
@@ -149,6 +268,9 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 
 /* Gives up everything of a space that nobody uses any more, the root too. */
 void pt_destroy(struct aspace *as);
+/* Drops a reference of a table that no CPU of this space reaches any more; the last takes all apart
+ * that it names. Mappings that end go to *dead. */
+void pt_put_table(struct frame *t, struct vm_mapping **dead);
 
 /* Tables of the space, with the root. */
 u64 pt_count_tables(struct aspace *as);

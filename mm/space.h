@@ -28,6 +28,12 @@ struct aspace {
 	u64 gap_skipped;        /* [lock] */
 	uaddr_t brk_start, brk; /* [lock] */
 
+	/* Limits, and whether the seldom is there at all: see mm/limit.c, mm/mlock.c. */
+	u64 limit[VM_LIMITS]; /* [a] bytes */
+	bool grows;           /* [a] a region with VM_GROWSDOWN was made */
+	bool locked;          /* [a] one with VM_LOCKED */
+	u8 lock_future;       /* [a] MCL_* for mappings to come */
+
 	struct list_node all; /* [aspaces_lock] */
 };
 
@@ -44,6 +50,22 @@ void tlb_leave_space(struct aspace *as);
 
 /* mm/aspace.c: what a fork's child takes over beside the page table. */
 void aspace_copy_limits(struct aspace *to, struct aspace *from);
+
+/* mm/limit.c */
+#define VM_STACK_GAP     (256 * PAGE_SIZE)
+#define VM_STACK_LOWEST (64 * KiB) /* as Linux's mmap_min_addr */
+
+/* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
+bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
+/* May len bytes more be locked? 0, -EAGAIN. */
+int vm_may_lock(struct aspace *as, u64 len);
+/* Does a stack that grows start less than its gap above `end`? */
+bool vm_near_stack(struct aspace *as, u64 end);
+/* A fault at va, where nothing is: true if a stack has grown there. May sleep. */
+bool vm_grow_stack(struct aspace *as, u64 va);
+
+/* mm/mlock.c: faults everything in. 0; when errors count, -ENOMEM (no memory), -EFAULT. */
+int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error);
 
 /* mm/aspace.c: a free place for len bytes, or 0; and the note that [.., end) became free. */
 u64 aspace_find_gap(struct aspace *as, u64 len);

@@ -31,7 +31,7 @@
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
-#include "mm/space.h"
+#include "mm/pt.h"
 
 struct tlb_context {
 	u64 space; /* id of the space; 0: none */
@@ -242,12 +242,14 @@ void tlb_gather_flush(struct tlb_gather *g)
 	else
 		tlb_flush_range(g->as, g->start, g->end);
 	for (u32 i = 0; i < g->nr; i++) {
-		struct frame *f = (struct frame *)(g->frame[i] & ~1ul);
+		struct frame *f = (struct frame *)(g->frame[i] & ~(GATHER_ZEROED | GATHER_SHARED));
 
 		if (frame_refs(f) == 1)
 			mmu_check_unreachable(frame_pfn(f));
-		if (g->frame[i] & 1)
+		if (g->frame[i] & GATHER_ZEROED)
 			frame_put_zeroed(f);
+		else if (g->frame[i] & GATHER_SHARED)
+			pt_put_table(f, g->dead);
 		else
 			frame_put(f);
 	}

@@ -12,6 +12,7 @@
 
 struct aspace;
 struct frame;
+struct vm_mapping;
 
 #define TLB_FLUSH_CEILING 64
 
@@ -38,8 +39,11 @@ struct tlb_gather {
 	u64 start, end; /* translations to forget; end 0: none */
 	u32 nr;
 	bool tables; /* a table was taken out: also CPUs that use the space lazily must flush */
-	u64 frame[TLB_GATHER_FRAMES]; /* struct frame *; bit 0: it is all zeroes (a table) */
+	struct vm_mapping **dead;     /* where mappings go that end with a shared table */
+	u64 frame[TLB_GATHER_FRAMES]; /* struct frame * and GATHER_ bits */
 };
+#define GATHER_ZEROED 1ul /* all zeroes: an empty table */
+#define GATHER_SHARED 2ul /* a table with what it names: pt_put_table */
 
 static inline void tlb_gather_init(struct tlb_gather *g, struct aspace *as)
 {
@@ -78,8 +82,17 @@ static inline void tlb_gather_frame(struct tlb_gather *g, struct frame *f)
  * enough to forget all upper-level entries.) */
 static inline void tlb_gather_table(struct tlb_gather *g, struct frame *table, u64 va)
 {
-	tlb_gather_word(g, (u64)table | 1);
+	tlb_gather_word(g, (u64)table | GATHER_ZEROED);
 	tlb_gather_page(g, va, PAGE_SIZE);
+	g->tables = true;
+}
+
+/* A reference on a table that other spaces may name too. g->dead is set. Translations of
+ * [va, va + size) go; PAGE_SIZE if another table with the same leaves took its place. */
+static inline void tlb_gather_shared(struct tlb_gather *g, struct frame *table, u64 va, u64 size)
+{
+	tlb_gather_word(g, (u64)table | GATHER_SHARED);
+	tlb_gather_page(g, va, size);
 	g->tables = true;
 }
 

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "lib/atomic.h"
 #include "lib/types.h"
 
 struct frame;
@@ -21,8 +22,22 @@ struct vm_object_ops {
 	/* For /proc/self/maps: the path, cut to len, terminated. */
 	void (*name)(struct vm_object *obj, char *buf, size_t len);
 	u64 (*inode_number)(struct vm_object *obj);
+	/* Is the page there, so that get_page would not make it? NULL: no. Does not sleep. */
+	bool (*has_page)(struct vm_object *obj, u64 index);
+	/* MADV_REMOVE: pages first ... last go, also where they are mapped. NULL: cannot. May sleep. */
+	int (*punch)(struct vm_object *obj, u64 first, u64 last);
 };
 
 struct vm_object {
 	const struct vm_object_ops *ops;
+	atomic64_t mappings; /* [a] struct vm_mapping that name it */
+	atomic64_t writers;  /* [a] those that may write it: shared, of a file open for writing */
+	atomic64_t cuts;     /* [a] vm_object_zap so far: a page got before one may be no more */
 };
+
+/*
+ * Pages first ... last have left the object: takes them from all spaces that map them. The object's
+ * get_page must not give them out any more. cows: private copies of them go, too (truncation).
+ * May sleep, but not under a lock that get_page takes. mm/zap.c
+ */
+void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows);

@@ -86,6 +86,7 @@ static int build_image(const char *path, struct exec_args *args, struct file *f,
 	im->as = aspace_create();
 	if (!im->as)
 		return -ENOMEM;
+	process_limit_space(current_proc(), im->as);
 	err = load_elf(f, im);
 	if (!err)
 		err = exec_stack_build(im, args, path);

@@ -19,7 +19,8 @@
 
 #define PIE_BASE 0x555555554000ul
 /* At least 8 MiB, from a 2 MiB boundary: so its lower part costs no page tables. */
-#define STACK_BOTTOM ALIGN_DOWN(USER_TOP - 8 * MiB, 2 * MiB)
+#define STACK_BOTTOM ALIGN_DOWN(USER_TOP - 8 * MiB, 2 * MiB) /* no segment above */
+#define STACK_START  (132 * KiB) /* what it has at first: it grows, up to RLIMIT_STACK */
 
 /* A file on its way to be mapped. */
 struct loading {
@@ -110,9 +111,8 @@ static int map_all(struct loading *l, struct aspace *as, u64 bias)
 static int map_stack(struct exec_image *im, bool exec)
 {
 	int prot = PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0);
-	s64 at = vm_mmap(im->as, STACK_BOTTOM, USER_TOP - STACK_BOTTOM, prot,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_STACK | MAP_NORESERVE, NULL,
-			 0);
+	s64 at = vm_mmap(im->as, USER_TOP - STACK_START, STACK_START, prot,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, NULL, 0);
 
 	im->stack_top = USER_TOP;
 	return at < 0 ? (int)at : 0;

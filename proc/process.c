@@ -138,7 +138,15 @@ void proc_init(void)
 	process_cache = slab_cache_create("process", sizeof(struct process), 16);
 	task_cache = slab_cache_create("task", sizeof(struct task), 16);
 	fs_signal_current = signal_send_self;
+	vm_out_of_memory = proc_out_of_memory;
 	futex_init();
 	session_init();
 	proc_procfs_init();
+}
+
+void process_limit_space(const struct process *p, struct aspace *as)
+{
+	aspace_set_limit(as, VM_LIMIT_AS, READ_ONCE(p->rlimit[RLIMIT_AS].cur));
+	aspace_set_limit(as, VM_LIMIT_DATA, READ_ONCE(p->rlimit[RLIMIT_DATA].cur));
+	aspace_set_limit(as, VM_LIMIT_STACK, READ_ONCE(p->rlimit[RLIMIT_STACK].cur));
 }

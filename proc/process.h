@@ -165,6 +165,9 @@ static inline struct task *current_task(void)
 	return current()->signals;
 }
 
+/* Tells a space the process's RLIMIT_AS, DATA and STACK: proc/process.c. p: own, or proc_lock held. */
+void process_limit_space(const struct process *p, struct aspace *as);
+
 /* Ids and the tree: proc/pid.c. proc_lock held. */
 struct pid *pid_find(u32 nr);         /* NULL: not in use */
 struct pid *pid_next(u32 after);      /* the smallest above, NULL: none */

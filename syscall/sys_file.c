@@ -724,16 +724,24 @@ s64 sys_memfd_create(uaddr_t name, unsigned int flags)
 	char buf[sizeof(prefix) + 249 + sizeof(suffix)];
 	struct file *f;
 	ssize_t len;
+	u32 seals = flags & LINUX_MFD_ALLOW_SEALING ? 0 : LINUX_SEAL_SEAL, mode = 0777;
 	int ret;
 
-	if (flags & ~(LINUX_MFD_CLOEXEC | LINUX_MFD_ALLOW_SEALING | LINUX_MFD_EXEC))
+	if (flags & ~(LINUX_MFD_CLOEXEC | LINUX_MFD_ALLOW_SEALING | LINUX_MFD_NOEXEC_SEAL |
+		      LINUX_MFD_EXEC))
 		return -EINVAL;
+	if (flags & LINUX_MFD_NOEXEC_SEAL) {
+		if (flags & LINUX_MFD_EXEC)
+			return -EINVAL;
+		seals = LINUX_SEAL_EXEC;
+		mode = 0666;
+	}
 	memcpy(buf, prefix, sizeof(prefix));
 	len = strncpy_from_user(buf + sizeof(prefix) - 1, name, 250);
 	if (len < 0)
 		return len == -ENAMETOOLONG ? -EINVAL : len;
 	memcpy(buf + sizeof(prefix) - 1 + len, suffix, sizeof(suffix));
-	ret = tmpfs_anonymous(buf, O_RDWR, &f);
+	ret = tmpfs_anonymous(buf, O_RDWR, mode, seals, &f);
 	if (ret)
 		return ret;
 	ret = fd_install(f, 0, flags & LINUX_MFD_CLOEXEC);
@@ -805,6 +813,9 @@ static s64 fcntl_file(int fd, struct file *f, unsigned cmd, u64 arg)
 	case F_SETLKW: return fcntl_lock(f, cmd, arg);
 	case F_SETOWN: return 0; /* O_ASYNC's signals are not sent, whoever would get them */
 	case F_GETOWN: return 0;
+	case LINUX_F_ADD_SEALS: return arg > UINT32_MAX ? -EINVAL : tmpfs_add_seals(f, (u32)arg);
+	case LINUX_F_GET_SEALS:
+		return inode_has_seals(f->inode) ? (s64)READ_ONCE(f->inode->seals) : -EINVAL;
 	case LINUX_F_GETPIPE_SZ:
 	case LINUX_F_SETPIPE_SZ: return fcntl_pipe(f, cmd, arg);
 	default: return -EINVAL;

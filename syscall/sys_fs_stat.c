@@ -169,6 +169,10 @@ static int change_mode(struct inode *inode, u32 mode)
 	if (S_ISLNK(inode->mode))
 		return -ENOTSUP;
 	mutex_lock(&inode->lock);
+	if ((inode->seals & LINUX_SEAL_EXEC) && ((mode ^ inode->mode) & 0111)) {
+		mutex_unlock(&inode->lock);
+		return -EPERM;
+	}
 	inode->mode = (inode->mode & S_IFMT) | (mode & S_PERMISSIONS);
 	inode->ctime = fs_now();
 	mutex_unlock(&inode->lock);

@@ -1,19 +1,32 @@
-/* System calls: the mmap family. Arguments are checked in mm/, files here. */
+/* System calls: the mmap family. Arguments are checked in mm/, files and rights here. */
 #include "syscall/syscalls.h"
 
+#include "arch/api/uaccess.h"
 #include "fs/file.h"
 #include "lib/uapi/fcntl.h"
 #include "lib/uapi/mman.h"
 #include "mm/aspace.h"
-#include "sched/thread.h"
+#include "mm/frame.h"
+#include "proc/process.h"
+
+/*
+ * How much may be locked: all by root (CAP_IPC_LOCK), else what RLIMIT_MEMLOCK says. Who one is can
+ * change at any time, so the space is told before each call that may lock.
+ */
+static void note_lock_limit(void)
+{
+	struct process *p = current_proc();
+	u64 limit = READ_ONCE(p->euid) == 0 ? RLIM_INFINITY :
+					      READ_ONCE(p->rlimit[RLIMIT_MEMLOCK].cur);
+
+	aspace_set_limit(current()->as, VM_LIMIT_LOCK, limit);
+}
 
 /* May the file be mapped like that? mmap(2): EACCES. */
 static int check_file(const struct file *f, int prot, int flags)
 {
 	u32 mode = f->flags & 3; /* O_ACCMODE */
 
-	if (f->flags & O_PATH)
-		return -EBADF;
 	if (mode == O_WRONLY)
 		return -EACCES;
 	if ((flags & MAP_TYPE) != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
@@ -21,26 +34,66 @@ static int check_file(const struct file *f, int prot, int flags)
 	return 0;
 }
 
+/*
+ * What Linux's default for overcommitment refuses: one private, writable range (or one shared
+ * one without a file) that is larger than all memory.
+ */
+static bool too_large(u64 len, int prot, int flags)
+{
+	struct frame_stats s;
+
+	if (likely(len < 16 * MiB) || (flags & MAP_NORESERVE))
+		return false;
+	if ((flags & MAP_TYPE) == MAP_PRIVATE ? !(prot & PROT_WRITE) : !(flags & MAP_ANONYMOUS))
+		return false;
+	frame_stats(&s);
+	return len >> PAGE_SHIFT > s.total;
+}
+
+static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, u64 offset)
+{
+	struct vm_object *obj = file_vm_object(f);
+	bool sealed;
+	int err;
+
+	if ((f->flags & O_PATH))
+		return -EBADF;
+	if (flags & MAP_HUGETLB)
+		return -EINVAL;
+	err = vm_mmap_check(addr, len, flags, true, offset);
+	if (!err)
+		err = check_file(f, prot, flags);
+	if (err)
+		return err;
+	if (!obj)
+		return -ENODEV;
+	sealed = file_seals(f) & (LINUX_SEAL_WRITE | LINUX_SEAL_FUTURE_WRITE);
+	if (sealed && (flags & MAP_TYPE) != MAP_PRIVATE && (prot & PROT_WRITE))
+		return -EPERM;
+	if ((flags & MAP_TYPE) != MAP_PRIVATE && (sealed || (f->flags & 3) != O_RDWR))
+		flags |= VM_MMAP_NOWRITE;
+	return vm_mmap(current()->as, addr, len, prot, flags, obj, offset);
+}
+
 s64 sys_mmap(uaddr_t addr, u64 len, int prot, int flags, int fd, u64 offset)
 {
-	struct aspace *as = current()->as;
-	struct vm_object *obj;
 	struct file *f;
 	s64 ret;
 
-	if (flags & MAP_ANONYMOUS)
-		return vm_mmap(as, addr, len, prot, flags, NULL, offset);
 	flags &= ~VM_MMAP_NOWRITE; /* the kernel's own flag: not a program's to give */
+	if (unlikely(flags & MAP_LOCKED))
+		note_lock_limit();
+	if (unlikely(too_large(len, prot, flags)))
+		return IS_ALIGNED(offset, PAGE_SIZE) ? -ENOMEM : -EINVAL;
+	if (flags & MAP_ANONYMOUS) {
+		if (unlikely(flags & MAP_HUGETLB)) /* as Linux without a pool of huge pages */
+			return -ENOMEM;
+		return vm_mmap(current()->as, addr, len, prot, flags, NULL, offset);
+	}
 	f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	ret = check_file(f, prot, flags);
-	if (!ret) {
-		obj = file_vm_object(f);
-		if ((flags & MAP_TYPE) != MAP_PRIVATE && (f->flags & 3) != O_RDWR)
-			flags |= VM_MMAP_NOWRITE;
-		ret = obj ? vm_mmap(as, addr, len, prot, flags, obj, offset) : -ENODEV;
-	}
+	ret = map_file(addr, len, prot, flags, f, offset);
 	file_put(f);
 	return ret;
 }
@@ -55,12 +108,63 @@ s64 sys_mprotect(uaddr_t addr, u64 len, int prot)
 	return vm_mprotect(current()->as, addr, len, prot);
 }
 
+s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
+{
+	note_lock_limit();
+	if (new_len > old_len && new_len <= USER_TOP && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
+		return -ENOMEM;
+	return vm_mremap(current()->as, addr, old_len, new_len, flags, new_addr);
+}
+
 s64 sys_madvise(uaddr_t addr, u64 len, int advice)
 {
 	return vm_madvise(current()->as, addr, len, advice);
 }
 
+s64 sys_mincore(uaddr_t addr, u64 len, uaddr_t vec)
+{
+	return vm_mincore(current()->as, addr, len, vec);
+}
+
+s64 sys_msync(uaddr_t addr, u64 len, int flags)
+{
+	return vm_msync(current()->as, addr, len, flags);
+}
+
+s64 sys_mlock(uaddr_t addr, u64 len)
+{
+	note_lock_limit();
+	return vm_mlock(current()->as, addr, len, 0);
+}
+
+s64 sys_mlock2(uaddr_t addr, u64 len, int flags)
+{
+	note_lock_limit();
+	return vm_mlock(current()->as, addr, len, flags);
+}
+
+s64 sys_munlock(uaddr_t addr, u64 len)
+{
+	return vm_munlock(current()->as, addr, len);
+}
+
+s64 sys_mlockall(int flags)
+{
+	note_lock_limit();
+	return vm_mlockall(current()->as, flags);
+}
+
+s64 sys_munlockall(void)
+{
+	return vm_munlockall(current()->as);
+}
+
 s64 sys_brk(uaddr_t brk)
 {
-	return (s64)vm_brk(current()->as, brk);
+	struct aspace *as = current()->as;
+	uaddr_t now = vm_brk(as, 0);
+
+	if (brk > now && too_large(brk - now, PROT_WRITE, MAP_PRIVATE))
+		return (s64)now;
+	return (s64)vm_brk(as, brk);
 }

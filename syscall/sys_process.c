@@ -272,6 +272,8 @@ s64 sys_prlimit64(int pid, u32 which, uaddr_t new_limit, uaddr_t old_limit)
 		if (new_limit)
 			p->rlimit[which] = new;
 		spin_unlock(&p->sig_lock);
+		if (new_limit && p->as)
+			process_limit_space(p, p->as);
 	} else {
 		err = -ESRCH;
 	}

@@ -87,8 +87,17 @@
 
 #define LINUX_MFD_CLOEXEC       1u
 #define LINUX_MFD_ALLOW_SEALING 2u
+#define LINUX_MFD_HUGETLB       4u
 #define LINUX_MFD_NOEXEC_SEAL   8u
 #define LINUX_MFD_EXEC          16u
+
+#define LINUX_SEAL_SEAL         1u
+#define LINUX_SEAL_SHRINK       2u
+#define LINUX_SEAL_GROW         4u
+#define LINUX_SEAL_WRITE        8u
+#define LINUX_SEAL_FUTURE_WRITE 16u
+#define LINUX_SEAL_EXEC         32u
+#define LINUX_SEAL_ALL          63u
 
 #define LINUX_CLOSE_RANGE_UNSHARE 2u
 #define LINUX_CLOSE_RANGE_CLOEXEC 4u

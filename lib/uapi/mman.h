@@ -53,10 +53,17 @@
 #define MADV_PAGEOUT        21
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
+#define MADV_DONTNEED_LOCKED 24
 
 #define MS_ASYNC      1
 #define MS_INVALIDATE 2
 #define MS_SYNC       4
+
+#define MLOCK_ONFAULT 1
+
+#define MCL_CURRENT 1
+#define MCL_FUTURE  2
+#define MCL_ONFAULT 4
 
 /* si_code of SIGSEGV and SIGBUS. */
 #define SEGV_MAPERR 1

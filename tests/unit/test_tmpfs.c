@@ -299,7 +299,7 @@ static void test_tmpfile(void **state)
 	fd_close(fd);
 	t_expect("/now-named", "secret");
 
-	assert_int_equal(tmpfs_anonymous("/memfd:x", O_RDWR, &f), 0);
+	assert_int_equal(tmpfs_anonymous("/memfd:x", O_RDWR, 0777, 0, &f), 0);
 	assert_true(file_path(f, buf, sizeof(buf)) > 0);
 	assert_string_equal(buf, "/memfd:x");
 	file_put(f);

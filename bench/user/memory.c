@@ -1,0 +1,404 @@
+/*
+ * What operations on memory cost, in ticks of the time-stamp counter (under -icount: guest
+ * instructions), by system calls alone, the entry and the exit included. Each figure is the least of
+ * several rounds, less what two time stamps cost by themselves. A page that is cleared or copied
+ * costs 512 instructions of `rep`; figures named _net are without those.
+ *
+ * That the faults really happened is asserted by getrusage's count and, on Jiffy, by the kernel's
+ * own counters of what kind they were; if not, there are no figures and the status is 1.
+ *
+ * Output: lines name<TAB>value<TAB>unit. Works on any x86-64 Linux.
+ *
+ *	memory [MiB]	the size of the large process (1024)
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE   4096ul
+#define MIB    (1ul << 20)
+#define ROUNDS 12
+#define CLEAR  512 /* iterations of rep stosq or movsq for a page */
+
+static uint64_t overhead; /* of a pair of time stamps */
+
+static inline uint64_t stamp(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline long call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static inline char *map(unsigned long size)
+{
+	long va = call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	if (va < 0 && va > -4096)
+		fail("mmap");
+	return (char *)va;
+}
+
+static inline void unmap(char *p, unsigned long size)
+{
+	if (call(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0))
+		fail("munmap");
+}
+
+static inline void write_page(char *p)
+{
+	*(volatile char *)p = 1;
+}
+
+static inline void read_page(char *p)
+{
+	(void)*(volatile char *)p;
+}
+
+/* Idle CPUs clear frames ahead of need: then a fault need not. */
+static void rest(void)
+{
+	struct timespec t = { .tv_nsec = 3000000 };
+
+	nanosleep(&t, NULL);
+}
+
+static long faults(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_minflt;
+}
+
+/* The kernel's counter of that name in /proc/jiffy/vm; -1: there is none (Linux). */
+static long counter(const char *name)
+{
+	FILE *f = fopen("/proc/jiffy/vm", "r");
+	size_t n = strlen(name);
+	char line[128];
+	long value = -1;
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, n) && line[n] == ' ')
+			value = atol(line + n + 1);
+	fclose(f);
+	return value;
+}
+
+/* `what` must have advanced by at least n since `before`. */
+static void claim(const char *what, long before, long n)
+{
+	long now = before < 0 ? -1 : counter(what);
+
+	if (now >= 0 && now - before < n) {
+		fprintf(stderr, "%s advanced by %ld, not by %ld\n", what, now - before, n);
+		exit(1);
+	}
+}
+
+static void claim_faults(long before, long n)
+{
+	long now = faults();
+
+	if (now - before < n) {
+		fprintf(stderr, "%ld faults, not %ld\n", now - before, n);
+		exit(1);
+	}
+}
+
+static void print(const char *name, long value)
+{
+	printf("%s\t%ld\tinsns\n", name, value);
+}
+
+static inline void least(uint64_t *min, uint64_t start)
+{
+	uint64_t t = stamp() - start - overhead;
+
+	if (t < *min)
+		*min = t;
+}
+
+/* ---- the measurements ------------------------------------------------------------------------ */
+
+static void measure_overhead(void)
+{
+	uint64_t min = ~0ul;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t start = stamp(), t = stamp() - start;
+
+		min = t < min ? t : min;
+	}
+	overhead = min;
+	min = ~0ul;
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t start = stamp();
+
+		call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+		least(&min, start);
+	}
+	print("getppid", (long)min);
+}
+
+static void measure_map(const char *name, unsigned long size)
+{
+	uint64_t min = ~0ul;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t start = stamp();
+
+		unmap(map(size), size);
+		least(&min, start);
+	}
+	print(name, (long)min);
+}
+
+/* A write to memory that has its page table; and a read; and a write after the read. */
+static void measure_faults(void)
+{
+	uint64_t anon = ~0ul, zero = ~0ul, replace = ~0ul, start;
+	char *p = map(2 * MIB);
+	long before = faults(), zeroes = counter("zero_page_faults");
+
+	write_page(p);
+	rest();
+	for (int i = 1; i <= ROUNDS; i++) {
+		start = stamp();
+		write_page(p + (unsigned long)i * PAGE);
+		least(&anon, start);
+	}
+	for (int i = 1; i <= ROUNDS; i++) {
+		start = stamp();
+		read_page(p + (unsigned long)(ROUNDS + i) * PAGE);
+		least(&zero, start);
+	}
+	rest();
+	for (int i = 1; i <= ROUNDS; i++) {
+		start = stamp();
+		write_page(p + (unsigned long)(ROUNDS + i) * PAGE);
+		least(&replace, start);
+	}
+	claim_faults(before, 1 + 3 * ROUNDS);
+	claim("zero_page_faults", zeroes, ROUNDS);
+	unmap(p, 2 * MIB);
+	print("fault.anon", (long)anon);
+	print("fault.zero_page", (long)zero);
+	print("fault.replace_zero_page", (long)replace);
+}
+
+static pid_t fork_waiting(int *release)
+{
+	int fd[2];
+	pid_t child;
+	char c;
+
+	if (pipe(fd))
+		fail("pipe");
+	child = fork();
+	if (child < 0)
+		fail("fork");
+	if (child == 0) {
+		close(fd[1]);
+		_exit(read(fd[0], &c, 1) != 0);
+	}
+	close(fd[0]);
+	*release = fd[1];
+	return child;
+}
+
+static void reap(pid_t child, int release)
+{
+	int status;
+
+	close(release);
+	if (waitpid(child, &status, 0) != child || status)
+		fail("child");
+}
+
+/* Writes while a child names the pages too: the first in the table copies that as well. Then,
+ * with the child gone, in one more table: taken back. */
+static void measure_cow(void)
+{
+	uint64_t cow = ~0ul, reuse = ~0ul, start, first, back;
+	char *p = (char *)(((unsigned long)map(6 * MIB) + 2 * MIB - 1) & -(2 * MIB));
+	long before, copied, taken;
+	pid_t child;
+	int fd;
+
+	for (unsigned long i = 0; i < 4 * MIB; i += PAGE)
+		write_page(p + i);
+	child = fork_waiting(&fd);
+	before = faults();
+	copied = counter("cow_copied");
+	start = stamp();
+	write_page(p);
+	first = stamp() - start - overhead;
+	for (int i = 1; i <= ROUNDS; i++) {
+		start = stamp();
+		write_page(p + (unsigned long)i * PAGE);
+		least(&cow, start);
+	}
+	claim_faults(before, ROUNDS + 1);
+	claim("cow_copied", copied, ROUNDS + 1);
+	reap(child, fd);
+	before = faults();
+	taken = counter("tables_taken_back");
+	start = stamp();
+	write_page(p + 2 * MIB);
+	back = stamp() - start - overhead;
+	for (int i = 1; i <= ROUNDS; i++) {
+		start = stamp();
+		write_page(p + (unsigned long)(ROUNDS + i) * PAGE);
+		least(&reuse, start);
+	}
+	claim_faults(before, ROUNDS + 1);
+	claim("tables_taken_back", taken, 1);
+	unmap(p, 4 * MIB);
+	print("fault.cow", (long)cow);
+	print("fault.cow_net", (long)cow - CLEAR);
+	print("fault.cow_table_copied", (long)first);
+	print("fault.cow_alone", (long)reuse);
+	print("fault.table_taken_back", (long)back);
+}
+
+static uint64_t protect(char *p, unsigned long pages)
+{
+	uint64_t min = ~0ul;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		int prot = i % 2 ? PROT_READ | PROT_WRITE : PROT_READ;
+		uint64_t start = stamp();
+
+		call(SYS_mprotect, (long)p, (long)(pages * PAGE), prot, 0, 0, 0);
+		if (!(i % 2)) /* taking rights away is the dear half */
+			least(&min, start);
+	}
+	return min;
+}
+
+static void measure_protect(void)
+{
+	char *p = map(2 * MIB);
+	uint64_t one, many;
+
+	for (unsigned long i = 0; i < 257; i++)
+		write_page(p + i * PAGE);
+	one = protect(p, 1);
+	many = protect(p, 257);
+	print("mprotect.one", (long)one);
+	print("mprotect.further", (long)((many - one) + 255) / 256);
+	print("mprotect.64", (long)protect(p, 64));
+	unmap(p, 2 * MIB);
+}
+
+static uint64_t unmap_touched(unsigned long pages)
+{
+	uint64_t min = ~0ul;
+
+	for (int i = 0; i < 6; i++) {
+		char *p = map(4 * MIB + PAGE * pages);
+		long before = faults();
+		uint64_t start;
+
+		for (unsigned long j = 0; j < pages; j++)
+			write_page(p + j * PAGE);
+		claim_faults(before, (long)pages);
+		start = stamp();
+		unmap(p, pages * PAGE);
+		least(&min, start);
+		unmap(p, 4 * MIB + PAGE * pages);
+	}
+	return min;
+}
+
+static void measure_unmap(void)
+{
+	uint64_t one = unmap_touched(1), many = unmap_touched(2049);
+
+	print("munmap.one_touched", (long)one);
+	print("munmap.per_touched_page", (long)((many - one) + 2047) / 2048);
+}
+
+static uint64_t fork_exit_wait(void)
+{
+	uint64_t min = ~0ul;
+	int status;
+
+	for (int i = 0; i < 5; i++) {
+		uint64_t start = stamp();
+		long child = call(SYS_fork, 0, 0, 0, 0, 0, 0);
+
+		if (child == 0)
+			call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+		if (child < 0 || call(SYS_wait4, child, (long)&status, 0, 0, 0, 0) != child)
+			fail("fork");
+		least(&min, start);
+	}
+	return min;
+}
+
+static void measure_fork(unsigned long mib)
+{
+	uint64_t small = fork_exit_wait(), large;
+	char *p = map(mib * MIB);
+	long before = faults();
+
+	for (unsigned long i = 0; i < mib * MIB; i += PAGE)
+		write_page(p + i);
+	claim_faults(before, (long)(mib * MIB / PAGE));
+	large = fork_exit_wait();
+	unmap(p, mib * MIB);
+	print("fork.small", (long)small);
+	print("fork.large", (long)large);
+	print("fork.large_more", (long)(large - small));
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long mib = argc > 1 ? strtoul(argv[1], NULL, 0) : 1024;
+
+	measure_overhead();
+	measure_map("mmap.4k", PAGE);
+	measure_map("mmap.64m", 64 * MIB);
+	measure_map("mmap.1g", 1024 * MIB);
+	measure_faults();
+	measure_cow();
+	measure_protect();
+	measure_unmap();
+	measure_fork(mib);
+	return 0;
+}

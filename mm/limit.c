@@ -1,0 +1,137 @@
+/*
+ * What a space may have at most: RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_MEMLOCK, and the stacks
+ * that grow.
+ *
+ * Limits are kept in the space, where proc/ puts them, because the fault that makes a stack grow
+ * must not ask upward. What counts against them is not kept: it is added up from the page table
+ * when a limit that somebody has set is to be checked, which hardly any program does. The two are
+ * therefore not exact between threads that map at the same moment.
+ *
+ * A region with VM_GROWSDOWN grows down to the address of a fault below it, if its size stays within
+ * the limit and a gap stays free to the accessible region below (Linux: stack_guard_gap, 256
+ * pages). New mappings without a fixed place stay that far below such a region, too (pt_find_gap).
+ */
+#include "arch/api/uaccess.h"
+#include "lib/err.h"
+#include "mm/pt.h"
+#include "mm/region.h"
+
+void aspace_set_limit(struct aspace *as, enum vm_limit which, u64 bytes)
+{
+	WRITE_ONCE(as->limit[which], bytes);
+}
+
+/* Does what has these bits count as data? Linux: private, writable, no stack. */
+static bool is_data(unsigned kind, u64 bits)
+{
+	return kind != MARK_SHARED && (bits & (VM_WRITE | VM_GROWSDOWN)) == VM_WRITE;
+}
+
+void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out)
+{
+	struct region r;
+
+	*out = (struct vm_totals){ 0 };
+	for (u64 at = start; region_next(as, at, end, &r); at = r.end) {
+		u64 len = r.end - r.start;
+
+		out->mapped += len;
+		out->locked += r.mark.v & VM_LOCKED ? len : 0;
+		out->stack += r.mark.v & VM_GROWSDOWN ? len : 0;
+		if (mark_kind(r.mark) == MARK_SHARED)
+			out->shared += len;
+		else if (is_data(mark_kind(r.mark), r.mark.v))
+			out->data += len;
+		region_put(&r);
+	}
+}
+
+bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end)
+{
+	u64 limit_as = READ_ONCE(as->limit[VM_LIMIT_AS]);
+	u64 limit_data = READ_ONCE(as->limit[VM_LIMIT_DATA]);
+	struct vm_totals all, there = { 0 };
+
+	if (likely(limit_as == UINT64_MAX && limit_data == UINT64_MAX))
+		return true;
+	vm_count(as, 0, USER_TOP, &all);
+	if (from < end)
+		vm_count(as, from, end, &there);
+	if (all.mapped - there.mapped + len > ALIGN_DOWN(limit_as, PAGE_SIZE))
+		return false;
+	/* Linux takes what is replaced for data, whatever it was. */
+	len = len > there.mapped ? len - there.mapped : 0;
+	return !is_data(kind, bits) || all.data + len <= ALIGN_DOWN(limit_data, PAGE_SIZE);
+}
+
+int vm_may_lock(struct aspace *as, u64 len)
+{
+	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
+	struct vm_totals all;
+
+	if (limit == UINT64_MAX)
+		return 0;
+	vm_count(as, 0, USER_TOP, &all);
+	return all.locked + len > ALIGN_DOWN(limit, PAGE_SIZE) ? -EAGAIN : 0;
+}
+
+bool vm_near_stack(struct aspace *as, u64 end)
+{
+	struct region r;
+	bool near;
+
+	if (!READ_ONCE(as->grows) || !region_next(as, end, end + VM_STACK_GAP, &r))
+		return false;
+	near = r.mark.v & VM_GROWSDOWN;
+	region_put(&r);
+	return near;
+}
+
+/* Is there something accessible, that is no such stack itself, too near below va? */
+static bool gap_is_short(struct aspace *as, u64 va)
+{
+	u64 from = va > VM_STACK_GAP ? va - VM_STACK_GAP : 0;
+	struct region r;
+	bool is_short = false;
+
+	for (u64 at = from; !is_short && region_next(as, at, va, &r); at = r.end) {
+		/* Only the last one below counts. */
+		struct region next;
+		bool last = !region_next(as, r.end, va, &next);
+
+		region_put(&next);
+		is_short = last && bits_accessible(r.mark.v) && !(r.mark.v & VM_GROWSDOWN);
+		region_put(&r);
+	}
+	return is_short;
+}
+
+static bool may_grow(struct aspace *as, const struct region *r, u64 va)
+{
+	return r->end - va <= READ_ONCE(as->limit[VM_LIMIT_STACK]) &&
+	       vm_may_expand(as, r->start - va, mark_kind(r->mark), r->mark.v, 0, 0) &&
+	       (!(r->mark.v & VM_LOCKED) || !vm_may_lock(as, r->start - va)) &&
+	       !gap_is_short(as, va);
+}
+
+bool vm_grow_stack(struct aspace *as, u64 va)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	struct region r;
+	bool grown = false;
+
+	va &= PAGE_MASK;
+	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST || !region_next(as, va, USER_TOP, &r))
+		return false;
+	if (r.start <= va) {
+		grown = true; /* another thread was faster */
+	} else if ((r.mark.v & VM_GROWSDOWN) && mark_kind(r.mark) == MARK_ANON &&
+		   may_grow(as, &r, va)) {
+		pt_op_init(&op, PT_MAP);
+		op.mark = mark_anon(r.mark.v & VM_BITS);
+		op.noreplace = true;
+		grown = pt_op_run(&op, as, va, r.start) != -ENOMEM;
+	}
+	region_put(&r);
+	return grown;
+}

@@ -1,0 +1,149 @@
+/*
+ * mlock and its kin, and populating. Nothing is ever paged out here, so a locked page is one that is
+ * there, and VM_LOCKED a note of the slots: for the limit, for MADV_DONTNEED, which refuses it, for
+ * /proc, and for what a locked region grows by.
+ */
+#include "arch/api/uaccess.h"
+#include "lib/err.h"
+#include "mm/pt.h"
+#include "mm/region.h"
+
+static int change_flags(struct aspace *as, const struct region *r, u64 set, u64 clear)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_FLAGS);
+	op.set = set;
+	op.clear = clear;
+	return pt_op_run(&op, as, r->start, r->end);
+}
+
+/* Sets or clears flags up to the first hole: -ENOMEM there. */
+static int change_range(struct aspace *as, u64 start, u64 end, u64 set, u64 clear)
+{
+	struct region r;
+	int err = 0;
+
+	for (u64 at = start; at < end && !err; at = r.end) {
+		if (!region_next(as, at, end, &r))
+			return -ENOMEM;
+		err = r.start > at ? -ENOMEM : change_flags(as, &r, set, clear);
+		region_put(&r);
+	}
+	return err;
+}
+
+/* Faults one region in as its owner would. */
+static int populate_region(struct aspace *as, const struct region *r)
+{
+	bool write = (r->mark.v & VM_WRITE) && !region_is_shared(r);
+	int ret = 0;
+
+	if (!bits_accessible(r->mark.v))
+		return -EFAULT;
+	for (u64 at = r->start; at < r->end && !ret; at += PAGE_SIZE)
+		ret = vm_fault(as, at, write ? FAULT_WRITE : r->mark.v & VM_READ ? FAULT_READ :
+				       r->mark.v & VM_WRITE			  ? FAULT_WRITE :
+										    FAULT_EXEC);
+	if (!ret)
+		return 0;
+	return ret & FAULT_OOM ? -ENOMEM : -EFAULT;
+}
+
+int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error)
+{
+	struct region r;
+	int err = 0;
+
+	for (u64 at = start; at < end && (!err || !stop_at_error); at = r.end) {
+		if (!region_next(as, at, end, &r))
+			break;
+		err = populate_region(as, &r);
+		region_put(&r);
+	}
+	return stop_at_error ? err : 0;
+}
+
+int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags)
+{
+	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
+	struct vm_totals all, there;
+	u64 start = addr & PAGE_MASK, end;
+	int err;
+
+	if (flags & ~MLOCK_ONFAULT)
+		return -EINVAL;
+	if (limit == 0)
+		return -EPERM;
+	len = ALIGN_UP(len + (addr - start), PAGE_SIZE);
+	end = start + len;
+	if (limit != UINT64_MAX) {
+		vm_count(as, 0, USER_TOP, &all);
+		vm_count(as, start, MAX(start, end), &there);
+		if (all.locked - there.locked + len > ALIGN_DOWN(limit, PAGE_SIZE))
+			return -ENOMEM;
+	}
+	if (end < start)
+		return -EINVAL;
+	if (end == start)
+		return 0;
+	WRITE_ONCE(as->locked, true);
+	err = change_range(as, start, end, VM_LOCKED, 0);
+	if (err || (flags & MLOCK_ONFAULT))
+		return err;
+	err = vm_populate(as, start, end, true);
+	return err == -EFAULT ? -ENOMEM : err ? -EAGAIN : 0;
+}
+
+int vm_munlock(struct aspace *as, uaddr_t addr, u64 len)
+{
+	u64 start = addr & PAGE_MASK, end = start + ALIGN_UP(len + (addr - start), PAGE_SIZE);
+
+	if (end < start)
+		return -EINVAL;
+	return end == start ? 0 : change_range(as, start, end, 0, VM_LOCKED);
+}
+
+/* The flags of all that there is. */
+static int change_all(struct aspace *as, u64 set, u64 clear)
+{
+	struct region r;
+	int err = 0;
+
+	for (u64 at = 0; !err && region_next(as, at, USER_TOP, &r); at = r.end) {
+		err = change_flags(as, &r, set, clear);
+		region_put(&r);
+	}
+	return err;
+}
+
+int vm_mlockall(struct aspace *as, int flags)
+{
+	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
+	struct vm_totals all;
+	int err = 0;
+
+	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
+		return -EINVAL;
+	if (limit == 0)
+		return -EPERM;
+	if (limit != UINT64_MAX && (flags & MCL_CURRENT)) {
+		vm_count(as, 0, USER_TOP, &all);
+		if (all.mapped > ALIGN_DOWN(limit, PAGE_SIZE))
+			return -ENOMEM;
+	}
+	WRITE_ONCE(as->lock_future, flags & MCL_FUTURE ? flags : 0);
+	WRITE_ONCE(as->locked, true);
+	if (flags & MCL_CURRENT) {
+		err = change_all(as, VM_LOCKED, 0);
+		if (!err && !(flags & MCL_ONFAULT))
+			vm_populate(as, 0, USER_TOP, false);
+	}
+	return err;
+}
+
+int vm_munlockall(struct aspace *as)
+{
+	WRITE_ONCE(as->lock_future, 0);
+	return change_all(as, 0, VM_LOCKED);
+}
