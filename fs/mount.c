@@ -280,7 +280,7 @@ void vfs_statfs(struct super *sb, struct linux_statfs *out)
 		out->blocks = limit;
 		out->bfree = limit > used ? limit - used : 0;
 		out->bavail = MIN(out->bfree, frame_stats_available(&s));
-		out->files = s.total;
-		out->ffree = s.total - MIN(s.total, atomic_load(&sb->inodes));
+		out->files = sb->max_inodes;
+		out->ffree = out->files - MIN(out->files, atomic_load(&sb->inodes));
 	}
 }

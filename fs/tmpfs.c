@@ -491,8 +491,11 @@ static struct inode *make_inode(struct super *sb, u32 mode, u32 rdev, const char
 
 static int tmpfs_make(struct inode *dir, u32 mode, u32 rdev, const char *target, struct inode **out)
 {
-	struct inode *inode = make_inode(dir->sb, mode, rdev, target);
+	struct inode *inode;
 
+	if (atomic_load(&dir->sb->inodes) >= dir->sb->max_inodes)
+		return -ENOSPC;
+	inode = make_inode(dir->sb, mode, rdev, target);
 	if (!inode)
 		return -ENOSPC;
 	if (dir->mode & S_ISGID) {
@@ -534,11 +537,14 @@ static const struct file_ops special_ops = { 0 };
 int tmpfs_create(const char *type, const char *source, u32 flags, u64 max_pages, struct super **out)
 {
 	struct super *sb = super_create(type, source, LINUX_TMPFS_MAGIC, flags);
+	struct frame_stats s;
 	struct inode *inode;
 
 	if (!sb)
 		return -ENOMEM;
+	frame_stats(&s);
 	sb->max_pages = max_pages;
+	sb->max_inodes = s.total; /* about 1/8 of memory: names alone do not eat all of it */
 	inode = make_inode(sb, S_IFDIR | 0755, 0, NULL);
 	if (inode)
 		sb->root = dentry_create(NULL, "", 0, inode, 0);

@@ -56,6 +56,7 @@ struct super {
 	atomic64_t next_ino;
 	atomic64_t pages, inodes; /* in use */
 	u64 max_pages;            /* [I] 0: no limit */
+	u64 max_inodes;           /* [I] of tmpfs; checked without a lock, so not exact */
 };
 
 struct super *super_create(const char *type, const char *source, u64 magic, u32 flags);
