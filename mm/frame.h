@@ -129,6 +129,7 @@ struct frame_stats {
 	u64 allocs, frees;    /* since boot, in frames as well */
 };
 void frame_stats(struct frame_stats *out);
+u64 frame_total(void); /* its `total` alone */
 static inline u64 frame_stats_available(const struct frame_stats *s)
 {
 	return s->free + s->cached;
@@ -157,6 +158,9 @@ int frame_table_map(int (*map)(u64 va_start, u64 va_end));
 
 /* Clears one free frame ahead of need. False: this CPU has enough of them. For the idle loop. */
 bool frame_prezero(void);
+
+/* frame_put for each. The array is overwritten. */
+void frame_put_many(struct frame **f, unsigned n);
 
 /* frame_put for a frame that the caller knows to be all zero (an emptied page table). */
 void frame_put_zeroed(struct frame *f);

@@ -245,7 +245,7 @@ static int move_to(struct move *m, struct aspace *as)
 	if (m->mapping)
 		mapping_put(m->mapping, 1);
 	if (!err && !m->keep)
-		aspace_gap_freed(as, m->old.start + m->len);
+		aspace_gap_freed(as, m->old.start, m->old.start + m->len);
 	return err;
 }
 

@@ -52,7 +52,7 @@ struct pt_cursor {
 
 static inline struct frame *pte_table(pte_t e, unsigned level)
 {
-	return pa_frame(pte_pa(e, level));
+	return pfn_frame(pte_pfn(e)); /* never a large leaf, so the level does not matter */
 }
 
 /* Given that e points to a table: may other spaces name that too? Only tables of level 1. */
@@ -99,8 +99,10 @@ static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
 }
 
 /* The next slot from i that is not empty, of a table known to have one. */
-static inline unsigned pt_next_used(const pte_t *entry, unsigned i)
+static inline u64 pt_next_used(const pte_t *entry, u64 i)
 {
+	if (!pte_is_none(pte_load(&entry[i])))
+		return i;
 	for (; i % 8; i++)
 		if (!pte_is_none(pte_load(&entry[i])))
 			return i;
@@ -119,6 +121,7 @@ static inline unsigned pt_next_used(const pte_t *entry, unsigned i)
  * slots that are not zero.
  */
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va); /* (c, as, va, va, 1) */
 /* Drops all locks; frees spare tables that were not used. */
 void pt_unlock(struct pt_cursor *c);
 
@@ -163,9 +166,16 @@ static inline void pt_peek_shared(struct pt_cursor *c, u64 va)
 	c->level = 1;
 }
 
-/* One more owner of the table that *slot points to: the result is the other space's entry.
+/* One more owner of the table that *slot, which says e, points to: the result is the other space's entry.
  * PTE_NONE if the table is empty. *flush: the slot lost PTE_WRITE, its space has to be flushed. */
-pte_t pt_share(pte_t *slot, bool *flush);
+pte_t pt_share_first(pte_t *slot, bool *flush);
+static inline pte_t pt_share(pte_t *slot, pte_t e, bool *flush)
+{
+	if (!pte_is_shared(e))
+		return pt_share_first(slot, flush);
+	frame_get(pte_table(e, 2));
+	return e;
+}
 
 /*
  * Makes the shared table of slot i of `table` (level 2, locked) this space's own: a copy, or taken
@@ -182,7 +192,15 @@ unsigned pt_unshare_needs(struct pt_cursor *c, const struct frame *shared);
 void pt_copy_table(struct frame *t, struct frame *copy, bool fork);
 
 /* Gives up one of the references of a table. True: it was the last; the caller takes it apart. */
-bool pt_unref_table(struct frame *t);
+static inline bool pt_unref_table(struct frame *t)
+{
+	if (atomic_load_acquire(&t->refs) == 1)
+		return true;
+	if (likely(atomic_fetch_sub(&t->refs, 1u) != 1))
+		return false;
+	atomic_store(&t->refs, 1u);
+	return true;
+}
 
 /* ---- operations on ranges -------------------------------------------------------------------- */
 

@@ -40,14 +40,11 @@ static int check_file(const struct file *f, int prot, int flags)
  */
 static bool too_large(u64 len, int prot, int flags)
 {
-	struct frame_stats s;
-
 	if (likely(len < 16 * MiB) || (flags & MAP_NORESERVE))
 		return false;
 	if ((flags & MAP_TYPE) == MAP_PRIVATE ? !(prot & PROT_WRITE) : !(flags & MAP_ANONYMOUS))
 		return false;
-	frame_stats(&s);
-	return len >> PAGE_SHIFT > s.total;
+	return len >> PAGE_SHIFT > frame_total();
 }
 
 static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, u64 offset)
