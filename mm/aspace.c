@@ -387,9 +387,11 @@ static int growing_start(struct aspace *as, u64 *addr, u64 end, int grows)
 static bool may_write(struct aspace *as, u64 start, u64 end)
 {
 	struct vm_totals t;
+	u64 more;
 
 	vm_count(as, start, MIN(end, USER_TOP), &t);
-	return vm_may_expand(as, t.mapped - t.shared - t.data - t.stack, MARK_ANON, VM_WRITE, 0, 0);
+	more = t.mapped - t.shared - t.data - t.stack;
+	return !more || vm_may_expand(as, more, MARK_ANON, VM_WRITE, 0, 0);
 }
 
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
@@ -607,6 +609,10 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 			out.flags |= MAP_GROWSDOWN;
 		if (r.mark.v & VM_NORESERVE)
 			out.flags |= MAP_NORESERVE;
+		if (r.mark.v & VM_LOCKED)
+			out.flags |= MAP_LOCKED;
+		out.dontfork = r.mark.v & VM_DONTFORK;
+		out.wipe = r.mark.v & VM_WIPE;
 		if (r.mapping) {
 			out.obj = r.mapping->obj;
 			out.offset = r.mapping->offset + (r.start - r.mapping->va);
