@@ -156,7 +156,7 @@ void aspace_gap_freed(struct aspace *as, u64 start, u64 end)
 /* ---- mmap ------------------------------------------------------------------------------------ */
 
 /* Makes [va, va + len) say `mark`. */
-static int map_mark(struct aspace *as, u64 va, u64 len, pte_t mark, bool noreplace)
+static inline int map_mark(struct aspace *as, u64 va, u64 len, pte_t mark, bool noreplace)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
@@ -190,7 +190,7 @@ struct map_request {
 	bool low; /* MAP_32BIT */
 };
 
-static int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
+static inline int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
 {
 	if (r->kind == MARK_ANON)
 		return map_mark(as, va, r->len, mark_anon(r->bits), noreplace);

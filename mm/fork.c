@@ -83,16 +83,19 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
 		i = pt_next_used(from, i);
 		e = pte_load(&from[i]);
 		if (likely(pte_is_table(e, 2))) {
+			struct frame *t = pte_table(e, 2);
+
 			e = pt_share(&from[i], e, &f->flush);
-			if (!pte_is_none(e) && unlikely(pte_table(e, 2)->state & TABLE_FORK))
+			if (unlikely(t->state & TABLE_FORK) && !pte_is_none(e))
 				err = fork_below(f, table, &from[i], &e);
 		} else if (e.v & VM_DONTFORK) {
 			e = PTE_NONE;
 		} else if (mark_has_mapping(e)) {
 			mapping_get(mark_mapping(e), 1);
 		}
+		if (unlikely(pte_is_none(e)))
+			skipped++;
 		pte_store(&to[i], e);
-		skipped += pte_is_none(e);
 	}
 	copy->used = (u16)(table->used - left - skipped);
 	return err;

@@ -890,23 +890,6 @@ int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg
 	return visit_table(c, c->table, start, end, fn, arg);
 }
 
-void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
-{
-	op->kind = kind;
-	op->mark = PTE_NONE;
-	op->bits = 0;
-	op->set = op->clear = 0;
-	op->noreplace = false;
-	op->holes = false;
-	op->obj = NULL;
-	op->shared = false;
-	op->tlb.dead = &op->dead;
-	op->drop = NULL;
-	op->drop_n = 0;
-	op->dead = NULL;
-	op->map_n = 0;
-}
-
 void pt_prune(struct aspace *as, u64 va)
 {
 	for (unsigned level = 2; level <= PT_LEVELS; level++) {

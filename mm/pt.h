@@ -236,7 +236,22 @@ struct pt_op {
  * its arguments and calls pt_op_init before. 0; -ENOMEM, -EEXIST: nothing has changed. PT_PROTECT:
  * -ENOMEM at a hole, -EACCES where a mapping may never be written: what lies before has changed.
  */
-void pt_op_init(struct pt_op *op, enum pt_op_kind kind);
+static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
+{
+	op->kind = kind;
+	op->mark = PTE_NONE;
+	op->bits = 0;
+	op->set = op->clear = 0;
+	op->noreplace = false;
+	op->holes = false;
+	op->obj = NULL;
+	op->shared = false;
+	op->tlb.dead = &op->dead;
+	op->drop = NULL;
+	op->drop_n = 0;
+	op->dead = NULL;
+	op->map_n = 0;
+}
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
 
 /*
