@@ -217,11 +217,17 @@ struct pt_op {
 	enum pt_op_kind kind;
 	pte_t mark;              /* MAP */
 	u64 bits;                /* PROTECT: VM_PROT */
-	u64 set, clear;          /* FLAGS */
 	bool noreplace;          /* MAP: -EEXIST if something is there */
-	struct vm_object *obj;   /* DONTNEED: only pages first ... last of this one; */
-	u64 first, last;
-	bool cows;               /* also private copies of them */
+	struct vm_object *obj;   /* DONTNEED: only pages first ... last of this one, or NULL */
+	union {
+		struct {
+			u64 set, clear; /* FLAGS */
+		};
+		struct {
+			u64 first, last; /* DONTNEED of obj */
+		};
+	};
+	bool cows;               /* DONTNEED of obj: also private copies of its pages */
 	bool holes;              /* out: DONTNEED, FLAGS met a hole */
 	bool shared;             /* pt_op_missing found shared tables to unshare */
 	struct vm_mapping *drop; /* the mapping of which drop_n references go */
