@@ -139,12 +139,12 @@ $(O)/user/%: user/%.c
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) -s $< -o $@
 
-$(O)/user/%.musl: tests/programs/%.c
+$(O)/user/%.musl: tests/programs/%.c $(wildcard tests/programs/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@ -lm
 
-$(O)/user/%.glibc: tests/programs/%.c
+$(O)/user/%.glibc: tests/programs/%.c $(wildcard tests/programs/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)gcc $(UFLAGS) $< -o $@ -lm

@@ -147,6 +147,8 @@ struct procfs_pid_file {
 	u32 mode;         /* S_IFREG|0444, S_IFLNK|0777, S_IFDIR|0500 */
 	/* Writes the text (or the link's target). 0 or -errno (-ESRCH: gone). */
 	int (*show)(int pid, struct textbuf *t); /* not called for "fd/" */
+	/* Instead of show: bytes at *pos, which it advances. */
+	ssize_t (*read)(int pid, struct uio *dst, u64 *pos);
 };
 struct procfs_pid_ops {
 	bool (*exists)(int pid);

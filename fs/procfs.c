@@ -43,7 +43,8 @@ static u32 nr_common;
 
 static const struct inode_ops dir_iops, pid_dir_iops, fd_dir_iops, text_iops, pid_text_iops;
 static const struct inode_ops self_iops, pid_link_iops, fd_link_iops;
-static const struct file_ops dir_fops, pid_dir_fops, fd_dir_fops, text_fops;
+static const struct inode_ops raw_iops;
+static const struct file_ops dir_fops, pid_dir_fops, fd_dir_fops, text_fops, raw_fops;
 
 typedef bool emit_fn(void *arg, const char *name, size_t len, u64 ino, unsigned type, u64 next_pos);
 
@@ -213,7 +214,10 @@ static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, stru
 			continue;
 		if (!pid_ops->exists((int)pid))
 			return -ENOENT;
-		if (S_ISLNK(f->mode)) {
+		if (f->read) {
+			ops = &raw_iops;
+			fops = &raw_fops;
+		} else if (S_ISLNK(f->mode)) {
 			ops = &pid_link_iops;
 			fops = NULL;
 		} else if (S_ISDIR(f->mode)) {
@@ -315,6 +319,34 @@ static s64 text_seek(struct file *f, s64 offset, int whence)
 	f->pos = (u64)offset;
 	return offset;
 }
+
+/* ---- bytes that are made as they are read ---- */
+
+static ssize_t raw_read(struct file *f, struct uio *dst, u64 *pos)
+{
+	const struct procfs_pid_file *file = f->inode->proc.node;
+
+	return file->read((int)f->inode->proc.number, dst, pos);
+}
+
+static s64 raw_seek(struct file *f, s64 offset, int whence)
+{
+	if (whence == SEEK_CUR)
+		offset += (s64)f->pos;
+	else if (whence != SEEK_SET)
+		return -EINVAL;
+	if (offset < 0)
+		return -EINVAL;
+	f->pos = (u64)offset;
+	return offset;
+}
+
+static const struct inode_ops raw_iops = { 0 };
+static const struct file_ops raw_fops = {
+	.read = raw_read,
+	.write = text_write,
+	.seek = raw_seek,
+};
 
 /* ---- links -------------------------------------------------------------------------------- */
 

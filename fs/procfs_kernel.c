@@ -326,7 +326,7 @@ static int show_pid_mounts(int pid, struct textbuf *t)
 void procfs_add_kernel_files(void)
 {
 	static const struct procfs_pid_file pid_files[] = {
-		{ "mounts", S_IFREG | 0444, show_pid_mounts },
+		{ "mounts", S_IFREG | 0444, .show = show_pid_mounts },
 	};
 	static const struct {
 		const char *path;

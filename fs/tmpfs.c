@@ -123,6 +123,17 @@ static u64 object_inode_number(struct vm_object *obj)
 	return object_inode(obj)->ino;
 }
 
+static u32 object_device(struct vm_object *obj)
+{
+	return object_inode(obj)->sb->dev;
+}
+
+/* The root is what a disk is elsewhere: its files count as files, all others as shared memory. */
+static bool object_is_shmem(struct vm_object *obj)
+{
+	return object_inode(obj)->sb != root_dentry->inode->sb;
+}
+
 static void object_name(struct vm_object *obj, char *buf, size_t len)
 {
 	struct inode *inode = object_inode(obj);
@@ -182,6 +193,8 @@ static const struct vm_object_ops object_ops = {
 	.put = object_put,
 	.name = object_name,
 	.inode_number = object_inode_number,
+	.device = object_device,
+	.is_shmem = object_is_shmem,
 };
 
 /* ---- read and write ----------------------------------------------------------------------- */

@@ -57,7 +57,7 @@ struct aspace *aspace_create(void)
 	atomic_store(&as->tlb_gen, 1ul);
 	refcount_init(&as->refs, 1);
 	spin_init(&as->lock, "aspace", RANK_ASPACE);
-	as->gap_end = VM_MMAP_TOP;
+	as->gap_end = as->gap_start = VM_MMAP_TOP;
 	as->limit[VM_LIMIT_AS] = as->limit[VM_LIMIT_DATA] = as->limit[VM_LIMIT_LOCK] = UINT64_MAX;
 	spin_lock(&aspaces_lock);
 	list_add_tail(&aspaces, &as->all);
@@ -87,7 +87,7 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 	spin_lock(&from->lock);
 	to->brk_start = from->brk_start;
 	to->brk = from->brk;
-	to->gap_end = from->gap_end;
+	to->gap_end = to->gap_start = from->gap_end;
 	to->gap_skipped = from->gap_skipped;
 	spin_unlock(&from->lock);
 	memcpy(to->limit, from->limit, sizeof(to->limit));
@@ -108,10 +108,17 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
 
 	spin_lock(&as->lock);
 	if (len <= as->gap_skipped) {
-		as->gap_end = VM_MMAP_TOP;
+		as->gap_end = as->gap_start = VM_MMAP_TOP;
 		as->gap_skipped = 0;
 	}
 	from = as->gap_end;
+	va = (from - len) & -align;
+	if (len < from && va >= as->gap_start) {
+		as->gap_skipped = MAX(as->gap_skipped, from - (va + len));
+		as->gap_end = as->gap_start = va;
+		spin_unlock(&as->lock);
+		return va;
+	}
 	skipped = as->gap_skipped;
 	spin_unlock(&as->lock);
 
@@ -122,7 +129,7 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
 	}
 	if (va) {
 		spin_lock(&as->lock);
-		as->gap_end = va;
+		as->gap_end = as->gap_start = va;
 		as->gap_skipped = MAX(skipped, largest);
 		spin_unlock(&as->lock);
 	}
@@ -130,23 +137,26 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
 }
 
 /*
- * [.., end) became free: the next search starts at its end. A hole above that it may have grown
+ * [start, end) became free: the next search starts at its end, and need not look if it is enough. A hole above that it may have grown
  * together with is not looked at: mapping and unmapping the same size over and over must be cheap,
  * and a search that finds nothing starts again from the top in any case.
  */
-void aspace_gap_freed(struct aspace *as, u64 end)
+void aspace_gap_freed(struct aspace *as, u64 start, u64 end)
 {
 	if (end <= READ_ONCE(as->gap_end) || end > VM_MMAP_TOP)
 		return;
 	spin_lock(&as->lock);
-	as->gap_end = MAX(as->gap_end, end);
+	if (end > as->gap_end) {
+		as->gap_start = start <= as->gap_end ? MIN(as->gap_start, start) : start;
+		as->gap_end = end;
+	}
 	spin_unlock(&as->lock);
 }
 
 /* ---- mmap ------------------------------------------------------------------------------------ */
 
 /* Makes [va, va + len) say `mark`. */
-static int map_mark(struct aspace *as, u64 va, u64 len, pte_t mark, bool noreplace)
+static inline int map_mark(struct aspace *as, u64 va, u64 len, pte_t mark, bool noreplace)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
@@ -180,7 +190,7 @@ struct map_request {
 	bool low; /* MAP_32BIT */
 };
 
-static int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
+static inline int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
 {
 	if (r->kind == MARK_ANON)
 		return map_mark(as, va, r->len, mark_anon(r->bits), noreplace);
@@ -217,7 +227,7 @@ static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r
 
 /* What MAP_SHARED_VALIDATE knows: Linux's flags from before it. */
 #define MAP_OLD_FLAGS                                                                              \
-	(MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |       \
+	(MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |        \
 	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
 	 MAP_HUGETLB | VM_MMAP_NOWRITE | 0x7c000000 /* MAP_HUGE_2MB and _1GB */)
 
@@ -326,7 +336,8 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 	}
 	if (own)
 		own->ops->put(own);
-	if (ret > 0 && wants_populate(&r, as->lock_future, flags)) /* an error comes with the access */
+	if (ret > 0 &&
+	    wants_populate(&r, as->lock_future, flags)) /* an error comes with the access */
 		vm_populate(as, (u64)ret, (u64)ret + r.len, true);
 	return ret;
 }
@@ -341,7 +352,7 @@ static int unmap(struct aspace *as, u64 start, u64 end)
 	pt_op_init(&op, PT_UNMAP);
 	err = pt_op_run(&op, as, start, end);
 	if (!err)
-		aspace_gap_freed(as, end);
+		aspace_gap_freed(as, start, end);
 	return err;
 }
 
@@ -376,9 +387,11 @@ static int growing_start(struct aspace *as, u64 *addr, u64 end, int grows)
 static bool may_write(struct aspace *as, u64 start, u64 end)
 {
 	struct vm_totals t;
+	u64 more;
 
 	vm_count(as, start, MIN(end, USER_TOP), &t);
-	return vm_may_expand(as, t.mapped - t.shared - t.data - t.stack, MARK_ANON, VM_WRITE, 0, 0);
+	more = t.mapped - t.shared - t.data - t.stack;
+	return !more || vm_may_expand(as, more, MARK_ANON, VM_WRITE, 0, 0);
 }
 
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
@@ -483,7 +496,7 @@ static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool 
 	pte_t *slot, e;
 	bool done = false;
 
-	pt_lock(&c, as, va, va, 1);
+	pt_lock_page(&c, as, va);
 	if (!write)
 		pt_peek_shared(&c, va);
 	slot = &c.entry[pt_index(va, c.level)];
@@ -596,6 +609,10 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 			out.flags |= MAP_GROWSDOWN;
 		if (r.mark.v & VM_NORESERVE)
 			out.flags |= MAP_NORESERVE;
+		if (r.mark.v & VM_LOCKED)
+			out.flags |= MAP_LOCKED;
+		out.dontfork = r.mark.v & VM_DONTFORK;
+		out.wipe = r.mark.v & VM_WIPE;
 		if (r.mapping) {
 			out.obj = r.mapping->obj;
 			out.offset = r.mapping->offset + (r.start - r.mapping->va);

@@ -16,6 +16,7 @@
 #include "sched/memory.h"
 
 struct aspace;
+struct aspace_stats;
 struct thread;
 
 struct aspace *aspace_create(void); /* NULL: out of memory. One reference. */
@@ -56,14 +57,26 @@ void aspace_set_limit(struct aspace *as, enum vm_limit which, u64 bytes);
 /* What is mapped in [start, end), in bytes. */
 struct vm_totals {
 	u64 mapped, locked;
-	u64 data;   /* private, writable, no stack */
-	u64 stack;  /* MAP_GROWSDOWN */
+	u64 data;  /* private, writable, no stack */
+	u64 stack; /* MAP_GROWSDOWN */
 	u64 shared;
 };
 void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out);
+
+/* What is in memory of [start, end), in pages; [1]: named by others, too. mm/usage.c */
+struct vm_usage {
+	u64 resident, anon, locked;
+	u64 clean[2], dirty[2];
+};
+void vm_usage(struct aspace *as, u64 start, u64 end, struct vm_usage *out);
+/* n entries of /proc/pid/pagemap from the page at start on, with frame numbers. */
+void vm_pagemap(struct aspace *as, u64 start, u64 n, u64 *entry);
+/* The most that was seen of mapped (bytes) and resident (pages); looking at it now is seeing. */
+void aspace_note_peak(struct aspace *as, struct aspace_stats *st);
 /* flags: MREMAP_*; new_addr counts with MREMAP_FIXED alone (with DONTUNMAP it must be
  * aligned, as on Linux). The new address or -errno. */
-s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
+s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
+	      uaddr_t new_addr);
 
 /* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */
 void aspace_set_brk(struct aspace *as, uaddr_t start);
@@ -99,8 +112,9 @@ static inline void mm_switch(struct aspace *next)
 /* One line of /proc/pid/maps. */
 struct vm_region {
 	uaddr_t start, end;
-	int prot;  /* PROT_* */
-	int flags; /* MAP_SHARED or MAP_PRIVATE, MAP_ANONYMOUS, MAP_GROWSDOWN */
+	int prot; /* PROT_* */
+	int flags; /* MAP_SHARED or MAP_PRIVATE, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_NORESERVE, MAP_LOCKED */
+	bool dontfork, wipe;   /* MADV_DONTFORK, MADV_WIPEONFORK */
 	struct vm_object *obj; /* NULL: anonymous. Valid during the callback. */
 	u64 offset;
 };
@@ -108,14 +122,16 @@ struct vm_region {
 int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *arg), void *arg);
 
 struct aspace_stats {
-	u64 mapped;   /* bytes: VmSize */
-	u64 resident; /* pages: VmRSS */
-	u64 tables;   /* page-table pages */
+	u64 mapped;                     /* bytes: VmSize */
+	u64 resident;                   /* pages: VmRSS */
+	u64 tables;                     /* page-table pages */
+	u64 peak_mapped, peak_resident; /* aspace_note_peak */
 	u64 faults, minor_faults, cow_faults;
 	uaddr_t brk_start, brk;
 };
 void aspace_stats(struct aspace *as, struct aspace_stats *out);
-u64 aspace_minor_faults(struct aspace *as); /* alone, without the walk that the other figures cost */
+u64 aspace_minor_faults(
+	struct aspace *as); /* alone, without the walk that the other figures cost */
 
 /* Machine-wide counters, since boot. */
 struct vm_stats {

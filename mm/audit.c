@@ -105,7 +105,7 @@ static u64 audit_entry(pte_t e, unsigned level, enum audit_pass pass)
 	struct frame *t = pte_table(e, level);
 
 	kassert_eq(e.v & ~PTE_ADDR & ~PTE_DIRTY & ~PTE_WRITE, PTE_TABLE & ~PTE_WRITE);
-	kassert(t->used > 0);
+	kassert(t->used > 0 || (level == 2 && !pte_is_shared(e)));
 	if (pass == AUDIT_CLEAR)
 		t->owner = 0;
 	else if (pass == AUDIT_COUNT && ++t->owner > 1)

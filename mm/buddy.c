@@ -63,6 +63,16 @@ struct frame *buddy_alloc_locked(struct buddy *b, unsigned order)
 	return f;
 }
 
+/* Free, inside a block: type and order in one store. */
+static inline void mark_inside(struct frame *f, u64 n)
+{
+	_Static_assert(offsetof(struct frame, order) == offsetof(struct frame, type) + 1, "a pair");
+#pragma GCC unroll 4
+	for (u64 i = 0; i < n; i++)
+		__atomic_store_n((u16 *)&f[i].type, FRAME_FREE | BUDDY_INSIDE << 8,
+				 __ATOMIC_RELAXED);
+}
+
 void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
 {
 	pfn_t pfn = frame_pfn(f);
@@ -70,10 +80,7 @@ void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
 	kassert(order <= FRAME_MAX_ORDER && IS_ALIGNED(pfn, 1ul << order));
 	kassert(pfn >= b->start && pfn + (1ul << order) <= b->end);
 	b->nr_free += 1ul << order;
-	for (size_t i = 0; i < 1ul << order; i++) {
-		f[i].type = FRAME_FREE;
-		f[i].order = BUDDY_INSIDE;
-	}
+	mark_inside(f, 1ul << order);
 	while (order < FRAME_MAX_ORDER) {
 		pfn_t other = pfn ^ (1ul << order);
 		struct frame *buddy = pfn_frame(other);
@@ -90,6 +97,37 @@ void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
 		order++;
 	}
 	block_push(b, pfn_frame(pfn), order);
+}
+
+/* [pfn, pfn + n) as the largest blocks that fit. */
+static void free_run(struct buddy *b, pfn_t pfn, u64 n)
+{
+	while (n > 0) {
+		unsigned order = 63 - (unsigned)__builtin_clzl(n);
+
+		if (pfn != 0)
+			order = MIN(order, (unsigned)__builtin_ctzl(pfn));
+		order = MIN(order, (unsigned)FRAME_MAX_ORDER);
+		buddy_free_locked(b, pfn_frame(pfn), order);
+		pfn += 1ul << order;
+		n -= 1ul << order;
+	}
+}
+
+void buddy_free_frames_locked(struct buddy *b, struct frame *const *f, unsigned n)
+{
+	for (unsigned i = 0; i < n;) {
+		const struct frame *first = f[i], *next = first + 1;
+		unsigned k = i + 1;
+
+		for (; k < n && f[k] == next; next++)
+			k++;
+		if (k == i + 1) /* perhaps downwards */
+			for (; k < n && f[k] == first - 1; first--)
+				k++;
+		free_run(b, frame_pfn(first), k - i);
+		i = k;
+	}
 }
 
 void buddy_add(struct buddy *b, pfn_t start, pfn_t end)

@@ -30,5 +30,8 @@ void buddy_add(struct buddy *b, pfn_t start, pfn_t end);
 struct frame *buddy_alloc_locked(struct buddy *b, unsigned order);
 void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order);
 
+/* Single frames, in any order; neighbours in it that are neighbours in memory go as blocks. */
+void buddy_free_frames_locked(struct buddy *b, struct frame *const *f, unsigned n);
+
 /* Walks all lists and panics on any contradiction. For tests. Takes the lock. */
 void buddy_check(struct buddy *b);

@@ -275,20 +275,27 @@ static int fault_fetch(struct fault *f)
 
 int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 {
-	struct fault f = { .as = as, .va = va & PAGE_MASK, .access = access };
+	__attribute__((uninitialized)) struct fault f;
 	int ret;
 
+	f.as = as;
+	f.va = va & PAGE_MASK;
+	f.access = access;
+	f.mapping = NULL;
+	f.page = f.copy = NULL;
+	f.dead = NULL;
 	count(faults);
 	atomic_fetch_add(&as->faults, 1ul);
 	if (va >= USER_TOP)
 		return SEGV_MAPERR;
 	for (;;) {
-		pt_lock(&f.c, as, f.va, f.va, 1);
+		pt_lock_page(&f.c, as, f.va);
 		ret = fault_locked(&f);
 		pt_unlock(&f.c);
-		if (unlikely(f.dead != NULL))
+		if (unlikely(f.dead != NULL)) {
 			mapping_destroy_all(f.dead);
-		f.dead = NULL;
+			f.dead = NULL;
+		}
 		if (ret == SEGV_MAPERR && vm_grow_stack(as, f.va))
 			continue;
 		if (likely(ret != FAULT_FETCH))

@@ -44,23 +44,17 @@ static int fork_table(struct fork *f, struct frame *table, struct frame *copy);
  * The child's entry for a table of the parent, at *slot; PTE_NONE if the child gets nothing of it.
  * -ENOMEM: what it points to is filled in part.
  */
-static int fork_below(struct fork *f, pte_t *slot, pte_t *out)
+static int fork_below(struct fork *f, struct frame *table, pte_t *slot, pte_t *out)
 {
-	pte_t e = pte_load(slot);
-	struct frame *t = pa_frame(PADDR(e.v & PTE_ADDR)), *copy;
+	struct frame *t = pte_table(pte_load(slot), table->level), *copy;
 	int err = 0;
 
 	*out = PTE_NONE;
-	if (t->level == 1) {
-		e = pt_share(slot, &f->flush); /* then its content stands still */
-		if (likely(!(t->state & TABLE_FORK)) || pte_is_none(e)) {
-			*out = e;
-			return 0;
-		}
+	if (table->level == 2) { /* shared already, so that its content stands still */
 		copy = new_table(t);
 		if (copy)
 			pt_copy_table(t, copy, true);
-		pt_unref_table(t); /* the parent's is left */
+		pt_unref_table(t); /* the parent's reference is left */
 	} else {
 		pt_lock_table(&f->c, t);
 		copy = new_table(t);
@@ -76,24 +70,58 @@ static int fork_below(struct fork *f, pte_t *slot, pte_t *out)
 	return err;
 }
 
+/* A table of level 2, whose entries are many: little is done for each. */
+static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
+{
+	pte_t *from = frame_virt(table), *to = frame_virt(copy);
+	unsigned left = table->used, skipped = 0;
+	int err = 0;
+
+	for (u64 i = 0; left > 0 && !err; left--, i++) {
+		pte_t e;
+
+		i = pt_next_used(from, i);
+		e = pte_load(&from[i]);
+		if (likely(pte_is_table(e, 2))) {
+			struct frame *t = pte_table(e, 2);
+
+			e = pt_share(&from[i], e, &f->flush);
+			if (unlikely(t->state & TABLE_FORK) && !pte_is_none(e))
+				err = fork_below(f, table, &from[i], &e);
+		} else if (e.v & VM_DONTFORK) {
+			e = PTE_NONE;
+		} else if (mark_has_mapping(e)) {
+			mapping_get(mark_mapping(e), 1);
+		}
+		if (unlikely(pte_is_none(e)))
+			skipped++;
+		pte_store(&to[i], e);
+	}
+	copy->used = (u16)(table->used - left - skipped);
+	return err;
+}
+
 /* Fills `copy`, an empty upper table of the child, from the parent's. -ENOMEM: in part. */
 static int fork_table(struct fork *f, struct frame *table, struct frame *copy)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	unsigned i = 0;
+	u64 i = 0;
 	int err = 0;
 
+	if (table->level == 2)
+		return fork_level2(f, table, copy);
 	for (unsigned left = table->used; left > 0 && !err; left--, i++) {
 		pte_t e;
 
 		i = pt_next_used(from, i);
 		e = pte_load(&from[i]);
-		if (pte_is_table(e, table->level))
-			err = fork_below(f, &from[i], &e);
-		else if (e.v & VM_DONTFORK)
+		if (pte_is_table(e, table->level)) {
+			err = fork_below(f, table, &from[i], &e);
+		} else if (e.v & VM_DONTFORK) {
 			continue;
-		else if (mark_has_mapping(e))
+		} else if (mark_has_mapping(e)) {
 			mapping_get(mark_mapping(e), 1);
+		}
 		if (pte_is_none(e))
 			continue;
 		pte_store(&to[i], e);

@@ -21,15 +21,17 @@
 #include "mm/frame.h"
 
 #include "arch/api/boot.h"
+#include "arch/api/mmu.h"
 #include "arch/api/page.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
 #include "mm/buddy.h"
 #include "mm/internal.h"
 
-#define HOT_MAX    64
-#define ZEROED_MAX 64
-#define BATCH      16
+#define HOT_MAX     64
+#define ZEROED_MAX  64
+#define BATCH_ORDER 4
+#define BATCH       (1u << BATCH_ORDER)
 
 struct frame_cpu {
 	u32 seq; /* see owner_begin */
@@ -211,13 +213,19 @@ static inline void frame_set_used(struct frame *f, enum frame_type type)
 	__atomic_store_n((u64 *)f, 1 | (u64)type << 32, __ATOMIC_RELAXED);
 }
 
-/* Up to BATCH frames from the buddy system onto the empty hot stack. False: there are none. With
- * interrupts off, so the bare lock does. */
+/*
+ * Up to BATCH frames from the buddy system onto the empty hot stack. False: there are none. With
+ * interrupts off, so the bare lock does. One block if there is one, taken upwards from its start:
+ * what a program touches in order is then in order in memory, and can go back as a block.
+ */
 static __noinline bool hot_refill(struct frame_cpu *cpu)
 {
+	struct frame *block;
+
 	spin_acquire(&buddy.lock);
+	block = buddy_alloc_locked(&buddy, BATCH_ORDER);
 	for (unsigned i = 0; i < BATCH; i++) {
-		struct frame *f = buddy_alloc_locked(&buddy, 0);
+		struct frame *f = block ? block + (BATCH - 1 - i) : buddy_alloc_locked(&buddy, 0);
 
 		if (!f)
 			break;
@@ -232,8 +240,7 @@ static __noinline bool hot_refill(struct frame_cpu *cpu)
 static __noinline void hot_spill(struct frame_cpu *cpu)
 {
 	spin_acquire(&buddy.lock);
-	for (unsigned i = 0; i < BATCH; i++)
-		buddy_free_locked(&buddy, cpu->hot[i], 0);
+	buddy_free_frames_locked(&buddy, cpu->hot, BATCH);
 	cpu->hot_n -= BATCH;
 	spin_release(&buddy.lock);
 	memmove(cpu->hot, cpu->hot + BATCH, cpu->hot_n * sizeof(cpu->hot[0]));
@@ -257,7 +264,7 @@ static inline struct frame *hot_pop(struct frame_cpu *cpu, enum frame_type type)
 	return f;
 }
 
-static struct frame *zeroed_pop(struct frame_cpu *cpu, enum frame_type type)
+static inline struct frame *zeroed_pop(struct frame_cpu *cpu, enum frame_type type)
 {
 	struct frame *f = cpu->zeroed[cpu->zeroed_n - 1];
 
@@ -289,7 +296,7 @@ static struct frame *take_frame(enum frame_type type, unsigned flags, bool *clea
 	return f;
 }
 
-/* Everything but the plain case: a zeroed frame is wanted, or the hot stack is empty, or a failure. */
+/* Everything but the plain case: the stack that is wanted is empty, or a failure. */
 static __noinline struct frame *frame_alloc_slow(enum frame_type type, unsigned flags)
 {
 	bool clear;
@@ -305,17 +312,17 @@ static __noinline struct frame *frame_alloc_slow(enum frame_type type, unsigned 
 
 struct frame *frame_alloc(enum frame_type type, unsigned flags)
 {
-	if (unlikely(alloc_fails_wanted() || (flags & FRAME_ZERO)))
+	if (unlikely(alloc_fails_wanted()))
 		return frame_alloc_slow(type, flags);
 	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	struct frame *f;
 
-	if (unlikely(cpu->hot_n == 0)) {
+	if (unlikely((flags & FRAME_ZERO ? cpu->zeroed_n : cpu->hot_n) == 0)) {
 		irq_restore(irq);
 		return frame_alloc_slow(type, flags);
 	}
-	struct frame *f = hot_pop(cpu, type);
-
+	f = flags & FRAME_ZERO ? zeroed_pop(cpu, type) : hot_pop(cpu, type);
 	irq_restore(irq);
 	return f;
 }
@@ -480,6 +487,56 @@ void frame_put(struct frame *f)
 		frame_free(f);
 }
 
+/* n frames of anonymous memory whose last reference is gone, to the hot stack or, if that has no
+ * room for them, to the buddy system as they are: a stack full of them is hot enough. */
+static void anon_free_many(struct frame **f, unsigned n)
+{
+	u64 irq = irq_save();
+	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	bool to_stack = cpu->hot_n + n <= HOT_MAX;
+
+	if (!to_stack)
+		spin_acquire(&buddy.lock);
+	owner_begin(&cpu->seq);
+	cpu->used[FRAME_ANON] -= n;
+	cpu->frees += n;
+	if (to_stack) {
+		for (unsigned i = 0; i < n; i++)
+			cpu->hot[cpu->hot_n + i] = f[i];
+		cpu->hot_n += n;
+	}
+	owner_end(&cpu->seq);
+	if (!to_stack) {
+		buddy_free_frames_locked(&buddy, f, n);
+		spin_release(&buddy.lock);
+	}
+	irq_restore(irq);
+}
+
+void frame_put_many(struct frame **f, unsigned n)
+{
+	unsigned dead = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct frame *frame = f[i];
+
+		/* One reference, ours: nobody can get another. In one word: refs, type, order, flags. */
+		if (likely(__atomic_load_n((u64 *)frame, __ATOMIC_ACQUIRE) ==
+			   (1 | (u64)FRAME_ANON << 32))) {
+			mmu_check_unreachable(frame_pfn(frame));
+			__atomic_store_n((u64 *)frame, (u64)FRAME_CACHED << 32, __ATOMIC_RELAXED);
+			frame_poison(frame);
+			f[dead++] = frame;
+		} else {
+			if (frame_refs(frame) == 1)
+				mmu_check_unreachable(frame_pfn(frame));
+			frame_put(frame);
+		}
+	}
+	if (dead)
+		anon_free_many(f, dead);
+}
+
 void frame_put_zeroed(struct frame *f)
 {
 	if (!frame_unref(f))
@@ -544,6 +601,11 @@ static __racy void add_cpu_stats(struct frame_stats *out, const struct frame_cpu
 	out->frees += frees;
 	for (unsigned i = 0; i < FRAME_TYPES; i++)
 		out->used[i] += (u64)used[i];
+}
+
+u64 frame_total(void)
+{
+	return total_frames;
 }
 
 void frame_stats(struct frame_stats *out)

@@ -22,9 +22,9 @@ enum frame_type {
 	FRAME_CACHED,   /* on a CPU's stack of free frames */
 	FRAME_KERNEL,   /* the kernel's own, no further type */
 	FRAME_SLAB,
-	FRAME_TABLE,    /* a page table: mm/pt.c */
-	FRAME_ANON,     /* a program's anonymous memory */
-	FRAME_FILE,     /* a page of a file's cache */
+	FRAME_TABLE, /* a page table: mm/pt.c */
+	FRAME_ANON,  /* a program's anonymous memory */
+	FRAME_FILE,  /* a page of a file's cache */
 	FRAME_TYPES,
 };
 
@@ -43,7 +43,7 @@ struct frame {
 			void *slab_free;
 			/* further fields: mm/slab.c keeps them in `flags` or in the slab itself */
 		};
-		struct { /* TABLE: mm/pt.c */
+		struct {                      /* TABLE: mm/pt.c */
 			struct vm_side *side; /* marks beside present entries, or NULL */
 			u32 lock;             /* ticket lock word, see mm/pt.c */
 			u16 used;             /* non-zero entries */
@@ -122,13 +122,14 @@ bool pfn_valid(pfn_t pfn);
 
 /* One consistent picture, in frames: total == free + cached + sum of used[]. */
 struct frame_stats {
-	u64 total;            /* RAM handed to the allocator (with what boot took from it) */
-	u64 free;             /* in the buddy system */
-	u64 cached;           /* on the per-CPU stacks */
+	u64 total;  /* RAM handed to the allocator (with what boot took from it) */
+	u64 free;   /* in the buddy system */
+	u64 cached; /* on the per-CPU stacks */
 	u64 used[FRAME_TYPES];
-	u64 allocs, frees;    /* since boot, in frames as well */
+	u64 allocs, frees; /* since boot, in frames as well */
 };
 void frame_stats(struct frame_stats *out);
+u64 frame_total(void); /* its `total` alone */
 static inline u64 frame_stats_available(const struct frame_stats *s)
 {
 	return s->free + s->cached;
@@ -144,7 +145,7 @@ void frame_drain(void);
  * rest of RAM to the buddy system; nothing may call early_alloc after it. mm/early.c, mm/frame.c
  */
 paddr_t early_alloc(size_t bytes, size_t align, u64 limit);
-void early_init(void);  /* reads boot_info */
+void early_init(void); /* reads boot_info */
 void frame_init(void);
 void boot_module_free(u32 index); /* gives a module's frames to the allocator */
 
@@ -157,6 +158,9 @@ int frame_table_map(int (*map)(u64 va_start, u64 va_end));
 
 /* Clears one free frame ahead of need. False: this CPU has enough of them. For the idle loop. */
 bool frame_prezero(void);
+
+/* frame_put for each. The array is overwritten. */
+void frame_put_many(struct frame **f, unsigned n);
 
 /* frame_put for a frame that the caller knows to be all zero (an emptied page table). */
 void frame_put_zeroed(struct frame *f);

@@ -21,6 +21,20 @@ void aspace_set_limit(struct aspace *as, enum vm_limit which, u64 bytes)
 	WRITE_ONCE(as->limit[which], bytes);
 }
 
+static void raise(u64 *most, u64 now)
+{
+	if (now > READ_ONCE(*most))
+		WRITE_ONCE(*most, now);
+}
+
+void aspace_note_peak(struct aspace *as, struct aspace_stats *st)
+{
+	raise(&as->peak_mapped, st->mapped);
+	raise(&as->peak_resident, st->resident);
+	st->peak_mapped = READ_ONCE(as->peak_mapped);
+	st->peak_resident = READ_ONCE(as->peak_resident);
+}
+
 /* Does what has these bits count as data? Linux: private, writable, no stack. */
 static bool is_data(unsigned kind, u64 bits)
 {

@@ -52,8 +52,7 @@ static int advise_region(struct aspace *as, const struct region *r, int advice)
 	bool locked = r->mark.v & VM_LOCKED, anon = mark_kind(r->mark) == MARK_ANON, holes;
 
 	switch (advice) {
-	case MADV_FREE:
-		return locked || !anon ? -EINVAL : zap(as, r->start, r->end, &holes);
+	case MADV_FREE: return locked || !anon ? -EINVAL : zap(as, r->start, r->end, &holes);
 	case MADV_DONTNEED: return locked ? -EINVAL : zap(as, r->start, r->end, &holes);
 	case MADV_DONTNEED_LOCKED: return zap(as, r->start, r->end, &holes);
 	case MADV_REMOVE: return punch(r);

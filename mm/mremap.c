@@ -245,7 +245,7 @@ static int move_to(struct move *m, struct aspace *as)
 	if (m->mapping)
 		mapping_put(m->mapping, 1);
 	if (!err && !m->keep)
-		aspace_gap_freed(as, m->old.start + m->len);
+		aspace_gap_freed(as, m->old.start, m->old.start + m->len);
 	return err;
 }
 
@@ -335,11 +335,11 @@ static s64 duplicate(struct aspace *as, u64 addr, u64 new_len, int flags, u64 ne
 	return ret;
 }
 
-/* May the region at addr get `more` bytes? */
-static int check_growth(struct aspace *as, u64 addr, u64 more)
+/* May the region of which [addr, addr + len) is a part get `more` bytes? */
+static int check_growth(struct aspace *as, u64 addr, u64 len, u64 more)
 {
 	struct old_region r;
-	int err = look(as, &r, addr, addr + PAGE_SIZE);
+	int err = look(as, &r, addr, addr + len);
 
 	if (err)
 		return err;
@@ -398,7 +398,8 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 		len = to_len;
 	}
 	if (to_len > len || (flags & MREMAP_DONTUNMAP))
-		ret = check_growth(as, addr, to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));
+		ret = check_growth(as, addr, len,
+				   to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));
 	if (ret)
 		return ret;
 	if (moves)

@@ -85,6 +85,42 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 	}
 }
 
+/* pt_lock for one page, the way that all faults take: the same without what ranges need. */
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	pte_t *entry = as->root;
+	unsigned level = PT_LEVELS;
+	struct frame *table;
+
+	preempt_disable();
+#pragma GCC unroll 3
+	for (; level > 1; level--) {
+		u64 e = pte_load(&entry[pt_index(va, level)]).v;
+
+		if (unlikely((e & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
+			     (PTE_PRESENT | PTE_WRITE)))
+			break;
+		entry = phys_to_virt(PADDR(e & PTE_ADDR));
+	}
+	table = virt_frame(entry);
+	table_lock(table);
+	if (unlikely(!table_is_ours(table))) {
+		table_unlock(table);
+		preempt_enable_no_resched();
+		pt_lock(c, as, va, va, 1);
+		return;
+	}
+	c->as = as;
+	c->table = table;
+	c->entry = entry;
+	c->level = level;
+	c->locked = NULL;
+	c->spare = NULL;
+	c->spare_side = NULL;
+	c->want_sides = 0;
+	cursor_keep(c, table);
+}
+
 void pt_unlock(struct pt_cursor *c)
 {
 	struct frame *t = c->locked;
@@ -371,8 +407,8 @@ static bool zap_wants(const struct pt_op *op, pte_t mark, pte_t e, u64 va)
 	index = (m->offset + (va - m->va)) >> PAGE_SHIFT;
 	if (index < op->first || index > op->last)
 		return false;
-	return op->cows || pfn_frame(pte_is_present(e) ? pte_pfn(e) : mark_pfn(e))->type !=
-				   FRAME_ANON;
+	return op->cows ||
+	       pfn_frame(pte_is_present(e) ? pte_pfn(e) : mark_pfn(e))->type != FRAME_ANON;
 }
 
 static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned index, u64 va,
@@ -477,6 +513,44 @@ static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index,
 }
 
 /*
+ * Leaves of private anonymous memory go, as many as there are in a row. Returns the address of the
+ * first slot that is something else.
+ */
+static u64 unmap_plain(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, 1), *first = slot;
+	struct tlb_gather *g = &op->tlb;
+	u64 n = MIN((end - va) >> PAGE_SHIFT, (u64)(TLB_GATHER_FRAMES - g->nr));
+	pte_t *last = slot + n;
+	u32 nr = g->nr;
+	const struct frame *zero = zero_frame;
+
+	dassert(frame_refs(table) == 1);
+#pragma GCC unroll 2
+	for (; slot < last; slot++) {
+		pte_t e = pte_load(slot);
+		struct frame *f = pfn_frame(pte_pfn(e));
+
+		if ((e.v & (PTE_PRESENT | VM_SIDE)) != PTE_PRESENT)
+			break;
+		pte_exchange(slot, PTE_NONE);
+		g->frame[nr] = (u64)f;
+		nr += f != zero;
+	}
+	if (slot == first && nr < TLB_GATHER_FRAMES)
+		return va;
+	g->nr = nr;
+	if (slot != first)
+		tlb_gather_page(g, va, (u64)(slot - first) << PAGE_SHIFT);
+	table->used -= (u16)(slot - first);
+	va += (u64)(slot - first) << PAGE_SHIFT;
+	if (nr < TLB_GATHER_FRAMES)
+		return va;
+	tlb_gather_overflow(g);
+	return unmap_plain(op, table, va, end);
+}
+
+/*
  * Level 1: all slots are covered as a whole. One loop for each kind, for the sake of long ranges.
  */
 static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
@@ -484,11 +558,70 @@ static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 	const pte_t *entry = frame_virt(table);
 
 	for (; va < end && table->used > 0; va += PAGE_SIZE) {
-		pte_t e = pte_load(&entry[pt_index(va, 1)]);
+		pte_t e;
 
-		if (!pte_is_none(e))
-			slot_unmap(op, table, pt_index(va, 1), va, e);
+		va = unmap_plain(op, table, va, end);
+		if (va == end)
+			break;
+		e = pte_load(&entry[pt_index(va, 1)]);
+		if (pte_is_none(e))
+			continue;
+		slot_unmap(op, table, pt_index(va, 1), va, e);
 	}
+}
+
+/*
+ * Leaves of private anonymous memory get new protection: at first what they lose, then, if any
+ * lacks it, what they gain, so that two locked instructions can take the place of a loop of
+ * compare-and-exchange. The hardware may set A and D meanwhile. Returns the address of the first
+ * slot that is something else.
+ */
+static u64 protect_plain(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, 1), *first = slot;
+	u64 lose = (VM_PROT | (op->bits & VM_WRITE ? 0 : PTE_WRITE)) & ~op->bits;
+	u64 any = 0, all = UINT64_MAX;
+	pte_t *last = slot + ((end - va) >> PAGE_SHIFT);
+
+	dassert(frame_refs(table) == 1);
+#pragma GCC unroll 4
+	for (; slot < last; slot++) {
+		u64 e = pte_load(slot).v;
+
+		if (unlikely((e & (PTE_PRESENT | VM_SIDE)) != PTE_PRESENT))
+			break;
+		any |= e;
+		all &= e;
+		pte_clear_bits(slot, lose);
+	}
+	last = slot;
+	if (op->bits & ~all)
+		for (slot = first; slot < last; slot++)
+			pte_set_bits(slot, op->bits);
+	end = va + ((u64)(last - first) << PAGE_SHIFT);
+	if ((any & lose & PTE_WRITE) || (op->bits & ~all & PTE_NOEXEC))
+		tlb_gather_page(&op->tlb, va, end - va);
+	return end;
+}
+
+static int protect_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	const pte_t *entry = frame_virt(table);
+	bool plain = bits_accessible(op->bits);
+	int err = 0;
+
+	while (va < end && !err) {
+		if (plain)
+			va = protect_plain(op, table, va, end);
+		if (va < end) {
+			pte_t e = pte_load(&entry[pt_index(va, 1)]);
+
+			err = pte_is_none(e) ? -ENOMEM :
+					       slot_protect(op, table, pt_index(va, 1), va, e);
+			va += PAGE_SIZE;
+		}
+	}
+	return err;
 }
 
 static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
@@ -500,6 +633,8 @@ static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 		unmap_leaves(op, table, va, end);
 		return 0;
 	}
+	if (op->kind == PT_PROTECT)
+		return protect_leaves(op, table, va, end);
 	for (; va < end && !err; va += PAGE_SIZE)
 		err = op_slot(op, table, pt_index(va, 1), va, pte_load(&entry[pt_index(va, 1)]));
 	return err;
@@ -657,6 +792,10 @@ void pt_op_unshare(struct pt_op *op, u64 start, u64 end)
 
 unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end)
 {
+	if (IS_ALIGNED(start | end, pt_span(op->c.level)) &&
+	    (op->kind == PT_MAP || op->kind == PT_UNMAP))
+		return 0; /* no edges */
+
 	unsigned at_start = edge_missing(&op->c, start, op->kind);
 	unsigned at_end = edge_missing(&op->c, end, op->kind);
 	unsigned n = 0;
@@ -751,23 +890,6 @@ int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg
 	return visit_table(c, c->table, start, end, fn, arg);
 }
 
-void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
-{
-	op->kind = kind;
-	op->mark = PTE_NONE;
-	op->bits = 0;
-	op->set = op->clear = 0;
-	op->noreplace = false;
-	op->holes = false;
-	op->obj = NULL;
-	op->shared = false;
-	op->tlb.dead = &op->dead;
-	op->drop = NULL;
-	op->drop_n = 0;
-	op->dead = NULL;
-	op->map_n = 0;
-}
-
 void pt_prune(struct aspace *as, u64 va)
 {
 	for (unsigned level = 2; level <= PT_LEVELS; level++) {
@@ -797,27 +919,116 @@ void pt_prune(struct aspace *as, u64 va)
 	}
 }
 
+/*
+ * The usual cases of mmap and munmap, untouched memory: all slots of the cursor's table from start
+ * to end are empty and become the mark; or all say the same mark and become empty. Two passes, no
+ * decisions in between. False: it is not so, nothing was done.
+ */
+static bool map_empty(struct pt_op *op, u64 start, u64 end)
+{
+	struct frame *table = op->c.table;
+	unsigned shift = pt_shift(op->c.level), n = (unsigned)((end - start) >> shift);
+	pte_t *first = op->c.entry + pt_index(start, op->c.level), *last = first + n, *slot;
+	u64 any = 0;
+
+	if (unlikely(op->mark.v & VM_FORK))
+		return false;
+#pragma GCC unroll 8
+	for (slot = first; slot < last; slot++)
+		any |= pte_load(slot).v;
+	if (any)
+		return false;
+#pragma GCC unroll 8
+	for (slot = first; slot < last; slot++)
+		pte_store(slot, op->mark);
+	table->used += (u16)n;
+	if (mark_has_mapping(op->mark))
+		mapping_get(mark_mapping(op->mark), n);
+	return true;
+}
+
+static bool unmap_marks(struct pt_op *op, u64 start, u64 end)
+{
+	struct frame *table = op->c.table;
+	unsigned shift = pt_shift(op->c.level), n = (unsigned)((end - start) >> shift);
+	pte_t *first = op->c.entry + pt_index(start, op->c.level), *last = first + n, *slot;
+	pte_t mark = pte_load(first);
+
+	if (pte_is_none(mark) || pte_is_present(mark) || mark_kind(mark) == MARK_HELD)
+		return false;
+#pragma GCC unroll 8
+	for (slot = first; slot < last; slot++)
+		if (pte_load(slot).v != mark.v)
+			return false;
+#pragma GCC unroll 8
+	for (slot = first; slot < last; slot++)
+		pte_store(slot, PTE_NONE);
+	table->used -= (u16)n;
+	if (mark_has_mapping(mark))
+		mapping_put_later(mark_mapping(mark), n, &op->dead);
+	return true;
+}
+
+static inline bool op_untouched(struct pt_op *op, u64 start, u64 end)
+{
+	if (!IS_ALIGNED(start | end, pt_span(op->c.level)))
+		return false;
+	return op->kind == PT_MAP   ? map_empty(op, start, end) :
+	       op->kind == PT_UNMAP ? unmap_marks(op, start, end) :
+				      false;
+}
+
+/* The cursor's table has become empty. One of level 1 stays, until another one is empty: who maps
+ * and unmaps a page again and again needs no table each time. */
+static void prune_later(struct aspace *as, u64 va, unsigned level)
+{
+	if (level == 1) {
+		va = ALIGN_DOWN(va, pt_span(2)) | 1;
+		if (as->empty_table == va)
+			return;
+		va = __atomic_exchange_n(&as->empty_table, va, __ATOMIC_RELAXED);
+	}
+	if (va)
+		pt_prune(as, va & PAGE_MASK);
+}
+
+static int op_prepare(struct pt_op *op, u64 start, u64 end)
+{
+	unsigned n = pt_op_missing(op, start, end);
+
+	return n | op->c.want_sides ? pt_spare(&op->c, n) : 0;
+}
+
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
 {
-	bool prune = false;
+	unsigned level;
+	bool prune;
 	int err = 0;
 
 	dassert(start < end && IS_ALIGNED(start | end, PAGE_SIZE) && end <= pt_span(4) * 256);
 	tlb_gather_init(&op->tlb, as);
-	pt_lock(&op->c, as, start, end - 1, 1);
+	if (end - start == PAGE_SIZE)
+		pt_lock_page(&op->c, as, start);
+	else
+		pt_lock(&op->c, as, start, end - 1, 1);
+	if (op_untouched(op, start, end))
+		goto done;
 	if (op->noreplace && !pt_range_is_empty(&op->c, start, end))
 		err = -EEXIST;
 	if (!err && op->c.level > 1)
-		err = pt_spare(&op->c, pt_op_missing(op, start, end));
+		err = op_prepare(op, start, end);
 	if (!err) {
 		err = pt_op_range(op, start, end);
-		prune = op->c.table->used == 0 && op->c.level < PT_LEVELS;
 		tlb_gather_finish(&op->tlb);
 	}
+done:
+	level = op->c.level;
+	prune = op->c.table->used == 0 && level < PT_LEVELS;
 	pt_unlock(&op->c);
-	if (prune)
-		pt_prune(as, start);
-	mapping_destroy_all(op->dead);
+	if (unlikely(prune))
+		prune_later(as, start, level);
+	if (unlikely(op->dead != NULL))
+		mapping_destroy_all(op->dead);
 	return err;
 }
 
@@ -963,20 +1174,18 @@ static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_
 static void destroy_table(struct pt_op *op, struct frame *table)
 {
 	pte_t *entry = frame_virt(table);
-	unsigned n = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
+	unsigned level = table->level, left = table->used;
 
-	for (unsigned i = 0; i < n && table->used > 0; i++) {
-		pte_t e = entry[i];
+	for (u64 i = 0; left > 0; left--, i++) {
+		pte_t e;
 
-		if (pte_is_none(e))
-			continue;
-		if (!pte_is_table(e, table->level))
-			destroy_slot(op, table, i, e);
-		else if (pt_unref_table(pte_table(e, table->level)))
-			destroy_table(op, pte_table(e, table->level));
-		table->used--;
+		i = pt_next_used(entry, i);
+		e = entry[i];
+		if (!pte_is_table(e, level))
+			destroy_slot(op, table, (unsigned)i, e);
+		else if (pt_unref_table(pte_table(e, level)))
+			destroy_table(op, pte_table(e, level));
 	}
-	kassert_eq(table->used, 0);
 	mmu_check_unreachable(frame_pfn(table));
 	pt_free_table(table);
 }

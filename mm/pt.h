@@ -52,7 +52,7 @@ struct pt_cursor {
 
 static inline struct frame *pte_table(pte_t e, unsigned level)
 {
-	return pa_frame(pte_pa(e, level));
+	return pfn_frame(pte_pfn(e)); /* never a large leaf, so the level does not matter */
 }
 
 /* Given that e points to a table: may other spaces name that too? Only tables of level 1. */
@@ -99,8 +99,10 @@ static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
 }
 
 /* The next slot from i that is not empty, of a table known to have one. */
-static inline unsigned pt_next_used(const pte_t *entry, unsigned i)
+static inline u64 pt_next_used(const pte_t *entry, u64 i)
 {
+	if (!pte_is_none(pte_load(&entry[i])))
+		return i;
 	for (; i % 8; i++)
 		if (!pte_is_none(pte_load(&entry[i])))
 			return i;
@@ -119,6 +121,7 @@ static inline unsigned pt_next_used(const pte_t *entry, unsigned i)
  * slots that are not zero.
  */
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va); /* (c, as, va, va, 1) */
 /* Drops all locks; frees spare tables that were not used. */
 void pt_unlock(struct pt_cursor *c);
 
@@ -163,9 +166,16 @@ static inline void pt_peek_shared(struct pt_cursor *c, u64 va)
 	c->level = 1;
 }
 
-/* One more owner of the table that *slot points to: the result is the other space's entry.
+/* One more owner of the table that *slot, which says e, points to: the result is the other space's entry.
  * PTE_NONE if the table is empty. *flush: the slot lost PTE_WRITE, its space has to be flushed. */
-pte_t pt_share(pte_t *slot, bool *flush);
+pte_t pt_share_first(pte_t *slot, bool *flush);
+static inline pte_t pt_share(pte_t *slot, pte_t e, bool *flush)
+{
+	if (!pte_is_shared(e))
+		return pt_share_first(slot, flush);
+	frame_get(pte_table(e, 2));
+	return e;
+}
 
 /*
  * Makes the shared table of slot i of `table` (level 2, locked) this space's own: a copy, or taken
@@ -182,7 +192,15 @@ unsigned pt_unshare_needs(struct pt_cursor *c, const struct frame *shared);
 void pt_copy_table(struct frame *t, struct frame *copy, bool fork);
 
 /* Gives up one of the references of a table. True: it was the last; the caller takes it apart. */
-bool pt_unref_table(struct frame *t);
+static inline bool pt_unref_table(struct frame *t)
+{
+	if (atomic_load_acquire(&t->refs) == 1)
+		return true;
+	if (likely(atomic_fetch_sub(&t->refs, 1u) != 1))
+		return false;
+	atomic_store(&t->refs, 1u);
+	return true;
+}
 
 /* ---- operations on ranges -------------------------------------------------------------------- */
 
@@ -197,13 +215,19 @@ enum pt_op_kind {
 struct pt_op {
 	struct pt_cursor c;
 	enum pt_op_kind kind;
-	pte_t mark;              /* MAP */
-	u64 bits;                /* PROTECT: VM_PROT */
-	u64 set, clear;          /* FLAGS */
-	bool noreplace;          /* MAP: -EEXIST if something is there */
-	struct vm_object *obj;   /* DONTNEED: only pages first ... last of this one; */
-	u64 first, last;
-	bool cows;               /* also private copies of them */
+	pte_t mark;            /* MAP */
+	u64 bits;              /* PROTECT: VM_PROT */
+	bool noreplace;        /* MAP: -EEXIST if something is there */
+	struct vm_object *obj; /* DONTNEED: only pages first ... last of this one, or NULL */
+	union {
+		struct {
+			u64 set, clear; /* FLAGS */
+		};
+		struct {
+			u64 first, last; /* DONTNEED of obj */
+		};
+	};
+	bool cows;               /* DONTNEED of obj: also private copies of its pages */
 	bool holes;              /* out: DONTNEED, FLAGS met a hole */
 	bool shared;             /* pt_op_missing found shared tables to unshare */
 	struct vm_mapping *drop; /* the mapping of which drop_n references go */
@@ -218,7 +242,22 @@ struct pt_op {
  * its arguments and calls pt_op_init before. 0; -ENOMEM, -EEXIST: nothing has changed. PT_PROTECT:
  * -ENOMEM at a hole, -EACCES where a mapping may never be written: what lies before has changed.
  */
-void pt_op_init(struct pt_op *op, enum pt_op_kind kind);
+static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
+{
+	op->kind = kind;
+	op->mark = PTE_NONE;
+	op->bits = 0;
+	op->set = op->clear = 0;
+	op->noreplace = false;
+	op->holes = false;
+	op->obj = NULL;
+	op->shared = false;
+	op->tlb.dead = &op->dead;
+	op->drop = NULL;
+	op->drop_n = 0;
+	op->dead = NULL;
+	op->map_n = 0;
+}
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
 
 /*

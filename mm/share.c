@@ -39,15 +39,11 @@
 #include "lib/kassert.h"
 #include "mm/pt.h"
 
-pte_t pt_share(pte_t *slot, bool *flush)
+pte_t pt_share_first(pte_t *slot, bool *flush)
 {
 	pte_t e = pte_load(slot);
 	struct frame *t = pte_table(e, 2);
 
-	if (pte_is_shared(e)) {
-		frame_get(t);
-		return e;
-	}
 	table_lock(t); /* who came down without the lock above must have finished */
 	kassert_eq(frame_refs(t), 1);
 	if (likely(t->used > 0)) { /* or it waits for pt_prune */
@@ -93,9 +89,15 @@ static inline void get_mark(struct copy *c, pte_t mark)
 static inline pte_t copy_slot(struct copy *c, struct frame *t, struct frame *copy, unsigned i,
 			      pte_t e)
 {
-	pte_t mark = mark_of_slot(e, t->side, i);
+	pte_t mark;
 	pfn_t pfn;
 
+	if (likely((e.v & (PTE_PRESENT | VM_SIDE)) == PTE_PRESENT)) {
+		if (!pfn_is_zero_page(pte_pfn(e)))
+			frame_get(pfn_frame(pte_pfn(e)));
+		return (pte_t){ e.v & ~PTE_WRITE };
+	}
+	mark = mark_of_slot(e, t->side, i);
 	get_mark(c, mark);
 	if (pte_is_present(e))
 		pfn = pte_pfn(e);
@@ -117,7 +119,7 @@ void pt_copy_table(struct frame *t, struct frame *copy, bool fork)
 	const pte_t *from = frame_virt(t);
 	pte_t *to = frame_virt(copy);
 	struct copy c = { .get = NULL };
-	unsigned i = 0;
+	u64 i = 0;
 
 	for (unsigned left = t->used; left > 0; left--, i++) {
 		pte_t e;
@@ -127,8 +129,8 @@ void pt_copy_table(struct frame *t, struct frame *copy, bool fork)
 		if (fork && (e.v & VM_DONTFORK))
 			continue;
 		if (fork && (e.v & VM_WIPE))
-			e = mark_of_slot(e, t->side, i);
-		to[i] = copy_slot(&c, t, copy, i, e);
+			e = mark_of_slot(e, t->side, (unsigned)i);
+		to[i] = copy_slot(&c, t, copy, (unsigned)i, e);
 		copy->used++;
 	}
 	get_flush(&c);
@@ -151,7 +153,7 @@ unsigned pt_unshare_needs(struct pt_cursor *c, const struct frame *shared)
 static void revoke_writes(struct frame *t)
 {
 	pte_t *entry = frame_virt(t);
-	unsigned i = 0;
+	u64 i = 0;
 
 	for (unsigned left = t->used; left > 0; left--, i++) {
 		pte_t e;
@@ -201,14 +203,4 @@ struct frame *pt_unshare(struct pt_cursor *c, struct tlb_gather *g, struct frame
 	pte_exchange(slot, pte_make(frame_pa(copy), PTE_TABLE));
 	tlb_gather_shared(g, t, va, PAGE_SIZE);
 	return copy;
-}
-
-bool pt_unref_table(struct frame *t)
-{
-	if (__atomic_load_n(&t->refs.v, __ATOMIC_ACQUIRE) == 1)
-		return true;
-	if (atomic_fetch_sub(&t->refs, 1u) != 1)
-		return false;
-	atomic_store(&t->refs, 1u);
-	return true;
 }

@@ -11,8 +11,8 @@ struct slab_cache;
 
 /* align: power of two, at least 8. name: a literal. Panics if out of memory (boot time only). */
 struct slab_cache *slab_cache_create(const char *name, size_t size, size_t align);
-void *slab_alloc(struct slab_cache *c);  /* uninitialised; NULL: out of memory */
-void *slab_zalloc(struct slab_cache *c); /* zeroed */
+void *slab_alloc(struct slab_cache *c);          /* uninitialised; NULL: out of memory */
+void *slab_zalloc(struct slab_cache *c);         /* zeroed */
 void slab_free(struct slab_cache *c, void *obj); /* obj may be NULL */
 
 /* Sizes from 1 byte to 4 MiB; above 2 KiB whole frames. Aligned to 16. NULL: out of memory. */

@@ -22,17 +22,21 @@ struct aspace {
 	/* Faults since its creation. [a] */
 	atomic64_t faults, minor_faults, cow_faults;
 
+	u64 empty_table; /* [a] a table of level 1 left empty by pt_op_run: its address | 1; or 0 */
+
 	/* Where the next mapping without a wish goes: see aspace.c. */
 	spinlock_t lock;        /* protects what follows */
 	u64 gap_end;            /* [lock] no free hole larger than gap_skipped lies above */
 	u64 gap_skipped;        /* [lock] */
+	u64 gap_start;          /* [lock] [gap_start, gap_end) was free when last looked at */
 	uaddr_t brk_start, brk; /* [lock] */
 
 	/* Limits, and whether the seldom is there at all: see mm/limit.c, mm/mlock.c. */
-	u64 limit[VM_LIMITS]; /* [a] bytes */
-	bool grows;           /* [a] a region with VM_GROWSDOWN was made */
-	bool locked;          /* [a] one with VM_LOCKED */
-	u8 lock_future;       /* [a] MCL_* for mappings to come */
+	u64 limit[VM_LIMITS];           /* [a] bytes */
+	bool grows;                     /* [a] a region with VM_GROWSDOWN was made */
+	bool locked;                    /* [a] one with VM_LOCKED */
+	u64 peak_mapped, peak_resident; /* [a] */
+	u8 lock_future;                 /* [a] MCL_* for mappings to come */
 
 	struct list_node all; /* [aspaces_lock] */
 };
@@ -52,7 +56,7 @@ void tlb_leave_space(struct aspace *as);
 void aspace_copy_limits(struct aspace *to, struct aspace *from);
 
 /* mm/limit.c */
-#define VM_STACK_GAP     (256 * PAGE_SIZE)
+#define VM_STACK_GAP    (256 * PAGE_SIZE)
 #define VM_STACK_LOWEST (64 * KiB) /* as Linux's mmap_min_addr */
 
 /* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
@@ -67,6 +71,6 @@ bool vm_grow_stack(struct aspace *as, u64 va);
 /* mm/mlock.c: faults everything in. 0; when errors count, -ENOMEM (no memory), -EFAULT. */
 int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error);
 
-/* mm/aspace.c: a free place for len bytes, or 0; and the note that [.., end) became free. */
+/* mm/aspace.c: a free place for len bytes, or 0; and the note that [start, end) became free. */
 u64 aspace_find_gap(struct aspace *as, u64 len);
-void aspace_gap_freed(struct aspace *as, u64 end);
+void aspace_gap_freed(struct aspace *as, u64 start, u64 end);

@@ -233,6 +233,47 @@ void tlb_note_avoided(void)
 	count(avoided);
 }
 
+/* Tables among what was collected; leaves the frames. */
+static void gather_drop_tables(struct tlb_gather *g)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < g->nr; i++) {
+		u64 word = g->frame[i];
+		struct frame *f = (struct frame *)(word & ~(GATHER_ZEROED | GATHER_SHARED));
+
+		if (word == (u64)f) {
+			g->frame[n++] = word;
+			continue;
+		}
+		if (frame_refs(f) == 1)
+			mmu_check_unreachable(frame_pfn(f));
+		if (word & GATHER_ZEROED)
+			frame_put_zeroed(f);
+		else
+			pt_put_table(f, g->dead);
+	}
+	g->nr = n;
+}
+
+static void gather_drop(struct tlb_gather *g)
+{
+	if (g->tables)
+		gather_drop_tables(g);
+	if (g->nr)
+		frame_put_many((struct frame **)g->frame, g->nr);
+	tlb_gather_init(g, g->as);
+}
+
+void tlb_gather_overflow(struct tlb_gather *g)
+{
+	if (g->end == 0)
+		tlb_note_avoided();
+	else
+		tlb_flush_space(g->as);
+	gather_drop(g);
+}
+
 void tlb_gather_flush(struct tlb_gather *g)
 {
 	if (g->end == 0)
@@ -241,19 +282,7 @@ void tlb_gather_flush(struct tlb_gather *g)
 		tlb_flush_page(g->as, g->start);
 	else
 		tlb_flush_range(g->as, g->start, g->end);
-	for (u32 i = 0; i < g->nr; i++) {
-		struct frame *f = (struct frame *)(g->frame[i] & ~(GATHER_ZEROED | GATHER_SHARED));
-
-		if (frame_refs(f) == 1)
-			mmu_check_unreachable(frame_pfn(f));
-		if (g->frame[i] & GATHER_ZEROED)
-			frame_put_zeroed(f);
-		else if (g->frame[i] & GATHER_SHARED)
-			pt_put_table(f, g->dead);
-		else
-			frame_put(f);
-	}
-	tlb_gather_init(g, g->as);
+	gather_drop(g);
 }
 
 void tlb_stats(struct tlb_stats *out)

@@ -32,7 +32,7 @@ void tlb_note_avoided(void);
  * the frames and tables. Use: tlb_gather_init, any number of tlb_gather_page and _frame,
  * tlb_gather_finish. When the batch is full, it flushes and gives up in between.
  */
-#define TLB_GATHER_FRAMES 60
+#define TLB_GATHER_FRAMES 64
 
 struct tlb_gather {
 	struct aspace *as;
@@ -64,12 +64,14 @@ static inline void tlb_gather_page(struct tlb_gather *g, u64 va, u64 size)
 }
 
 void tlb_gather_flush(struct tlb_gather *g);
+/* The batch is full. More will come, so the whole space is flushed rather than each page. */
+void tlb_gather_overflow(struct tlb_gather *g);
 
 /* A reference on a frame (or the table itself) to drop after the flush. */
 static inline void tlb_gather_word(struct tlb_gather *g, u64 word)
 {
 	if (unlikely(g->nr == TLB_GATHER_FRAMES))
-		tlb_gather_flush(g);
+		tlb_gather_overflow(g);
 	g->frame[g->nr++] = word;
 }
 

@@ -22,6 +22,8 @@ struct vm_object_ops {
 	/* For /proc/self/maps: the path, cut to len, terminated. */
 	void (*name)(struct vm_object *obj, char *buf, size_t len);
 	u64 (*inode_number)(struct vm_object *obj);
+	u32 (*device)(struct vm_object *obj);    /* its file system's, as st_dev; NULL: 0:1 */
+	bool (*is_shmem)(struct vm_object *obj); /* memory, not a file of the root; NULL: yes */
 	/* Is the page there, so that get_page would not make it? NULL: no. Does not sleep. */
 	bool (*has_page)(struct vm_object *obj, u64 index);
 	/* MADV_REMOVE: pages first ... last go, also where they are mapped. NULL: cannot. May sleep. */

@@ -65,4 +65,13 @@ int exec_stack_build(struct exec_image *im, const struct exec_args *a, const cha
 int exec_args_script(struct exec_args *a, const char *interp, const char *arg, const char *script);
 const char *exec_args_first(const struct exec_args *a); /* argv[0], or NULL */
 
+/* proc/procfs_mm.c: files of /proc/pid about memory. */
+struct textbuf;
+struct uio;
+int procfs_show_maps(int pid, struct textbuf *t);
+int procfs_show_smaps(int pid, struct textbuf *t);
+int procfs_show_statm(int pid, struct textbuf *t);
+void procfs_show_status_memory(int pid, struct textbuf *t);
+ssize_t procfs_read_pagemap(int pid, struct uio *dst, u64 *pos);
+
 bool task_is_killed(const struct task *t); /* THREAD_EXIT is set */

@@ -205,28 +205,13 @@ static int show_status(int pid, struct textbuf *t)
 	textbuf_printf(t, "FDSize:\t%u\nGroups:\t\nNStgid:\t%u\nNSpid:\t%u\n", FD_LIMIT, s->nr,
 		       s->nr);
 	if (s->state != 'Z')
-		textbuf_printf(
-			t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nVmPTE:\t%8lu kB\n",
-			s->mem.mapped / KiB, s->mem.mapped / KiB,
-			s->mem.resident * (PAGE_SIZE / KiB), s->mem.tables * (PAGE_SIZE / KiB));
+		procfs_show_status_memory(pid, t);
 	textbuf_printf(t, "Threads:\t%u\nSigQ:\t%lu/1024\nSigPnd:\t%016lx\nShdPnd:\t%016lx\n",
 		       s->threads, s->nr_queued, s->pending, s->shared_pending);
 	textbuf_printf(t, "SigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", s->blocked,
 		       s->ignored, s->caught);
 	textbuf_printf(t, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
 		       s->nvcsw, s->nivcsw);
-	kfree(s);
-	return 0;
-}
-
-static int show_statm(int pid, struct textbuf *t)
-{
-	struct snapshot *s = snapshot(pid);
-
-	if (IS_ERR(s))
-		return (int)PTR_ERR(s);
-	textbuf_printf(t, "%lu %lu 0 0 0 %lu 0\n", s->mem.mapped / PAGE_SIZE, s->mem.resident,
-		       s->mem.mapped / PAGE_SIZE);
 	kfree(s);
 	return 0;
 }
@@ -296,54 +281,6 @@ static int show_cmdline(int pid, struct textbuf *t)
 static int show_environ(int pid, struct textbuf *t)
 {
 	return show_range(pid, true, t);
-}
-
-struct maps_state {
-	struct textbuf *t;
-	struct aspace_stats mem;
-	uaddr_t stack_top;
-};
-
-static int show_region(const struct vm_region *r, void *arg)
-{
-	struct maps_state *m = arg;
-	char name[256] = "";
-	u64 ino = 0;
-
-	if (r->obj) {
-		r->obj->ops->name(r->obj, name, sizeof(name));
-		ino = r->obj->ops->inode_number(r->obj);
-	} else if (r->start < m->mem.brk && r->end > m->mem.brk_start) {
-		kstrlcpy(name, "[heap]", sizeof(name));
-	} else if (r->end == m->stack_top) {
-		kstrlcpy(name, "[stack]", sizeof(name));
-	}
-	textbuf_printf(m->t, "%08lx-%08lx %c%c%c%c %08lx 00:00 %lu %s%s\n", r->start, r->end,
-		       r->prot & PROT_READ ? 'r' : '-', r->prot & PROT_WRITE ? 'w' : '-',
-		       r->prot & PROT_EXEC ? 'x' : '-', r->flags & MAP_SHARED ? 's' : 'p',
-		       r->offset, ino, *name ? "                 " : "", name);
-	return m->t->overflow;
-}
-
-static int show_maps(int pid, struct textbuf *t)
-{
-	struct maps_state m = { .t = t };
-	uaddr_t start, end;
-	struct aspace *as;
-	int err = get_range(pid, false, &as, &start, &end);
-	u64 flags;
-	struct process *p;
-
-	if (err || !as)
-		return err;
-	flags = spin_lock_irqsave(&proc_lock);
-	p = process_find((u32)pid);
-	m.stack_top = p ? p->stack_top : 0;
-	spin_unlock_irqrestore(&proc_lock, flags);
-	aspace_stats(as, &m.mem);
-	aspace_walk(as, show_region, &m);
-	aspace_put(as);
-	return 0;
 }
 
 /* ---- links ---- */
@@ -472,17 +409,19 @@ static struct fdtable *pid_fdtable(int pid)
 }
 
 static const struct procfs_pid_file files[] = {
-	{ "stat", S_IFREG | 0444, show_stat },
-	{ "status", S_IFREG | 0444, show_status },
-	{ "statm", S_IFREG | 0444, show_statm },
-	{ "comm", S_IFREG | 0444, show_comm },
-	{ "cmdline", S_IFREG | 0444, show_cmdline },
-	{ "environ", S_IFREG | 0400, show_environ },
-	{ "maps", S_IFREG | 0444, show_maps },
-	{ "exe", S_IFLNK | 0777, show_exe },
-	{ "cwd", S_IFLNK | 0777, show_cwd },
-	{ "root", S_IFLNK | 0777, show_root },
-	{ "fd/", S_IFDIR | 0500, NULL },
+	{ "stat", S_IFREG | 0444, .show = show_stat },
+	{ "status", S_IFREG | 0444, .show = show_status },
+	{ "statm", S_IFREG | 0444, .show = procfs_show_statm },
+	{ "comm", S_IFREG | 0444, .show = show_comm },
+	{ "cmdline", S_IFREG | 0444, .show = show_cmdline },
+	{ "environ", S_IFREG | 0400, .show = show_environ },
+	{ "maps", S_IFREG | 0444, .show = procfs_show_maps },
+	{ "smaps", S_IFREG | 0444, .show = procfs_show_smaps },
+	{ "pagemap", S_IFREG | 0400, .read = procfs_read_pagemap },
+	{ "exe", S_IFLNK | 0777, .show = show_exe },
+	{ "cwd", S_IFLNK | 0777, .show = show_cwd },
+	{ "root", S_IFLNK | 0777, .show = show_root },
+	{ "fd/", S_IFDIR | 0500, .show = NULL },
 };
 
 static const struct procfs_pid_ops ops = {

@@ -69,7 +69,8 @@ void usage_current(struct linux_rusage *out)
 
 	usage_self(p, out);
 	aspace_stats(p->as, &st);
-	out->maxrss = (s64)(st.resident * (PAGE_SIZE / KiB)); /* now: nobody records the most */
+	aspace_note_peak(p->as, &st);
+	out->maxrss = (s64)(st.peak_resident * (PAGE_SIZE / KiB)); /* as far as anybody looked */
 	out->minflt += (s64)st.minor_faults;
 }
 

@@ -16,8 +16,8 @@
 static void note_lock_limit(void)
 {
 	struct process *p = current_proc();
-	u64 limit = READ_ONCE(p->euid) == 0 ? RLIM_INFINITY :
-					      READ_ONCE(p->rlimit[RLIMIT_MEMLOCK].cur);
+	u64 limit =
+		READ_ONCE(p->euid) == 0 ? RLIM_INFINITY : READ_ONCE(p->rlimit[RLIMIT_MEMLOCK].cur);
 
 	aspace_set_limit(current()->as, VM_LIMIT_LOCK, limit);
 }
@@ -40,14 +40,11 @@ static int check_file(const struct file *f, int prot, int flags)
  */
 static bool too_large(u64 len, int prot, int flags)
 {
-	struct frame_stats s;
-
 	if (likely(len < 16 * MiB) || (flags & MAP_NORESERVE))
 		return false;
 	if ((flags & MAP_TYPE) == MAP_PRIVATE ? !(prot & PROT_WRITE) : !(flags & MAP_ANONYMOUS))
 		return false;
-	frame_stats(&s);
-	return len >> PAGE_SHIFT > s.total;
+	return len >> PAGE_SHIFT > frame_total();
 }
 
 static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, u64 offset)
@@ -111,7 +108,8 @@ s64 sys_mprotect(uaddr_t addr, u64 len, int prot)
 s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
 {
 	note_lock_limit();
-	if (new_len > old_len && new_len <= USER_TOP && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
+	if (new_len > old_len && new_len <= USER_TOP &&
+	    too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
 		return -ENOMEM;
 	return vm_mremap(current()->as, addr, old_len, new_len, flags, new_addr);
 }

@@ -119,6 +119,7 @@ struct page {
 	bool mapped, shared, nowrite, own; /* own: private copy of a file page, or anonymous */
 	u8 prot;
 	u32 flags; /* MAP_GROWSDOWN, MAP_NORESERVE */
+	u8 fork;   /* 1: MADV_DONTFORK, 2: MADV_WIPEONFORK */
 	u16 obj;   /* 0: none; 1 ... MAX_FILES: files; above: anonymous shared */
 	u64 index; /* page of obj, in units of 4 KiB */
 	u32 tag;   /* content if private and own, or anonymous */
@@ -583,8 +584,8 @@ static bool model_uniform(const struct page *m, u64 n, u64 step)
 {
 	for (u64 i = 0; i < n; i++)
 		if (!m[i].mapped || m[i].prot != m->prot || m[i].flags != m->flags ||
-		    m[i].obj != m->obj || m[i].shared != m->shared || m[i].nowrite != m->nowrite ||
-		    (m->obj && m[i].index != m->index + i * step))
+		    m[i].fork != m->fork || m[i].obj != m->obj || m[i].shared != m->shared ||
+		    m[i].nowrite != m->nowrite || (m->obj && m[i].index != m->index + i * step))
 			return false;
 	return true;
 }
@@ -734,6 +735,17 @@ static void proc_exit(struct proc *p)
 		free(p->w[w]);
 }
 
+static struct page forked_page(struct page p)
+{
+	if (p.fork & 1)
+		return (struct page){ 0 };
+	if (p.fork & 2) {
+		p.own = false;
+		p.tag = 0;
+	}
+	return p;
+}
+
 static void op_fork(struct proc *parent)
 {
 	struct proc *child = &procs[below(MAX_PROCS)];
@@ -757,7 +769,34 @@ static void op_fork(struct proc *parent)
 	child->hot_n = parent->hot_n;
 	proc_alloc(child);
 	for (unsigned w = 0; w < WINDOWS; w++)
-		memcpy(child->w[w], parent->w[w], windows[w].n * sizeof(struct page));
+		for (u64 i = 0; i < windows[w].n; i++)
+			child->w[w][i] = forked_page(parent->w[w][i]);
+}
+
+/* What fork leaves out. Ranges of private anonymous memory alone may be wiped. */
+static void op_fork_flags(struct proc *p)
+{
+	static const int advices[] = { MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK,
+				       MADV_KEEPONFORK };
+	unsigned w = (unsigned)below(WINDOWS), which = (unsigned)below(4);
+	u8 bit = which < 2 ? 1 : 2;
+	u64 at, n;
+	int ret;
+
+	random_range(p, w, &at, &n);
+	for (u64 i = at; i < at + n; i++)
+		if (!p->w[w][i].mapped || (which == 2 && p->w[w][i].obj))
+			n = i - at;
+	if (n == 0)
+		return;
+	maybe_inject();
+	ret = vm_madvise(p->as, windows[w].base + at * windows[w].unit, n * windows[w].unit,
+			 advices[which]);
+	if (injection_hit(ret))
+		return;
+	check(ret == 0, "madvise(%d): %d", advices[which], ret);
+	for (u64 i = at; i < at + n; i++)
+		p->w[w][i].fork = which % 2 ? p->w[w][i].fork & ~bit : p->w[w][i].fork | bit;
 }
 
 /* ---- /proc/pid/maps -------------------------------------------------------------------------- */
@@ -788,8 +827,8 @@ static bool model_region(struct walk *k, struct vm_region *r)
 			struct page *q = &m[k->i];
 
 			if (!q->mapped || q->prot != first->prot || q->flags != first->flags ||
-			    q->obj != first->obj || q->shared != first->shared ||
-			    q->nowrite != first->nowrite ||
+			    q->fork != first->fork || q->obj != first->obj ||
+			    q->shared != first->shared || q->nowrite != first->nowrite ||
 			    (q->obj && q->index != first->index + j * step))
 				break;
 		}
@@ -945,6 +984,8 @@ static void random_op(struct proc *p)
 		op_fork(p);
 	else if (what < 46)
 		proc_exit(p);
+	else if (what < 48)
+		op_fork_flags(p);
 	else if (what < 50) {
 		unsigned w = (unsigned)below(WINDOWS);
 
@@ -1018,6 +1059,7 @@ static void test_random(void **state)
 		       v.faults, v.zero_page_faults, v.cow_copied, v.cow_reused, v.spurious, t.page,
 		       t.range, t.space, t.avoided, t.cr3_loads, t.cr3_skipped);
 	assert_true(v.zero_page_faults && v.cow_copied && v.cow_reused && v.spurious);
+	assert_true(v.tables_copied && v.tables_taken_back);
 	assert_true(t.page && t.range && t.space && t.avoided && t.cr3_loads && t.cr3_skipped);
 }
 
