@@ -527,6 +527,18 @@ static void op_mprotect(struct proc *p)
 	check(ret == expect, "mprotect: %d, expected %d", ret, expect);
 }
 
+/* madvise goes region by region, as Linux's does: out of memory for a table that was shared, it has
+ * done its work in part. Doing it again makes it whole. */
+static int advise_again(struct proc *p, unsigned w, u64 at, u64 n, int advice, int ret)
+{
+	bool hit = injected && alloc_fail_at == 0 && ret == -ENOMEM;
+
+	alloc_fail_at = 0;
+	return hit ? vm_madvise(p->as, windows[w].base + at * windows[w].unit, n * windows[w].unit,
+				advice) :
+		     ret;
+}
+
 static void op_dontneed(struct proc *p)
 {
 	unsigned w = (unsigned)below(WINDOWS);
@@ -537,8 +549,7 @@ static void op_dontneed(struct proc *p)
 	maybe_inject();
 	ret = vm_madvise(p->as, windows[w].base + at * windows[w].unit, n * windows[w].unit,
 			 MADV_DONTNEED);
-	if (injection_hit(ret)) /* for a table that was shared */
-		return;
+	ret = advise_again(p, w, at, n, MADV_DONTNEED, ret);
 	for (u64 i = at; i < at + n; i++) {
 		struct page *m = &p->w[w][i];
 
@@ -792,8 +803,7 @@ static void op_fork_flags(struct proc *p)
 	maybe_inject();
 	ret = vm_madvise(p->as, windows[w].base + at * windows[w].unit, n * windows[w].unit,
 			 advices[which]);
-	if (injection_hit(ret))
-		return;
+	ret = advise_again(p, w, at, n, advices[which], ret);
 	check(ret == 0, "madvise(%d): %d", advices[which], ret);
 	for (u64 i = at; i < at + n; i++)
 		p->w[w][i].fork = which % 2 ? p->w[w][i].fork & ~bit : p->w[w][i].fork | bit;
