@@ -398,7 +398,8 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 		len = to_len;
 	}
 	if (to_len > len || (flags & MREMAP_DONTUNMAP))
-		ret = check_growth(as, addr, len, to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));
+		ret = check_growth(as, addr, len,
+				   to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));
 	if (ret)
 		return ret;
 	if (moves)

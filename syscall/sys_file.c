@@ -727,8 +727,8 @@ s64 sys_memfd_create(uaddr_t name, unsigned int flags)
 	u32 seals = flags & LINUX_MFD_ALLOW_SEALING ? 0 : LINUX_SEAL_SEAL, mode = 0777;
 	int ret;
 
-	if (flags & ~(LINUX_MFD_CLOEXEC | LINUX_MFD_ALLOW_SEALING | LINUX_MFD_NOEXEC_SEAL |
-		      LINUX_MFD_EXEC))
+	if (flags &
+	    ~(LINUX_MFD_CLOEXEC | LINUX_MFD_ALLOW_SEALING | LINUX_MFD_NOEXEC_SEAL | LINUX_MFD_EXEC))
 		return -EINVAL;
 	if (flags & LINUX_MFD_NOEXEC_SEAL) {
 		if (flags & LINUX_MFD_EXEC)

@@ -39,12 +39,20 @@ UNUSED static void title(const char *name)
 
 static const char *error_name(int e)
 {
-	static const struct { int e; const char *name; } names[] = {
-		{ EINVAL, "EINVAL" }, { ENOMEM, "ENOMEM" }, { EACCES, "EACCES" }, { EPERM, "EPERM" },
-		{ EBADF, "EBADF" }, { EAGAIN, "EAGAIN" }, { EFAULT, "EFAULT" }, { EEXIST, "EEXIST" },
-		{ ENODEV, "ENODEV" }, { EBUSY, "EBUSY" }, { EOVERFLOW, "EOVERFLOW" }, { ESRCH, "ESRCH" },
-		{ EOPNOTSUPP, "EOPNOTSUPP" }, { ENOSYS, "ENOSYS" }, { ENXIO, "ENXIO" }, { EIO, "EIO" },
-		{ ENOENT, "ENOENT" }, { ETXTBSY, "ETXTBSY" }, { EFBIG, "EFBIG" },
+	static const struct {
+		int e;
+		const char *name;
+	} names[] = {
+		{ EINVAL, "EINVAL" },         { ENOMEM, "ENOMEM" },
+		{ EACCES, "EACCES" },         { EPERM, "EPERM" },
+		{ EBADF, "EBADF" },           { EAGAIN, "EAGAIN" },
+		{ EFAULT, "EFAULT" },         { EEXIST, "EEXIST" },
+		{ ENODEV, "ENODEV" },         { EBUSY, "EBUSY" },
+		{ EOVERFLOW, "EOVERFLOW" },   { ESRCH, "ESRCH" },
+		{ EOPNOTSUPP, "EOPNOTSUPP" }, { ENOSYS, "ENOSYS" },
+		{ ENXIO, "ENXIO" },           { EIO, "EIO" },
+		{ ENOENT, "ENOENT" },         { ETXTBSY, "ETXTBSY" },
+		{ EFBIG, "EFBIG" },
 	};
 	static char text[16];
 
@@ -146,7 +154,8 @@ static const char *probe_result(void *p)
 	if (probe_sig == SIGBUS)
 		return probe_code == BUS_ADRERR ? "SIGBUS, BUS_ADRERR" : "SIGBUS, another code";
 	return probe_code == SEGV_MAPERR ? "SIGSEGV, SEGV_MAPERR" :
-	       probe_code == SEGV_ACCERR ? "SIGSEGV, SEGV_ACCERR" : "SIGSEGV, another code";
+	       probe_code == SEGV_ACCERR ? "SIGSEGV, SEGV_ACCERR" :
+					   "SIGSEGV, another code";
 }
 
 /* Does reading or writing one byte work? What the byte is stays as it was. */

@@ -13,11 +13,14 @@ static char *line_of(void *p)
 	out[0] = 0;
 	while (fgets(line, sizeof(line), f)) {
 		name[0] = 0;
-		if (sscanf(line, "%lx-%lx %7s %lx %lx:%lx %lu %255[^\n]", &start, &end, prot, &off, &major, &minor,
-			   &ino, name) < 7 || (unsigned long)p < start || (unsigned long)p >= end)
+		if (sscanf(line, "%lx-%lx %7s %lx %lx:%lx %lu %255[^\n]", &start, &end, prot, &off,
+			   &major, &minor, &ino, name) < 7 ||
+		    (unsigned long)p < start || (unsigned long)p >= end)
 			continue;
-		snprintf(out, sizeof(out), "%ld pages at %ld, %s, offset %lx, %s%s", (long)(end - start) / (long)PAGE,
-			 (long)((unsigned long)p - start) / (long)PAGE, prot, off, ino ? "a file " : "", name);
+		snprintf(out, sizeof(out), "%ld pages at %ld, %s, offset %lx, %s%s",
+			 (long)(end - start) / (long)PAGE,
+			 (long)((unsigned long)p - start) / (long)PAGE, prot, off,
+			 ino ? "a file " : "", name);
 		if (strstr(name, "/tmp/abi"))
 			strcpy(strstr(out, "/tmp/abi"), "(deleted)");
 	}
@@ -76,7 +79,9 @@ static void maps(void)
 	unlink("/dev/shm/abi-maps");
 	text("unlinked", line_of(p));
 	text("the stack's name", strstr(line_of(&fd), "[stack]"));
-	text("the heap's name", strstr(line_of(syscall(SYS_brk, syscall(SYS_brk, 0) + 2 * PAGE) - PAGE + (char *)0), "[heap]"));
+	text("the heap's name",
+	     strstr(line_of(syscall(SYS_brk, syscall(SYS_brk, 0) + 2 * PAGE) - PAGE + (char *)0),
+		    "[heap]"));
 	text("nothing at 0", line_of(NULL));
 }
 
@@ -96,8 +101,9 @@ static long status_of(const char *name)
 
 static void counts(void)
 {
-	static const char *const names[] = { "VmPeak", "VmSize", "VmLck", "VmPin", "VmHWM", "VmRSS", "RssAnon",
-		"RssFile", "RssShmem", "VmData", "VmStk", "VmExe", "VmLib", "VmPTE", "VmSwap" };
+	static const char *const names[] = { "VmPeak", "VmSize",  "VmLck",   "VmPin",    "VmHWM",
+					     "VmRSS",  "RssAnon", "RssFile", "RssShmem", "VmData",
+					     "VmStk",  "VmExe",   "VmLib",   "VmPTE",    "VmSwap" };
 	long before[15], size, rss, shared, code, lib, stack, dirty;
 	char *p, *q;
 	FILE *f;
@@ -131,7 +137,8 @@ static void counts(void)
 	truth("VmPeak remembers", status_of("VmPeak") >= before[1] + 4096);
 	value("VmLck", status_of("VmLck"));
 	f = fopen("/proc/self/statm", "r");
-	value("statm has numbers", fscanf(f, "%ld %ld %ld %ld %ld %ld %ld", &size, &rss, &shared, &code, &lib, &stack, &dirty));
+	value("statm has numbers", fscanf(f, "%ld %ld %ld %ld %ld %ld %ld", &size, &rss, &shared,
+					  &code, &lib, &stack, &dirty));
 	fclose(f);
 	value("size", size * 4 - status_of("VmSize"));
 	truth("resident", rss > 0 && rss <= size);
@@ -161,8 +168,11 @@ static long smaps_of(void *p, const char *field)
 
 static void smaps(void)
 {
-	static const char *const names[] = { "Size", "KernelPageSize", "MMUPageSize", "Rss", "Pss", "Shared_Clean",
-		"Shared_Dirty", "Private_Clean", "Private_Dirty", "Anonymous", "Swap", "Locked" };
+	static const char *const names[] = {
+		"Size",          "KernelPageSize", "MMUPageSize",  "Rss",
+		"Pss",           "Shared_Clean",   "Shared_Dirty", "Private_Clean",
+		"Private_Dirty", "Anonymous",      "Swap",         "Locked"
+	};
 	char *p = map(place(32), 8 * PAGE, RW, ANON | MAP_NORESERVE, -1, 0);
 
 	title("/proc/self/smaps");
@@ -177,7 +187,8 @@ static void smaps(void)
 
 static void pagemap(void)
 {
-	char *p = map(place(32), 4 * PAGE, RW, ANON, -1, 0), *s = map(NULL, 2 * PAGE, RW, SHAN, -1, 0);
+	char *p = map(place(32), 4 * PAGE, RW, ANON, -1, 0),
+	     *s = map(NULL, 2 * PAGE, RW, SHAN, -1, 0);
 	int fd = open("/proc/self/pagemap", O_RDONLY);
 	uint64_t e[4] = { 9, 9, 9, 9 };
 
@@ -186,7 +197,8 @@ static void pagemap(void)
 	p[PAGE] = 1;
 	s[0] = 1;
 	value("bytes read", pread(fd, e, 32, (off_t)((unsigned long)p / PAGE * 8)));
-	value("present", (long)(e[0] >> 63) * 8 + (long)(e[1] >> 63) * 4 + (long)(e[2] >> 63) * 2 + (long)(e[3] >> 63));
+	value("present", (long)(e[0] >> 63) * 8 + (long)(e[1] >> 63) * 4 + (long)(e[2] >> 63) * 2 +
+				 (long)(e[3] >> 63));
 	value("of a file or shared", (long)(e[1] >> 61 & 1));
 	value("swapped", (long)(e[1] >> 62 & 1));
 	value("exclusive", (long)(e[1] >> 56 & 1));

@@ -50,7 +50,8 @@ static int brks(void *arg)
 	truth("with read-only pages", brk_(p + 8 * PAGE) == p + 8 * PAGE);
 	limit(RLIMIT_DATA, 0);
 	truth("RLIMIT_DATA 0: larger", brk_(p + 9 * PAGE) == p + 8 * PAGE);
-	truth("RLIMIT_DATA 0: smaller", brk_(p + 7 * PAGE) == p + 7 * PAGE || brk_(0) == p + 8 * PAGE);
+	truth("RLIMIT_DATA 0: smaller",
+	      brk_(p + 7 * PAGE) == p + 7 * PAGE || brk_(0) == p + 8 * PAGE);
 	limit(RLIMIT_DATA, RLIM_INFINITY);
 	truth("all back", brk_(start) == start);
 	text("is gone", try_read(p + PAGE));
@@ -66,10 +67,12 @@ static int address_space(void *arg)
 	call("RLIMIT_AS of a page: one more", (long)map(NULL, PAGE, RW, ANON, -1, 0));
 	call("PROT_NONE counts", (long)map(NULL, PAGE, PROT_NONE, ANON | MAP_NORESERVE, -1, 0));
 	call("shared, too", (long)map(NULL, PAGE, RW, SHAN, -1, 0));
-	call("over what is there does not", (long)map(p, 2 * PAGE, RW, ANON | MAP_FIXED, -1, 0) == (long)p ? 0 : -1);
+	call("over what is there does not",
+	     (long)map(p, 2 * PAGE, RW, ANON | MAP_FIXED, -1, 0) == (long)p ? 0 : -1);
 	call("mremap, larger", (long)remap(r, 2 * PAGE, 3 * PAGE, MREMAP_MAYMOVE, NULL));
 	call("mremap, smaller", (long)remap(p, 16 * PAGE, 15 * PAGE, MREMAP_MAYMOVE, NULL));
-	call("mremap, moving", (long)(q = remap(p, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + 1024 * PAGE)));
+	call("mremap, moving", (long)(q = remap(p, 4 * PAGE, 4 * PAGE,
+						MREMAP_MAYMOVE | MREMAP_FIXED, p + 1024 * PAGE)));
 	call("mremap, keeping", (long)remap(p + 4 * PAGE, PAGE, PAGE, MREMAP_MAYMOVE | 4, NULL));
 	truth("brk", brk_(brk_(0) + 64 * PAGE) != brk_(0) + 64 * PAGE);
 	call("mprotect", protect(p + 4 * PAGE, PAGE, PROT_READ));
@@ -97,7 +100,8 @@ static int data(void *arg)
 	call("mprotect to readable", protect(ro, PAGE, PROT_READ));
 	call("mprotect of what is writable", protect(rw, PAGE, RW | PROT_EXEC));
 	call("mremap, larger", (long)remap(rw, 4 * PAGE, 5 * PAGE, MREMAP_MAYMOVE, NULL));
-	call("mremap of read-only pages, larger", (long)remap(ro, 4 * PAGE, 5 * PAGE, MREMAP_MAYMOVE, NULL));
+	call("mremap of read-only pages, larger",
+	     (long)remap(ro, 4 * PAGE, 5 * PAGE, MREMAP_MAYMOVE, NULL));
 	limit(RLIMIT_DATA, RLIM_INFINITY);
 	call("without the limit", protect(rw, PAGE, RW));
 	return 0;
@@ -122,7 +126,8 @@ static void grows(void)
 	text("above", try_read(p + PAGE));
 	call("part of it unmapped", unmap(p - 50 * PAGE, PAGE));
 	text("the hole is filled again", try_read(p - 50 * PAGE));
-	call("a neighbour 500 pages below", (long)map(p - 500 * PAGE, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0));
+	call("a neighbour 500 pages below",
+	     (long)map(p - 500 * PAGE, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0));
 	text("300 below", try_write(p - 200 * PAGE));
 	text("one page behind the gap", try_write(p - 243 * PAGE));
 	text("in the gap", try_write(p - 244 * PAGE));
@@ -136,7 +141,8 @@ static void grows(void)
 	q = map(p - 700 * PAGE, PAGE, RW, ANON, -1, 0);
 	truth("a hint 300 pages below", q == p - 700 * PAGE);
 	unmap(q, PAGE);
-	call("fixed, right below", (long)map(p - 401 * PAGE, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0));
+	call("fixed, right below",
+	     (long)map(p - 401 * PAGE, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0));
 	unmap(p - 401 * PAGE, PAGE);
 	unmap(at, 4096 * PAGE);
 	p = map(top - PAGE, PAGE, RW, ANON | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0);

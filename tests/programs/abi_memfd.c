@@ -10,10 +10,10 @@
 #define ADD_SEALS   1033
 #define GET_SEALS   1034
 
-#define CLOEXEC  1u
-#define SEALING  2u
-#define NOEXEC   8u
-#define EXEC     16u
+#define CLOEXEC 1u
+#define SEALING 2u
+#define NOEXEC  8u
+#define EXEC    16u
 
 #define memfd(name, flags) (int)syscall(SYS_memfd_create, name, flags)
 #define seal(fd, s)        fcntl(fd, ADD_SEALS, s)
@@ -234,7 +234,10 @@ static void shm(void)
 
 	title("/dev/shm");
 	call("open", fd);
-	call("again", open("/dev/shm/jiffy-abi", O_RDWR | O_CREAT | O_EXCL, 0600) == -1 && errno == EEXIST ? 0 : -1);
+	call("again",
+	     open("/dev/shm/jiffy-abi", O_RDWR | O_CREAT | O_EXCL, 0600) == -1 && errno == EEXIST ?
+		     0 :
+		     -1);
 	call("size", ftruncate(fd, 2 * PAGE));
 	a = map(NULL, 2 * PAGE, RW, MAP_SHARED, fd, 0);
 	b = map(NULL, 2 * PAGE, RW, MAP_SHARED, open("/dev/shm/jiffy-abi", O_RDWR), 0);

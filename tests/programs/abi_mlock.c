@@ -4,12 +4,12 @@
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
 #endif
-#define lock(p, len)       syscall(SYS_mlock, p, len)
-#define lock2(p, len, f)   syscall(SYS_mlock2, p, len, f)
-#define unlock(p, len)     syscall(SYS_munlock, p, len)
-#define mlockall_(f)       syscall(SYS_mlockall, f)
+#define lock(p, len)        syscall(SYS_mlock, p, len)
+#define lock2(p, len, f)    syscall(SYS_mlock2, p, len, f)
+#define unlock(p, len)      syscall(SYS_munlock, p, len)
+#define mlockall_(f)        syscall(SYS_mlockall, f)
 #define mincore_(p, len, v) syscall(SYS_mincore, p, len, v)
-#define msync_(p, len, f)  syscall(SYS_msync, p, len, f)
+#define msync_(p, len, f)   syscall(SYS_msync, p, len, f)
 
 /* How many of n pages are there? */
 static int resident(char *p, size_t n)
@@ -138,9 +138,11 @@ static int limited(void *arg)
 	call("one page more", lock(p + 8 * PAGE, PAGE));
 	call("nine of them", lock(p, 9 * PAGE));
 	unlock(p, 2 * PAGE);
-	call("after unlocking two, MAP_LOCKED", (long)map(NULL, 2 * PAGE, RW, ANON | MAP_LOCKED, -1, 0));
+	call("after unlocking two, MAP_LOCKED",
+	     (long)map(NULL, 2 * PAGE, RW, ANON | MAP_LOCKED, -1, 0));
 	call("MAP_LOCKED above it", (long)map(NULL, 2 * PAGE, RW, ANON | MAP_LOCKED, -1, 0));
-	call("mremap of locked pages above it", syscall(SYS_mremap, p + 2 * PAGE, 6 * PAGE, 7 * PAGE, MREMAP_MAYMOVE, 0));
+	call("mremap of locked pages above it",
+	     syscall(SYS_mremap, p + 2 * PAGE, 6 * PAGE, 7 * PAGE, MREMAP_MAYMOVE, 0));
 	call("mlockall CURRENT above it", mlockall_(MCL_CURRENT));
 	call("mlockall FUTURE", mlockall_(MCL_FUTURE));
 	call("mmap under that, above it", (long)map(NULL, 2 * PAGE, RW, ANON, -1, 0));
@@ -201,7 +203,8 @@ static void mincores(void)
 static void msyncs(void)
 {
 	int fd = temp_file(2 * PAGE);
-	char *p = map(place(16), 4 * PAGE, RW, ANON, -1, 0), *q = map(NULL, 2 * PAGE, RW, MAP_SHARED, fd, 0);
+	char *p = map(place(16), 4 * PAGE, RW, ANON, -1, 0),
+	     *q = map(NULL, 2 * PAGE, RW, MAP_SHARED, fd, 0);
 
 	title("msync");
 	call("SYNC", msync_(p, PAGE, MS_SYNC));

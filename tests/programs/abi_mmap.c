@@ -4,7 +4,8 @@
 struct mmap_case {
 	const char *what;
 	unsigned long at, len;
-	int prot, flags, fd; /* fd: -1, or what: 'r', 'w', 'b' (both), 'd' (a directory), 'p' (a pipe) */
+	int prot, flags,
+		fd; /* fd: -1, or what: 'r', 'w', 'b' (both), 'd' (a directory), 'p' (a pipe) */
 	long off;
 };
 
@@ -47,7 +48,8 @@ static const struct mmap_case errors[] = {
 	{ "no type", 0, PAGE, RW, MAP_ANONYMOUS, -1, 0 },
 	{ "type 4", 0, PAGE, RW, MAP_ANONYMOUS | 4, -1, 0 },
 	{ "type 15", 0, PAGE, RW, MAP_ANONYMOUS | 15, -1, 0 },
-	{ "MAP_SHARED_VALIDATE, anonymous", 0, PAGE, RW, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0 },
+	{ "MAP_SHARED_VALIDATE, anonymous", 0, PAGE, RW, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1,
+	  0 },
 	{ "no flags, length 0", 0, 0, RW, 0, -1, 0 },
 	{ "offset not aligned, anonymous", 0, PAGE, RW, ANON, -1, 1 },
 	{ "offset not aligned, file", 0, PAGE, PROT_READ, MAP_PRIVATE, 'r', 100 },
@@ -69,7 +71,8 @@ static const struct mmap_case errors[] = {
 	{ "file: shared, both ways", 0, PAGE, RW, MAP_SHARED, 'b', 0 },
 	{ "file: validated", 0, PAGE, RW, MAP_SHARED_VALIDATE, 'b', 0 },
 	{ "file: validated, unknown flag", 0, PAGE, RW, MAP_SHARED_VALIDATE | 1 << 30, 'b', 0 },
-	{ "file: validated, another unknown flag", 0, PAGE, RW, MAP_SHARED_VALIDATE | 1 << 27, 'b', 0 },
+	{ "file: validated, another unknown flag", 0, PAGE, RW, MAP_SHARED_VALIDATE | 1 << 27, 'b',
+	  0 },
 	{ "file: shared, unknown flag", 0, PAGE, RW, MAP_SHARED | 1 << 27, 'b', 0 },
 	{ "file: validated, MAP_SYNC", 0, PAGE, RW, MAP_SHARED_VALIDATE | 0x80000, 'b', 0 },
 	{ "file: validated, populated, locked", 0, PAGE, RW,
@@ -79,7 +82,8 @@ static const struct mmap_case errors[] = {
 	{ "file: a directory", 0, PAGE, PROT_READ, MAP_PRIVATE, 'd', 0 },
 	{ "file: a pipe", 0, PAGE, PROT_READ, MAP_PRIVATE, 'p', 0 },
 	{ "file: offset beyond its end", 0, PAGE, PROT_READ, MAP_PRIVATE, 'r', 1l << 40 },
-	{ "file: offset plus length beyond 2^64", 0, 2 * PAGE, PROT_READ, MAP_PRIVATE, 'r', -(long)PAGE },
+	{ "file: offset plus length beyond 2^64", 0, 2 * PAGE, PROT_READ, MAP_PRIVATE, 'r',
+	  -(long)PAGE },
 	{ "file: huge pages", 0, PAGE, PROT_READ, MAP_PRIVATE | MAP_HUGETLB, 'r', 0 },
 	{ "file: grows down, private", 0, PAGE, PROT_READ, MAP_PRIVATE | MAP_GROWSDOWN, 'r', 0 },
 	{ "file: grows down, shared", 0, PAGE, PROT_READ, MAP_SHARED | MAP_GROWSDOWN, 'r', 0 },
@@ -89,7 +93,8 @@ static const struct mmap_case errors[] = {
 	{ "populated", 0, 8 * PAGE, RW, ANON | MAP_POPULATE, -1, 0 },
 	{ "populated, not waiting", 0, 8 * PAGE, RW, ANON | MAP_POPULATE | MAP_NONBLOCK, -1, 0 },
 	{ "populated, PROT_NONE", 0, 8 * PAGE, PROT_NONE, ANON | MAP_POPULATE, -1, 0 },
-	{ "populated beyond the file's end", 0, 8 * PAGE, PROT_READ, MAP_PRIVATE | MAP_POPULATE, 'r', 0 },
+	{ "populated beyond the file's end", 0, 8 * PAGE, PROT_READ, MAP_PRIVATE | MAP_POPULATE,
+	  'r', 0 },
 	{ "locked", 0, 8 * PAGE, RW, ANON | MAP_LOCKED, -1, 0 },
 	{ "old flags", 0, PAGE, RW, ANON | MAP_DENYWRITE | MAP_EXECUTABLE, -1, 0 },
 	{ "unknown protection bits", 0, PAGE, RW | 0x70, ANON, -1, 0 },
@@ -103,10 +108,12 @@ static const struct mmap_case errors[] = {
 	{ "fixed, address plus length overflow", -PAGE, 2 * PAGE, RW, ANON | MAP_FIXED, -1, 0 },
 	{ "fixed", 0x20000000, PAGE, RW, ANON | MAP_FIXED, -1, 0 },
 	{ "not to replace, but taken", 0x20000000, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0 },
-	{ "not to replace, but taken in part", 0x1ffff000, 3 * PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0 },
+	{ "not to replace, but taken in part", 0x1ffff000, 3 * PAGE, RW, ANON | MAP_FIXED_NOREPLACE,
+	  -1, 0 },
 	{ "not to replace, not aligned", 0x20000001, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0 },
 	{ "not to replace, beside it", 0x20001000, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0 },
-	{ "not to replace, across the top", TOP - PAGE, 2 * PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0 },
+	{ "not to replace, across the top", TOP - PAGE, 2 * PAGE, RW, ANON | MAP_FIXED_NOREPLACE,
+	  -1, 0 },
 	{ "fixed over both", 0x20000000, 2 * PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0 },
 	{ "more than all memory, reserved", 0, 1ul << 45, RW, ANON, -1, 0 },
 	{ "more than all memory, shared", 0, 1ul << 45, RW, SHAN, -1, 0 },
@@ -123,7 +130,8 @@ static void error_cases(void)
 		char *p = map((void *)c->at, c->len, c->prot, c->flags, fd_of(c->fd), c->off);
 
 		call(c->what, (long)p);
-		if (p != MAP_FAILED && (unsigned long)p != 0x20000000 && (unsigned long)p != 0x20001000)
+		if (p != MAP_FAILED && (unsigned long)p != 0x20000000 &&
+		    (unsigned long)p != 0x20001000)
 			unmap(p, c->len);
 	}
 	unmap((void *)0x20000000, 2 * PAGE);
@@ -159,7 +167,8 @@ static void hints(void)
 	truth("a hint above with MAP_32BIT", p != MAP_FAILED && (unsigned long)p < 1ul << 31);
 	unmap(p, PAGE);
 	call("MAP_32BIT of 2 GiB", (long)map(NULL, 1ul << 31, PROT_NONE, ANON | MAP_32BIT, -1, 0));
-	p = map((void *)(TOP - 300 * PAGE), PAGE, RW, ANON | MAP_32BIT | MAP_FIXED_NOREPLACE, -1, 0);
+	p = map((void *)(TOP - 300 * PAGE), PAGE, RW, ANON | MAP_32BIT | MAP_FIXED_NOREPLACE, -1,
+		0);
 	unmap(at, PAGE);
 	unmap(p, PAGE);
 	value("the first byte is 0", *map(at, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0));
@@ -178,14 +187,16 @@ static void replaced(void)
 	value("inside", p[2 * PAGE]);
 	value("inside at the end", p[4 * PAGE - 1]);
 	value("behind", p[4 * PAGE]);
-	call("a file over it", (long)map(p + PAGE, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, PAGE));
+	call("a file over it",
+	     (long)map(p + PAGE, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, PAGE));
 	value("its first byte", byte_at(p + PAGE));
 	value("its second page", byte_at(p + 2 * PAGE));
 	value("behind it", byte_at(p + 3 * PAGE));
 	text("writing it", try_write(p + PAGE));
 	call("anonymous over the file", (long)map(p, 6 * PAGE, RW, ANON | MAP_FIXED, -1, 0));
 	value("all is new", p[0] + p[PAGE] + p[5 * PAGE]);
-	call("a failed one changes nothing", (long)map(p, PAGE, RW, MAP_SHARED | MAP_FIXED, 999, 0));
+	call("a failed one changes nothing",
+	     (long)map(p, PAGE, RW, MAP_SHARED | MAP_FIXED, 999, 0));
 	text("it is there", try_write(p));
 	unmap(p, 6 * PAGE);
 	close(fd);
@@ -199,9 +210,14 @@ struct munmap_case {
 static void munmap_cases(void)
 {
 	static const struct munmap_case cases[] = {
-		{ "not aligned", 1, PAGE },   { "length 0", 0, 0 },	   { "length 0, not aligned", 1, 0 },
-		{ "length 1", 0, 1 },	      { "again", 0, 1 },	   { "length -1", PAGE, -1 },
-		{ "length -4096", PAGE, -(long)PAGE }, { "two pages of four", PAGE, PAGE + 1 },
+		{ "not aligned", 1, PAGE },
+		{ "length 0", 0, 0 },
+		{ "length 0, not aligned", 1, 0 },
+		{ "length 1", 0, 1 },
+		{ "again", 0, 1 },
+		{ "length -1", PAGE, -1 },
+		{ "length -4096", PAGE, -(long)PAGE },
+		{ "two pages of four", PAGE, PAGE + 1 },
 		{ "a hole and a page", 0, 4 * PAGE },
 	};
 	char *p = anon(6);
@@ -244,7 +260,8 @@ static void contents(void)
 	value("and read() sees the mapping", byte);
 	value("a fresh private page sees it, too", b[PAGE]);
 	value("a private page that was written does not", b[5]);
-	text("two pages behind the end", try_read(map(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fd, 0) + 2 * PAGE));
+	text("two pages behind the end",
+	     try_read(map(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fd, 0) + 2 * PAGE));
 	text("private, too", try_write(map(NULL, 4 * PAGE, RW, MAP_PRIVATE, fd, 0) + 3 * PAGE));
 	p[0] = 1;
 	p[3 * PAGE] = 2;

@@ -1,8 +1,8 @@
 /* mremap: flags, errors, what moves and what stays. */
 #include "abi.h"
 
-#define FIXED    (MREMAP_MAYMOVE | MREMAP_FIXED)
-#define KEEP     (MREMAP_MAYMOVE | 4 /* MREMAP_DONTUNMAP */)
+#define FIXED (MREMAP_MAYMOVE | MREMAP_FIXED)
+#define KEEP  (MREMAP_MAYMOVE | 4 /* MREMAP_DONTUNMAP */)
 
 struct case_ {
 	const char *what;
@@ -30,7 +30,8 @@ static const struct case_ errors[] = {
 	{ "a hole", 5 * PAGE, PAGE, 2 * PAGE, 0, 0 },
 	{ "a hole, shrinking", 5 * PAGE, 2 * PAGE, PAGE, 0, 0 },
 	{ "a hole, moving", 5 * PAGE, PAGE, PAGE, FIXED, 0 },
-	{ "beyond the end of the region, growing", 2 * PAGE, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE, 0 },
+	{ "beyond the end of the region, growing", 2 * PAGE, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE,
+	  0 },
 	{ "huge new length", 0, PAGE, 1ul << 60, MREMAP_MAYMOVE, 0 },
 	{ "new length -1", 0, PAGE, -1ul, MREMAP_MAYMOVE, 0 },
 	{ "the same size", 0, 4 * PAGE, 4 * PAGE, 0, 0 },
@@ -48,7 +49,8 @@ static void error_cases(void)
 	p = map(free_place, 4 * PAGE, RW, ANON, -1, 0);
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		const struct case_ *c = &errors[i];
-		char *to = c->to > 1l << 40 || c->to < 0 ? (char *)c->to : free_place + 10 * PAGE + c->to;
+		char *to = c->to > 1l << 40 || c->to < 0 ? (char *)c->to :
+							   free_place + 10 * PAGE + c->to;
 
 		call(c->what, (long)remap(p + c->at, c->old_len, c->new_len, c->flags, to));
 	}

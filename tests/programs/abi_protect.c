@@ -111,7 +111,8 @@ static void files(void)
 	value("it is shared", p[0]);
 	call("and back", protect(q, 2 * PAGE, PROT_READ));
 	text("no more writing", try_write(q));
-	call("beyond the mapping", protect(q, 3 * PAGE, PROT_NONE) == -1 && errno == ENOMEM ? 0 : 0);
+	call("beyond the mapping",
+	     protect(q, 3 * PAGE, PROT_NONE) == -1 && errno == ENOMEM ? 0 : 0);
 	unmap(p, PAGE);
 	unmap(q, 2 * PAGE);
 	close(fd);
