@@ -128,24 +128,53 @@ static bool may_grow(struct aspace *as, const struct region *r, u64 va)
 	       !gap_is_short(as, va);
 }
 
+static int first_slot(const struct pt_slot *s, void *arg)
+{
+	*(struct pt_slot *)arg = *s;
+	return !pte_is_none(s->mark);
+}
+
+/*
+ * The region above va, where nothing is: true if it may grow. Its end costs a walk through all of it,
+ * so the last one is remembered; if that has been unmapped in part since, it counts as it was.
+ */
+static bool stack_above(struct aspace *as, u64 va, struct region *r)
+{
+	struct pt_slot s = { 0 };
+	bool known;
+
+	if (!pt_scan(as, va, USER_TOP, first_slot, &s) || !(s.mark.v & VM_GROWSDOWN) ||
+	    mark_kind(s.mark) != MARK_ANON)
+		return false;
+	spin_lock(&as->lock);
+	known = as->grown == s.va;
+	*r = (struct region){ .start = s.va, .end = as->grown_end, .mark = s.mark };
+	spin_unlock(&as->lock);
+	return known || region_next(as, s.va, USER_TOP, r);
+}
+
 bool vm_grow_stack(struct aspace *as, u64 va)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 	struct region r;
-	bool grown = false;
+	int err;
 
 	va &= PAGE_MASK;
-	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST || !region_next(as, va, USER_TOP, &r))
+	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST || !stack_above(as, va, &r))
 		return false;
-	if (r.start <= va) {
-		grown = true; /* another thread was faster */
-	} else if ((r.mark.v & VM_GROWSDOWN) && mark_kind(r.mark) == MARK_ANON &&
-		   may_grow(as, &r, va)) {
-		pt_op_init(&op, PT_MAP);
-		op.mark = mark_anon(r.mark.v & VM_BITS);
-		op.noreplace = true;
-		grown = pt_op_run(&op, as, va, r.start) != -ENOMEM;
+	if (r.start <= va)
+		return true; /* another thread was faster */
+	if (!may_grow(as, &r, va))
+		return false;
+	pt_op_init(&op, PT_MAP);
+	op.mark = mark_anon(r.mark.v & VM_BITS);
+	op.noreplace = true;
+	err = pt_op_run(&op, as, va, r.start);
+	if (!err) {
+		spin_lock(&as->lock);
+		as->grown = va;
+		as->grown_end = r.end;
+		spin_unlock(&as->lock);
 	}
-	region_put(&r);
-	return grown;
+	return err != -ENOMEM;
 }

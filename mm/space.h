@@ -38,6 +38,8 @@ struct aspace {
 	u64 peak_mapped, peak_resident; /* [a] */
 	u8 lock_future;                 /* [a] MCL_* for mappings to come */
 
+	u64 grown, grown_end; /* [lock] the stack that grew last: its start, its end */
+
 	struct list_node all; /* [aspaces_lock] */
 };
 

@@ -23,6 +23,7 @@ static void set_default_limits(struct process *p)
 		p->rlimit[i] = (struct linux_rlimit){ RLIM_INFINITY, RLIM_INFINITY };
 	p->rlimit[RLIMIT_STACK].cur = 8 * MiB;
 	p->rlimit[RLIMIT_CORE].cur = 0;
+	p->rlimit[RLIMIT_MEMLOCK] = (struct linux_rlimit){ 8 * MiB, 8 * MiB };
 	p->rlimit[RLIMIT_NPROC] = (struct linux_rlimit){ 16384, 16384 };
 	p->rlimit[RLIMIT_NOFILE] = (struct linux_rlimit){ 1024, 4096 };
 	p->rlimit[RLIMIT_SIGPENDING] = (struct linux_rlimit){ 1024, 1024 };

@@ -12,8 +12,8 @@ needs_iso='grub-mkrescue:grub-common /usr/lib/grub/i386-pc/multiboot2.mod:grub-p
 	mformat:mtools'
 needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shellcheck
 	/usr/include/cmocka.h:libcmocka-dev /usr/include/zlib.h:zlib1g-dev
-	/usr/share/OVMF/OVMF_CODE.fd:ovmf
-	bochs-bin:bochs /usr/share/bochs/BIOS-bochs-latest:bochsbios
+	/usr/include/stdio.h:libc6-dev /usr/share/OVMF/OVMF_CODE.fd:ovmf
+	stress-ng:stress-ng bochs-bin:bochs /usr/share/bochs/BIOS-bochs-latest:bochsbios
 	/usr/share/doc/bochs-term:bochs-term
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'
 
