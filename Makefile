@@ -49,12 +49,12 @@ GEN := $(O)/gen/offsets.h $(O)/gen/syscall_table.h $(O)/gen/version.h
 all: kernel
 kernel: $(O)/jiffy.elf $(O)/jiffy-test.elf
 
-$(O)/%.o: %.c $(GEN)
+$(O)/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
 	$(Q)$(CC) $(KFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c $< -o $@
 
-$(O)/%.o: %.S $(GEN)
+$(O)/%.o: %.S | $(GEN)
 	@mkdir -p $(@D)
 	@echo "  AS      $<"
 	$(Q)$(CC) $(KFLAGS) -D__ASSEMBLER__ -MMD -MP -c $< -o $@
