@@ -733,10 +733,11 @@ static void t_orphans(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	if (!(a = fork())) {
 		if (!(a = fork())) {
+			/* Before the parent is told that it may die. */
+			signal(SIGUSR1, SIG_DFL);
 			prctl(PR_SET_PDEATHSIG, SIGUSR1);
 			if (write(p[1], "r", 1) != 1)
 				_exit(1);
-			signal(SIGUSR1, SIG_DFL);
 			for (;;)
 				pause();
 		}
