@@ -25,7 +25,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wundef -Wvla -Wpointer-arith -Wstrict-pr
 	-Wmissing-prototypes -Wimplicit-fallthrough -Wframe-larger-than=1024 -Wno-unused-parameter
 COMMON := -std=gnu11 -O2 -g -fno-strict-aliasing -fno-delete-null-pointer-checks \
 	-fno-omit-frame-pointer -fno-common -I. $(if $(DEBUG),-DCONFIG_DEBUG)
-KFLAGS := $(COMMON) $(WARN) -ffreestanding -nostdlib -mno-red-zone -mgeneral-regs-only \
+KFLAGS = $(COMMON) $(WARN) -ffreestanding -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-mcmodel=kernel -fno-pic -fno-pie -fcf-protection=none -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -ftrivial-auto-var-init=zero -Iarch/x86 -I$(O)/gen
 ifneq ($(filter clang%,$(notdir $(CC))),)
@@ -33,6 +33,8 @@ KFLAGS += -mstack-alignment=8 -enable-trivial-auto-var-init-zero-knowing-it-will
 else
 KFLAGS += -mpreferred-stack-boundary=3 -fno-optimize-sibling-calls
 endif
+# Where sizes matter, no number is cut silently.
+STRICT := -Wconversion -Wno-sign-conversion
 LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 	--build-id=none -T arch/x86/kernel.ld
 
@@ -48,6 +50,8 @@ GEN := $(O)/gen/offsets.h $(O)/gen/syscall_table.h $(O)/gen/version.h
 .PHONY: all kernel unit clean help FORCE
 all: kernel
 kernel: $(O)/jiffy.elf $(O)/jiffy-test.elf
+
+$(foreach d,lib sync time sched mm,$(O)/$(d)/%.o): WARN += $(STRICT)
 
 $(O)/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
