@@ -158,7 +158,7 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c
+$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
@@ -168,6 +168,12 @@ $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/na
 	@echo "  HOSTCC  $<"
 	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
+
+# Plugins of QEMU: what it counts while it translates.
+$(O)/plugin/%.so: tools/plugin/%.c tools/plugin/qemu-plugin.h
+	@mkdir -p $(@D)
+	@echo "  PLUGIN  $<"
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. -fPIC -shared -fvisibility=hidden $< -o $@
 
 .PHONY: programs
 programs: $(O)/initramfs.cpio $(foreach t,$(UTESTS),$(O)/user/$(t).musl $(O)/user/$(t).glibc)
