@@ -157,6 +157,20 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	@echo "  CPIO    $@"
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
 
+# The suite of benchmarks: one static program for every kernel, and the program that it executes.
+SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))
+
+$(O)/bench/suite: $(SUITE) bench/suite/bench.h
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)musl-gcc $(UFLAGS) $(SUITE) -o $@
+
+$(O)/bench/suite-exit: bench/suite/exit.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)gcc $(UFLAGS) -nostdlib -ffreestanding -fno-pic -no-pie -fcf-protection=none -Wl,--build-id=none \
+		-Wl,-z,noseparate-code -s $< -o $@
+
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
 $(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
