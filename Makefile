@@ -157,8 +157,22 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	@echo "  CPIO    $@"
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
 
+# The suite of benchmarks: one static program for every kernel, and the program that it executes.
+SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))
+
+$(O)/bench/suite: $(SUITE) bench/suite/bench.h
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)musl-gcc $(UFLAGS) $(SUITE) -o $@
+
+$(O)/bench/suite-exit: bench/suite/exit.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)gcc $(UFLAGS) -nostdlib -ffreestanding -fno-pic -no-pie -fcf-protection=none -Wl,--build-id=none \
+		-Wl,-z,noseparate-code -s $< -o $@
+
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c
+$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
@@ -168,6 +182,12 @@ $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/na
 	@echo "  HOSTCC  $<"
 	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
+
+# Plugins of QEMU: what it counts while it translates.
+$(O)/plugin/%.so: tools/plugin/%.c tools/plugin/qemu-plugin.h
+	@mkdir -p $(@D)
+	@echo "  PLUGIN  $<"
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. -fPIC -shared -fvisibility=hidden $< -o $@
 
 .PHONY: programs
 programs: $(O)/initramfs.cpio $(foreach t,$(UTESTS),$(O)/user/$(t).musl $(O)/user/$(t).glibc)
