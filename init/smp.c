@@ -40,8 +40,9 @@ static int start_one(u32 n)
 	if (err == -ENOMEM)
 		log_warn("smp: no memory for CPU %u\n", cpu);
 	else if (err)
-		log_warn("smp: a processor does not answer (number %u of the firmware's list): left out\n",
-			 n + 1);
+		log_warn(
+			"smp: a processor does not answer (number %u of the firmware's list): left out\n",
+			n + 1);
 	return err;
 }
 

@@ -38,7 +38,8 @@ static void check_order(const spinlock_t *l, const spinlock_t *held)
 {
 	if (l->rank == RANK_NONE || held->rank == RANK_NONE || l->rank > held->rank)
 		return;
-	if (l->rank == held->rank && l > held && (l->rank == RANK_PT || l->rank == RANK_RQ || l->rank == RANK_TIMER))
+	if (l->rank == held->rank && l > held &&
+	    (l->rank == RANK_PT || l->rank == RANK_RQ || l->rank == RANK_TIMER))
 		return;
 	panic("lock order: taking %s (rank %u) while holding %s (rank %u)", lock_name(l), l->rank,
 	      lock_name(held), held->rank);

@@ -49,9 +49,9 @@
 enum ap_step {
 	AP_ASKED,
 	AP_GIVEN_UP, /* by the starter: it halts */
-	AP_UP,    /* in smp_cpu_ready, waits for the test of the TSCs */
-	AP_TEST,  /* set by the starter */
-	AP_READY, /* set by the processor, and nr_cpus with it */
+	AP_UP,       /* in smp_cpu_ready, waits for the test of the TSCs */
+	AP_TEST,     /* set by the starter */
+	AP_READY,    /* set by the processor, and nr_cpus with it */
 };
 
 extern char __percpu_image[], __percpu_start[], __percpu_end[];

@@ -47,7 +47,8 @@ struct clock_source tsc_source = {
 	.mask = UINT64_MAX,
 };
 
-CMDLINE_OPTION("tsc.skew", skew_option, "N: sets the other CPUs' time-stamp counters N ahead (tests)");
+CMDLINE_OPTION("tsc.skew", skew_option,
+	       "N: sets the other CPUs' time-stamp counters N ahead (tests)");
 
 void tsc_skew_for_test(void)
 {
