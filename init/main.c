@@ -15,6 +15,7 @@
 #include "dev/console.h"
 #include "fs/file.h"
 #include "init/ktest.h"
+#include "init/smp.h"
 #include "lib/cmdline.h"
 #include "lib/fmt.h"
 #include "lib/kassert.h"
@@ -65,6 +66,7 @@ static int init_thread(void *arg)
 		initrd_unpack(phys_to_virt(PADDR(m->start)), m->end - m->start);
 		boot_module_free(i);
 	}
+	smp_init();
 	if (ktest_wanted())
 		ktest_run(); /* ends the machine */
 	log_memory();

@@ -17,8 +17,10 @@
 #include "sched/sched.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
+#include "lib/err.h"
 #include "lib/klog.h"
 #include "sched/internal.h"
 #include "sched/memory.h"
@@ -162,12 +164,21 @@ void sched_block(void)
 /* Puts t, which is in no ring, into its CPU's queue, and asks for a switch if it goes first. */
 static void make_runnable(struct rq *rq, struct thread *t)
 {
-	struct thread *running = this_cpu_read(current_thread);
+	struct thread *running = *per_cpu_ptr(&current_thread, t->cpu);
 
 	rq_enqueue(rq, t);
 	rq->wakeups++;
-	if (running == rq_idle_thread(rq) || t->level < running->level)
+	if (running != rq_idle_thread(rq) && t->level >= running->level)
+		return;
+	if (t->cpu == cpu_id())
 		set_need_resched();
+	else
+		ipi_reschedule(t->cpu);
+}
+
+void sched_ipi(void)
+{
+	set_need_resched();
 }
 
 bool sched_wake(struct thread *t, unsigned states)
@@ -294,6 +305,24 @@ void sched_init(void)
 	rq_init(rq, &boot);
 	thread_init_boot(&boot);
 	this_cpu_write(current_thread, &boot);
+}
+
+int sched_cpu_init(u32 cpu)
+{
+	struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+	struct thread *idle = thread_create_idle(cpu);
+
+	if (!idle)
+		return -ENOMEM;
+	rq_init(rq, idle);
+	*per_cpu_ptr(&current_thread, cpu) = idle;
+	return 0;
+}
+
+void sched_cpu_enter(void)
+{
+	sched_start_ticking();
+	sched_idle();
 }
 
 void sched_stats(struct sched_stats *out)

@@ -5,6 +5,7 @@
 
 /* thread.c */
 void thread_init_boot(struct thread *t);
+struct thread *thread_create_idle(u32 cpu); /* never started: it is there when the CPU comes up */
 u32 thread_count(void);
 
 /* core.c: what a new thread does first: the end of the switch to it. Returns with interrupts on. */

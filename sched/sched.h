@@ -13,6 +13,11 @@ void sched_init(void);            /* this CPU's queue; the caller becomes its fi
 void sched_start_ticking(void);   /* after the clock is up */
 __noreturn void sched_idle(void); /* the boot thread's last call */
 
+/* Another CPU: its queue and its idle thread, made by a CPU that is up. 0 or -ENOMEM. */
+int sched_cpu_init(u32 cpu);
+/* What it calls when it is up, on the idle thread's stack, interrupts off. */
+__noreturn void sched_cpu_enter(void);
+
 /* The current thread goes to the end of its level's ring. Returns when it runs again. */
 void sched_yield(void);
 

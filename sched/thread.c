@@ -39,6 +39,26 @@ void thread_init_boot(struct thread *t)
 	waitq_init(&t->exited);
 }
 
+struct thread *thread_create_idle(u32 cpu)
+{
+	struct thread *t = sched_memory->thread_alloc();
+
+	if (!t)
+		return NULL;
+	thread_set_name(t, "idle");
+	t->stack_top = sched_memory->stack_alloc(t->name);
+	if (!t->stack_top) {
+		sched_memory->thread_free(t);
+		return NULL;
+	}
+	ctx_init(&t->arch, t->stack_top, NULL);
+	t->state = T_RUNNABLE;
+	t->level = SCHED_LEVELS - 1;
+	t->cpu = cpu;
+	thread_init_boot(t);
+	return t;
+}
+
 u32 thread_count(void)
 {
 	return READ_ONCE(nr_threads);
@@ -110,6 +130,19 @@ struct thread *thread_create(const char *name, int (*fn)(void *arg), void *arg, 
 	if (!t)
 		return NULL;
 	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
+	thread_start(t);
+	return t;
+}
+
+struct thread *thread_create_on(u32 cpu, const char *name, int (*fn)(void *arg), void *arg,
+				unsigned level)
+{
+	struct thread *t = thread_new(name, level, false);
+
+	if (!t)
+		return NULL;
+	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
+	t->cpu = cpu;
 	thread_start(t);
 	return t;
 }

@@ -20,6 +20,24 @@ void timer_interrupt(void);
  * interrupts off. sched/core.c */
 void sched_preempt_irq(void);
 
+/*
+ * Another CPU sent ipi_reschedule. Preemption is off; the interrupt reschedules on its way out if
+ * preempt_word says so. sched/core.c
+ */
+void sched_ipi(void);
+
+/*
+ * First C of the portable kernel on every other processor: its per-CPU area is current, interrupts
+ * are off, on the stack of its own idle thread. init/smp.c
+ */
+__noreturn void cpu_secondary_main(void);
+
+/*
+ * An NMI, with the registers that it found. Between any two instructions, also with locks held.
+ * debug/watchdog.c
+ */
+void nmi_interrupt(const struct regs *r);
+
 enum fault_access { FAULT_READ = 0, FAULT_WRITE = 1, FAULT_EXEC = 2 };
 
 /*

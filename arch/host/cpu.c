@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "arch/api/cpu.h"
+#include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
 #include "lib/klog.h"
@@ -55,5 +56,14 @@ void klog(enum klog_level level, const char *fmt, ...)
 
 /* Nobody to switch to. Weak: a test of the scheduler may bring its own. */
 __attribute__((weak)) void sched_preempt(void)
+{
+}
+
+/* Messages: a test that simulates several CPUs brings its own. */
+__attribute__((weak)) void ipi_reschedule(u32 cpu)
+{
+}
+
+__attribute__((weak)) void ipi_timer(u32 cpu)
 {
 }
