@@ -96,6 +96,12 @@ static inline bool mark_is_held(pte_t e)
 	return !pte_is_present(e) && mark_kind(e) == MARK_HELD;
 }
 
+/* A mark without a frame: neither empty, nor present, nor held. */
+static inline bool mark_is_untouched(pte_t e)
+{
+	return !pte_is_none(e) && !pte_is_present(e) && mark_kind(e) != MARK_HELD;
+}
+
 /* Does this mark (not a leaf, not HELD) name a mapping? */
 static inline bool mark_has_mapping(pte_t e)
 {

@@ -273,7 +273,6 @@ static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int fl
 /* More of the same behind [addr, addr + len), if that is free. */
 static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 {
-	__attribute__((uninitialized)) struct pt_op op;
 	struct old_region r;
 	int err = look(as, &r, addr, addr + len);
 
@@ -282,12 +281,11 @@ static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 	if (addr + new_len > USER_TOP || addr + new_len < addr) {
 		err = -EEXIST;
 	} else {
-		pt_op_init(&op, PT_MAP);
-		op.noreplace = true;
-		op.mark = r.mapping ?
-				  mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
-				  mark_anon(r.mark.v & VM_BITS);
-		err = pt_op_run(&op, as, addr + len, addr + new_len);
+		pte_t mark = r.mapping ?
+				     mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
+				     mark_anon(r.mark.v & VM_BITS);
+
+		err = pt_map(as, addr + len, addr + new_len, mark, true);
 	}
 	look_done(&r);
 	return err;

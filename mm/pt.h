@@ -61,6 +61,18 @@ static inline bool pte_is_shared(pte_t e)
 	return !(e.v & PTE_WRITE);
 }
 
+/*
+ * Does e point to a table of this space alone? Then it says PTE_TABLE and the address, nothing else, and
+ * *entries are the table's. Not for entries of level 1.
+ */
+static inline bool pte_own_table(pte_t e, pte_t **entries)
+{
+	u64 page = e.v - PTE_TABLE + DIRECT_MAP;
+
+	*entries = (pte_t *)page;
+	return IS_ALIGNED(page, PAGE_SIZE);
+}
+
 static inline void table_init(struct frame *t, unsigned level)
 {
 	t->side = NULL;
@@ -72,24 +84,27 @@ static inline void table_init(struct frame *t, unsigned level)
 }
 
 /*
- * A ticket lock in struct frame.lock: the upper half draws, the lower half is served. frame.flags
+ * A ticket lock in struct frame.lock: the lower half is served, the upper half draws. frame.flags
  * tells the holding cursor's CPU + 1: preemption is off while it holds, so the CPU names it.
  */
+static inline void table_lock_bare(struct frame *t)
+{
+	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
+
+	while (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
+		cpu_relax();
+}
+
 static inline void table_lock(struct frame *t)
 {
-	u32 ticket = __atomic_fetch_add(&t->lock, 1u << 16, __ATOMIC_ACQUIRE) >> 16;
-
-	while (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
-		cpu_relax();
+	table_lock_bare(t);
 	WRITE_ONCE(t->flags, (u16)(cpu_id() + 1));
 }
 
 static inline void table_unlock(struct frame *t)
 {
-	u16 *served = (u16 *)&t->lock;
-
 	WRITE_ONCE(t->flags, 0);
-	__atomic_store_n(served, (u16)(*served + 1), __ATOMIC_RELEASE);
+	spin_release_ticket((u16 *)&t->lock);
 }
 
 static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
@@ -259,6 +274,14 @@ static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->map_n = 0;
 }
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
+
+/*
+ * The operations MAP, UNMAP and PROTECT as a whole: quick for untouched memory (MAP, UNMAP) and for
+ * touched private memory in one table (PROTECT). With noreplace -EEXIST if something is there.
+ */
+int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace);
+int pt_unmap(struct aspace *as, u64 start, u64 end);
+int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits);
 
 /*
  * The pieces of pt_op_run, for operations that do more under one lock. All under the cursor's lock,

@@ -207,6 +207,14 @@ void tlb_flush_range(struct aspace *as, u64 start, u64 end)
 	flush(&r);
 }
 
+void tlb_flush_pages(struct aspace *as, u64 start, u64 end)
+{
+	if (end - start == PAGE_SIZE)
+		tlb_flush_page(as, start);
+	else
+		tlb_flush_range(as, start, end);
+}
+
 void tlb_flush_space(struct aspace *as)
 {
 	struct tlb_request r = { .as = as, .whole = true };
@@ -278,10 +286,8 @@ void tlb_gather_flush(struct tlb_gather *g)
 {
 	if (g->end == 0)
 		tlb_note_avoided();
-	else if (g->end - g->start == PAGE_SIZE)
-		tlb_flush_page(g->as, g->start);
 	else
-		tlb_flush_range(g->as, g->start, g->end);
+		tlb_flush_pages(g->as, g->start, g->end);
 	gather_drop(g);
 }
 

@@ -18,6 +18,7 @@ struct vm_mapping;
 
 void tlb_flush_page(struct aspace *as, u64 va);
 void tlb_flush_range(struct aspace *as, u64 start, u64 end);
+void tlb_flush_pages(struct aspace *as, u64 start, u64 end); /* one of the two, as it is */
 void tlb_flush_space(struct aspace *as);
 void tlb_flush_all(void); /* every translation of every space, global pages too */
 
