@@ -62,6 +62,8 @@ static int advise_region(struct aspace *as, const struct region *r, int advice)
 	case MADV_DOFORK: return change_flags(as, r, 0, VM_DONTFORK);
 	case MADV_WIPEONFORK: return anon ? change_flags(as, r, VM_WIPE, 0) : -EINVAL;
 	case MADV_KEEPONFORK: return change_flags(as, r, 0, VM_WIPE);
+	case MADV_HUGEPAGE: return change_flags(as, r, VM_HUGE, VM_NOHUGE);
+	case MADV_NOHUGEPAGE: return change_flags(as, r, VM_NOHUGE, VM_HUGE);
 	default: return 0;
 	}
 }
@@ -94,8 +96,8 @@ static int advise_populate(struct aspace *as, u64 at, u64 end, int advice)
 {
 	enum fault_access access = advice == MADV_POPULATE_WRITE ? FAULT_WRITE : FAULT_READ;
 
-	for (; at < end; at += PAGE_SIZE) {
-		int code = at < USER_TOP ? vm_fault(as, at, access) : SEGV_MAPERR;
+	for (u64 next; at < end; at = next) {
+		int code = at < USER_TOP ? vm_fault_next(as, at, access, &next) : SEGV_MAPERR;
 
 		if (!code)
 			continue;
