@@ -88,8 +88,6 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want);
 
 /* Serves a fault, as vm_fault_current of arch/api/upcall.h, in a given space. */
 int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access);
-/* The same, for going through a range: *next is the end of the page, small or large, that serves va. */
-int vm_fault_next(struct aspace *as, uaddr_t va, enum fault_access access, uaddr_t *next);
 /*
  * proc/ sets it: there is no memory for a fault of the current thread. It ends some process and waits
  * for that; true: try again, false: the current one is to die. May sleep.

@@ -48,10 +48,12 @@ struct fault {
 	struct pt_cursor c;
 
 	pte_t want; /* fetch for this mark; its mapping, if it has one, has got a reference */
-	bool want_large;     /* an anonymous mark's: not yet tried */
-	struct frame *large; /* fetched for any such */
 
-	/* Fetched for `mark`, with references: */
+	/* What was fetched, once something was: */
+	bool fetched;
+	bool no_large;       /* there is none to be had, or it was had */
+	struct frame *large; /* for any anonymous mark */
+	/* ... for `mark`, with references: */
 	pte_t mark;
 	struct vm_mapping *mapping; /* NULL: nothing is */
 	u64 cuts;           /* of its object, before: see vm_object.h */
@@ -93,13 +95,12 @@ static __noinline int fault_large(struct fault *f, pte_t mark, bool *small)
 {
 	pte_t leaf;
 
-	*small = !f->large && (!f->want_large || !large_wanted(f->as, mark));
-	if (*small)
-		return 0;
-	if (!f->large) {
+	if (!f->fetched || !f->large) {
+		*small = (f->fetched && f->no_large) || !large_wanted(f->as, mark);
 		f->want = mark;
 		return FAULT_FETCH;
 	}
+	*small = false;
 	if (f->c.level > LARGE_LEVEL && pt_spare(&f->c, f->c.level - LARGE_LEVEL))
 		return FAULT_NOMEM;
 	pt_descend_to(&f->c, f->va, LARGE_LEVEL);
@@ -170,7 +171,7 @@ static int fault_mapped(struct fault *f, pte_t mark)
 	pte_t leaf;
 	u64 bits = VM_SIDE;
 
-	if (!f->page || f->mark.v != mark.v ||
+	if (!f->fetched || !f->page || f->mark.v != mark.v ||
 	    f->cuts != atomic_load(&f->mapping->obj->cuts)) { /* truncated meanwhile? */
 		f->want = mark;
 		mapping_get(mark_mapping(mark), 1);
@@ -329,7 +330,6 @@ static void fault_release(struct fault *f)
 {
 	if (f->large)
 		large_put(f->large);
-	f->large = NULL;
 	if (!f->mapping)
 		return;
 	if (f->page)
@@ -340,8 +340,6 @@ static void fault_release(struct fault *f)
 		if (f->around[i])
 			frame_put(f->around[i]);
 	mapping_put(f->mapping, 1);
-	f->page = f->copy = NULL;
-	f->mapping = NULL;
 }
 
 /* The pages in the window around page `index` of the object, which is f->va's, that are there. */
@@ -381,13 +379,19 @@ static int fetch_mapped(struct fault *f)
 	return 0;
 }
 
-/* What f->want asks for, in place of what was fetched for a mark that is no more. */
+/* Gets what f->want asks for, in place of what was fetched for a mark that is no more. */
 static int fault_fetch(struct fault *f)
 {
-	fault_release(f);
+	if (f->fetched)
+		fault_release(f);
+	else
+		f->no_large = false;
+	f->fetched = true;
+	f->page = f->copy = f->large = NULL;
+	f->mapping = NULL;
 	if (!mark_has_mapping(f->want)) {
 		f->large = large_alloc();
-		f->want_large = false; /* once is enough: it is there, or small pages will do */
+		f->no_large = true;
 		return 0;
 	}
 	f->mark = f->want;
@@ -395,7 +399,7 @@ static int fault_fetch(struct fault *f)
 	return fetch_mapped(f);
 }
 
-static __always_inline int serve(struct aspace *as, uaddr_t va, enum fault_access access, uaddr_t *next)
+int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 {
 	__attribute__((uninitialized)) struct fault f;
 	int ret;
@@ -403,9 +407,7 @@ static __always_inline int serve(struct aspace *as, uaddr_t va, enum fault_acces
 	f.as = as;
 	f.va = va & PAGE_MASK;
 	f.access = access;
-	f.mapping = NULL;
-	f.page = f.copy = f.large = NULL;
-	f.want_large = true;
+	f.fetched = false;
 	f.dead = NULL;
 	count(faults);
 	atomic_fetch_add(&as->faults, 1ul);
@@ -427,25 +429,13 @@ static __always_inline int serve(struct aspace *as, uaddr_t va, enum fault_acces
 		if (ret)
 			break;
 	}
-	if (unlikely(f.mapping || f.large))
+	if (unlikely(f.fetched))
 		fault_release(&f);
 	if (!ret) {
 		count(minor_faults); /* nothing here waits for a disk */
 		atomic_fetch_add(&as->minor_faults, 1ul);
-		if (next)
-			*next = (f.va | (pt_span(f.c.level) - 1)) + 1;
 	}
 	return ret;
-}
-
-int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
-{
-	return serve(as, va, access, NULL);
-}
-
-int vm_fault_next(struct aspace *as, uaddr_t va, enum fault_access access, uaddr_t *next)
-{
-	return serve(as, va, access, next);
 }
 
 void vm_stats(struct vm_stats *out)

@@ -222,6 +222,19 @@ void large_split(struct pt_cursor *c, pte_t *slot, u64 va, pte_t *entry)
 	atomic_fetch_add(&splits, 1ul);
 }
 
+u64 large_next(struct aspace *as, u64 va, bool first)
+{
+	struct pt_cursor c;
+	u64 size;
+
+	if (!first && !IS_ALIGNED(va, LARGE_SIZE))
+		return va + PAGE_SIZE; /* the one before was small, so this is */
+	pt_lock_page(&c, as, va);
+	size = pte_is_leaf(c.entry[pt_index(va, c.level)], c.level) ? pt_span(c.level) : PAGE_SIZE;
+	pt_unlock(&c);
+	return (va | (size - 1)) + 1;
+}
+
 void large_stats(struct large_stats *out)
 {
 	out->in_use = atomic_load(&whole_blocks);

@@ -27,6 +27,10 @@ bool large_wanted(const struct aspace *as, pte_t mark);
  * sleep. */
 struct frame *large_alloc(void);
 
+/* For going through a range page by page: the end of the page, small or large, that is at va. The
+ * first one may be in the middle of a large page. */
+u64 large_next(struct aspace *as, u64 va, bool first);
+
 /*
  * For the head of a block that a large leaf (or a held entry of LARGE_LEVEL) names:
  *

@@ -7,6 +7,7 @@
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
@@ -92,12 +93,12 @@ static int advise(struct aspace *as, u64 start, u64 end, int advice)
 }
 
 /* MADV_POPULATE_*: one fault for each page, as a program would take it. */
-static int advise_populate(struct aspace *as, u64 at, u64 end, int advice)
+static int advise_populate(struct aspace *as, u64 start, u64 end, int advice)
 {
 	enum fault_access access = advice == MADV_POPULATE_WRITE ? FAULT_WRITE : FAULT_READ;
 
-	for (u64 next; at < end; at = next) {
-		int code = at < USER_TOP ? vm_fault_next(as, at, access, &next) : SEGV_MAPERR;
+	for (u64 at = start; at < end; at = large_next(as, at, at == start)) {
+		int code = at < USER_TOP ? vm_fault(as, at, access) : SEGV_MAPERR;
 
 		if (!code)
 			continue;

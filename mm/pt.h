@@ -142,7 +142,8 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, u64 va);
 void pt_descend_to(struct pt_cursor *c, u64 va, unsigned level);
 static inline void pt_descend(struct pt_cursor *c, u64 va)
 {
-	pt_descend_to(c, va, 1);
+	if (unlikely(c->level > 1))
+		pt_descend_to(c, va, 1);
 }
 
 /* A cleared side array for a table (struct frame.side). NULL: out of memory. */
