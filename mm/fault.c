@@ -55,10 +55,10 @@ struct fault {
 	struct frame *large; /* for any anonymous mark */
 	/* ... for `mark`, with references: */
 	pte_t mark;
-	struct vm_mapping *mapping; /* NULL: nothing is */
-	u64 cuts;           /* of its object, before: see vm_object.h */
-	struct frame *page; /* the object's; NULL: nothing fetched yet */
-	struct frame *copy; /* private write: our copy of it */
+	struct vm_mapping *mapping;   /* NULL: nothing is */
+	u64 cuts;                     /* of its object, before: see vm_object.h */
+	struct frame *page;           /* the object's; NULL: nothing fetched yet */
+	struct frame *copy;           /* private write: our copy of it */
 	unsigned around_n, around_at; /* pages around it, the first at this index of level 1 */
 	struct frame *around[FAULT_AROUND]; /* NULL: not there */
 

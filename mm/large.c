@@ -39,8 +39,8 @@ CMDLINE_OPTION("transparent_hugepage", large_option,
 /* Linux's limit as well: below, memory is worth more than translations. */
 #define ALWAYS_FROM (512 * MiB)
 
-static enum large_policy policy;    /* [a] */
-static atomic64_t whole_blocks;     /* [a] */
+static enum large_policy policy;     /* [a] */
+static atomic64_t whole_blocks;      /* [a] */
 static atomic64_t fallbacks, splits; /* [a] */
 
 enum large_policy large_policy(void)

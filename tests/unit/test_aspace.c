@@ -619,8 +619,9 @@ static bool model_uniform(const struct page *m, u64 n, u64 step)
 {
 	for (u64 i = 0; i < n; i++)
 		if (!m[i].mapped || m[i].prot != m->prot || m[i].flags != m->flags ||
-		    m[i].fork != m->fork || m[i].huge != m->huge || m[i].obj != m->obj || m[i].shared != m->shared ||
-		    m[i].nowrite != m->nowrite || (m->obj && m[i].index != m->index + i * step))
+		    m[i].fork != m->fork || m[i].huge != m->huge || m[i].obj != m->obj ||
+		    m[i].shared != m->shared || m[i].nowrite != m->nowrite ||
+		    (m->obj && m[i].index != m->index + i * step))
 			return false;
 	return true;
 }
@@ -912,8 +913,9 @@ static bool model_region(struct walk *k, struct vm_region *r)
 			struct page *q = &m[k->i];
 
 			if (!q->mapped || q->prot != first->prot || q->flags != first->flags ||
-			    q->fork != first->fork || q->huge != first->huge || q->obj != first->obj ||
-			    q->shared != first->shared || q->nowrite != first->nowrite ||
+			    q->fork != first->fork || q->huge != first->huge ||
+			    q->obj != first->obj || q->shared != first->shared ||
+			    q->nowrite != first->nowrite ||
 			    (q->obj && q->index != first->index + j * step))
 				break;
 		}
