@@ -16,6 +16,7 @@
 #include "lib/err.h"
 #include "lib/string.h"
 #include "mm/anon_object.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 #include "mm/slab.h"
@@ -32,6 +33,7 @@ void aspace_init(void)
 {
 	aspace_cache = slab_cache_create("aspace", sizeof(struct aspace), 64);
 	pt_init();
+	large_init();
 }
 
 struct aspace *aspace_create(void)
@@ -93,6 +95,7 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 	to->gap_skipped = READ_ONCE(from->gap_skipped);
 	memcpy(to->limit, from->limit, sizeof(to->limit));
 	to->grows = from->grows;
+	to->no_large = from->no_large;
 }
 
 /* ---- finding a place ------------------------------------------------------------------------- */
@@ -612,6 +615,9 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 			out.flags |= MAP_LOCKED;
 		out.dontfork = r.mark.v & VM_DONTFORK;
 		out.wipe = r.mark.v & VM_WIPE;
+		out.huge = r.mark.v & VM_HUGE;
+		out.nohuge = r.mark.v & VM_NOHUGE;
+		out.large_wanted = mark_kind(r.mark) == MARK_ANON && large_wanted(as, r.mark);
 		if (r.mapping) {
 			out.obj = r.mapping->obj;
 			out.offset = r.mapping->offset + (r.start - r.mapping->va);
@@ -629,18 +635,11 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 static int stats_slot(const struct pt_slot *s, void *arg)
 {
 	struct aspace_stats *out = arg;
-	pfn_t pfn;
 
 	if (pte_is_none(s->mark))
 		return 0;
 	out->mapped += s->size;
-	if (pte_is_present(s->e))
-		pfn = pte_pfn(s->e);
-	else if (mark_kind(s->e) == MARK_HELD)
-		pfn = mark_pfn(s->e);
-	else
-		return 0;
-	if (!pfn_is_zero_page(pfn))
+	if (slot_has_frame(s->e) && !pfn_is_zero_page(slot_pfn(s->e)))
 		out->resident += s->size >> PAGE_SHIFT;
 	return 0;
 }
@@ -658,6 +657,16 @@ void aspace_stats(struct aspace *as, struct aspace_stats *out)
 	out->brk_start = as->brk_start;
 	out->brk = as->brk;
 	spin_unlock(&as->lock);
+}
+
+void aspace_disable_large(struct aspace *as, bool disable)
+{
+	WRITE_ONCE(as->no_large, disable);
+}
+
+bool aspace_large_disabled(struct aspace *as)
+{
+	return READ_ONCE(as->no_large);
 }
 
 u64 aspace_minor_faults(struct aspace *as)

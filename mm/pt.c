@@ -22,6 +22,7 @@
 #include "lib/err.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
+#include "mm/large.h"
 #include "mm/slab.h"
 
 struct frame *zero_frame;
@@ -187,13 +188,13 @@ int pt_spare(struct pt_cursor *c, unsigned n)
 	return 0;
 }
 
-struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
+struct frame *pt_split(struct pt_cursor *c, struct frame *table, u64 va)
 {
-	pte_t *slot = (pte_t *)frame_virt(table) + index;
-	pte_t e = pte_load(slot);
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, table->level);
+	pte_t e = pte_load(slot), *entry;
 	struct frame *t = c->spare;
 
-	kassert(t && table->level > 1 && !pte_is_present(e));
+	kassert(t && table->level > 1 && !pte_is_table(e, table->level));
 	dassert(frame_refs(table) == 1);
 	c->spare = (struct frame *)t->owner;
 	t->level = table->level - 1;
@@ -201,12 +202,13 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
 		t->state |= TABLE_FORK;
 	table_lock(t);
 	cursor_keep(c, t);
+	entry = frame_virt(t);
 	if (pte_is_none(e)) {
 		table->used++;
+	} else if (unlikely(slot_has_frame(e))) {
+		large_split(c, slot, va, entry);
+		t->used = PT_ENTRIES;
 	} else {
-		pte_t *entry = frame_virt(t);
-
-		kassert(mark_kind(e) != MARK_HELD);
 		for (unsigned i = 0; i < PT_ENTRIES; i++)
 			entry[i] = e;
 		t->used = PT_ENTRIES;
@@ -217,16 +219,16 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
 	return t;
 }
 
-void pt_descend(struct pt_cursor *c, u64 va)
+void pt_descend_to(struct pt_cursor *c, u64 va, unsigned level)
 {
-	while (c->level > 1) {
+	while (c->level > level) {
 		pte_t e = pte_load(&c->entry[pt_index(va, c->level)]);
 
 		if (pte_is_table(e, c->level)) {
 			c->table = pte_table(e, c->level);
 			pt_lock_table(c, c->table);
 		} else {
-			c->table = pt_split(c, c->table, pt_index(va, c->level));
+			c->table = pt_split(c, c->table, va);
 		}
 		c->entry = frame_virt(c->table);
 		c->level--;
@@ -355,11 +357,19 @@ void pt_init(void)
 
 /* ---- one slot -------------------------------------------------------------------------------- */
 
-/* The frame of a leaf or a held entry goes after the flush. */
-static inline void drop_frame(struct pt_op *op, pfn_t pfn)
+/* The frame of a leaf or a held entry of this level goes after the flush. */
+static inline void drop_frame(struct pt_op *op, pfn_t pfn, unsigned level)
 {
-	if (!pfn_is_zero_page(pfn))
+	if (unlikely(level != 1))
+		tlb_gather_large(&op->tlb, pfn_frame(pfn));
+	else if (!pfn_is_zero_page(pfn))
 		tlb_gather_frame(&op->tlb, pfn_frame(pfn));
+}
+
+/* The translation of a leaf goes, or allows less. One INVLPG forgets a large one, too. */
+static inline void gather_leaf(struct pt_op *op, u64 va)
+{
+	tlb_gather_page(&op->tlb, va, PAGE_SIZE);
 }
 
 /*
@@ -375,13 +385,13 @@ static __always_inline pte_t slot_take(struct pt_op *op, struct frame *table, un
 	dassert(frame_refs(table) == 1);
 	if (pte_is_present(e)) {
 		e = pte_exchange(slot, to);
-		tlb_gather_page(&op->tlb, va, pt_span(table->level));
-		drop_frame(op, pte_pfn(e));
+		gather_leaf(op, va);
+		drop_frame(op, pte_pfn(e), table->level);
 		mark = PTE_NONE;
 	} else {
 		pte_store(slot, to);
 		if (mark_kind(e) == MARK_HELD) {
-			drop_frame(op, mark_pfn(e));
+			drop_frame(op, mark_pfn(e), table->level);
 			mark = PTE_NONE;
 		}
 	}
@@ -434,7 +444,7 @@ static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned
 {
 	pte_t mark;
 
-	if (!pte_is_present(e) && mark_kind(e) != MARK_HELD)
+	if (!slot_has_frame(e))
 		return;
 	/* The reference of the side mark moves into the slot with the mark. */
 	mark = mark_of_slot(e, table->side, index);
@@ -474,7 +484,7 @@ static void leaf_protect(struct pt_op *op, struct frame *table, unsigned index, 
 	} while (!__atomic_compare_exchange_n(&slot->v, &old.v, new.v, false, __ATOMIC_SEQ_CST,
 					      __ATOMIC_RELAXED));
 	if (!pte_is_present(new) || (old.v & ~new.v &PTE_WRITE) || (new.v & ~old.v &PTE_NOEXEC))
-		tlb_gather_page(&op->tlb, va, pt_span(table->level));
+		gather_leaf(op, va);
 }
 
 static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
@@ -490,7 +500,7 @@ static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u
 	} else if (mark_kind(e) == MARK_HELD && bits_accessible(op->bits)) {
 		pte_t leaf = leaf_make(mark_pfn(e), (e.v & VM_FLAGS) | op->bits);
 
-		leaf.v |= e.v & VM_SIDE;
+		leaf.v |= (e.v & VM_SIDE) | (table->level > 1 ? PTE_LARGE : 0);
 		if (shared && (op->bits & VM_WRITE))
 			leaf.v |= PTE_WRITE;
 		pte_store(slot, leaf);
@@ -725,13 +735,13 @@ static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end)
 			break;
 		if (!pte_is_table(e, table->level)) {
 			/* DONTNEED has nothing to do in a mark, nor others in a hole. */
-			if (whole || op->kind == PT_DONTNEED ||
+			if (whole || (op->kind == PT_DONTNEED && !slot_has_frame(e)) ||
 			    (pte_is_none(e) && op->kind != PT_MAP)) {
 				err = op_slot(op, table, i, va, e);
 				va = next;
 				continue;
 			}
-			pt_split(&op->c, table, i);
+			pt_split(&op->c, table, va);
 		}
 		err = op_below(op, table, i, va, next, whole);
 		va = next;
@@ -758,7 +768,8 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 				pt_lock_table(c, table);
 				continue;
 			}
-			if (kind == PT_DONTNEED || (pte_is_none(e) && kind != PT_MAP))
+			if ((kind == PT_DONTNEED && !slot_has_frame(e)) ||
+			    (pte_is_none(e) && kind != PT_MAP))
 				return 0;
 		}
 		missing |= 1u << (level - 1);
@@ -1286,20 +1297,16 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 
 static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_t e)
 {
-	pfn_t pfn = 0;
-
-	if (pte_is_present(e))
-		pfn = pte_pfn(e);
-	else if (mark_kind(e) == MARK_HELD)
-		pfn = mark_pfn(e);
-	else {
+	if (!slot_has_frame(e)) {
 		drop_mark(op, e);
 		return;
 	}
 	if (e.v & VM_SIDE)
 		drop_mark(op, table->side->mark[i]);
-	if (!pfn_is_zero_page(pfn))
-		frame_put(pfn_frame(pfn));
+	if (unlikely(table->level > 1))
+		large_put(pfn_frame(slot_pfn(e)));
+	else if (!pfn_is_zero_page(slot_pfn(e)))
+		frame_put(pfn_frame(slot_pfn(e)));
 }
 
 static void destroy_table(struct pt_op *op, struct frame *table)

@@ -148,13 +148,18 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table);
 int pt_spare(struct pt_cursor *c, unsigned n);
 
 /*
- * Puts a spare table in the place of an empty slot or a mark, whose 512 parts say what it said.
- * Returns the table, locked.
+ * Puts a spare table in the place of the slot of `table` for va (any address in it): of an empty one, a mark or a large page (mm/large.h), whose 512 parts say what it said. Returns the
+ * table, locked.
  */
-struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index);
+struct frame *pt_split(struct pt_cursor *c, struct frame *table, u64 va);
 
-/* Moves the cursor's table down to level 1 for va, splitting. The spare tables must suffice. */
-void pt_descend(struct pt_cursor *c, u64 va);
+/* Moves the cursor's table down to this level for va, splitting. The spare tables must suffice. */
+void pt_descend_to(struct pt_cursor *c, u64 va, unsigned level);
+static inline void pt_descend(struct pt_cursor *c, u64 va)
+{
+	if (unlikely(c->level > 1))
+		pt_descend_to(c, va, 1);
+}
 
 /* A cleared side array for a table (struct frame.side). NULL: out of memory. */
 struct vm_side *pt_alloc_side(void);

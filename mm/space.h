@@ -37,6 +37,7 @@ struct aspace {
 	u64 limit[VM_LIMITS];           /* [a] bytes */
 	bool grows;                     /* [a] a region with VM_GROWSDOWN was made */
 	bool locked;                    /* [a] one with VM_LOCKED */
+	bool no_large;                  /* [a] PR_SET_THP_DISABLE */
 	u64 peak_mapped, peak_resident; /* [a] */
 	u8 lock_future;                 /* [a] MCL_* for mappings to come */
 

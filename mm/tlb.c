@@ -31,6 +31,7 @@
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 struct tlb_context {
@@ -241,17 +242,21 @@ void tlb_note_avoided(void)
 	count(avoided);
 }
 
-/* Tables among what was collected; leaves the frames. */
-static void gather_drop_tables(struct tlb_gather *g)
+/* Tables and large pages among what was collected; leaves the frames. */
+static void gather_drop_others(struct tlb_gather *g)
 {
 	u32 n = 0;
 
 	for (u32 i = 0; i < g->nr; i++) {
 		u64 word = g->frame[i];
-		struct frame *f = (struct frame *)(word & ~(GATHER_ZEROED | GATHER_SHARED));
+		struct frame *f = (struct frame *)(word & ~GATHER_BITS);
 
 		if (word == (u64)f) {
 			g->frame[n++] = word;
+			continue;
+		}
+		if (word & GATHER_LARGE) {
+			large_put(f);
 			continue;
 		}
 		if (frame_refs(f) == 1)
@@ -266,8 +271,8 @@ static void gather_drop_tables(struct tlb_gather *g)
 
 static void gather_drop(struct tlb_gather *g)
 {
-	if (g->tables)
-		gather_drop_tables(g);
+	if (g->tables | g->large)
+		gather_drop_others(g);
 	if (g->nr)
 		frame_put_many((struct frame **)g->frame, g->nr);
 	tlb_gather_init(g, g->as);

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -417,6 +418,63 @@ static void measure_fork(unsigned long mib)
 	print("fork.large_more", (long)(large - small));
 }
 
+/* Pages of 2 MiB, each cleared by 512 times CLEAR: a write to one, its unmapping; populating several,
+ * and fork, a write after it with the child alive (it splits, and copies 4 KiB), and one alone. */
+static void measure_large(void)
+{
+	uint64_t touch = ~0ul, gone = ~0ul, populate = ~0ul, shared = ~0ul, alone = ~0ul, start;
+	unsigned long size = 16 * MIB, large = 2 * MIB, n = size / large;
+	char *p = map(size + large), *at = (char *)(((unsigned long)p + large - 1) & -large);
+	long before = counter("large_faults"), split = counter("large_splits");
+	pid_t child;
+	int fd;
+
+	for (unsigned long i = 0; i < n; i++, at += large) {
+		/* One by one, so that unmapping has one to unmap. */
+		if (madvise(at, large, MADV_HUGEPAGE))
+			fail("madvise");
+		start = begin("touch.2m");
+		write_page(at);
+		least(&touch, start);
+		start = begin("munmap.2m");
+		unmap(at, large);
+		least(&gone, start);
+	}
+	claim("large_faults", before, (long)n);
+	for (int i = 0; i < 4; i++) {
+		p = map(size);
+		if (madvise(p, size, MADV_HUGEPAGE))
+			fail("madvise");
+		start = begin("populate.2m");
+		if (call(SYS_madvise, (long)p, (long)size, 23 /* MADV_POPULATE_WRITE */, 0, 0, 0))
+			fail("MADV_POPULATE_WRITE");
+		least(&populate, start);
+		if (i < 3)
+			unmap(p, size);
+	}
+	claim("large_faults", before, (long)(5 * n));
+	child = fork_waiting(&fd);
+	for (unsigned long i = 0; i < n / 2; i++) {
+		start = begin("fault.2m_split");
+		write_page(p + i * large);
+		least(&shared, start);
+	}
+	claim("large_splits", split, (long)n / 2);
+	reap(child, fd);
+	for (unsigned long i = n / 2; i < n; i++) {
+		start = begin("fault.2m_alone");
+		write_page(p + i * large);
+		least(&alone, start);
+	}
+	unmap(p, size);
+	print("touch.2m", (long)touch);
+	print("touch.2m_net", (long)touch - 512 * CLEAR);
+	print("munmap.2m", (long)gone);
+	print("populate.2m_per_4k", (long)(populate / (size / PAGE)));
+	print("fault.2m_split", (long)shared);
+	print("fault.2m_alone", (long)alone);
+}
+
 static const char *const names[] = {
 	"getppid",
 	"mmap.4k",
@@ -438,6 +496,11 @@ static const char *const names[] = {
 	"munmap.2049_touched",
 	"fork.small",
 	"fork.large",
+	"touch.2m",
+	"munmap.2m",
+	"populate.2m",
+	"fault.2m_split",
+	"fault.2m_alone",
 	NULL,
 };
 
@@ -445,13 +508,16 @@ int main(int argc, char **argv)
 {
 	argc = where_init(argc, argv, names);
 	measure_overhead();
+	/* Small pages, whatever the kernel's policy is. */
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+		fail("PR_SET_THP_DISABLE");
 	if (where_wants("mmap.")) {
 		measure_map("mmap.4k", PAGE);
 		measure_map("mmap.1m", MIB);
 		measure_map("mmap.64m", 64 * MIB);
 		measure_map("mmap.1g", 1024 * MIB);
 	}
-	if (where_wants("fault.")) {
+	if (where_wants("fault.") && !(where_only && strstr(where_only, ".2m"))) {
 		measure_faults();
 		measure_cow();
 	}
@@ -461,5 +527,8 @@ int main(int argc, char **argv)
 		measure_unmap();
 	if (where_wants("fork."))
 		measure_fork(argc > 1 ? strtoul(argv[1], NULL, 0) : 1024);
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	if (!where_only || strstr(where_only, ".2m"))
+		measure_large();
 	return 0;
 }
