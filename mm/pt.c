@@ -38,12 +38,19 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table)
 	cursor_keep(c, table);
 }
 
-/* May who came down without the lock above have it? Not if it has been taken out or shared
- * meanwhile, or was copied and not taken back yet: then the way leads through the table above. */
-static inline bool table_is_ours(const struct frame *t)
+/*
+ * Who came down without the lock above has the table's lock now: does the entry that said e still
+ * say it, so that the table is our own? It may have been taken out, shared, or replaced meanwhile;
+ * but not from here on, because that takes the table's lock. Its own count would not do: that is 1
+ * again when the child of a fork has gone, yet the entry above, as it has no PTE_WRITE, lets the next
+ * fork share it without this lock. (If the hardware has just set A, that is one more attempt.)
+ */
+static inline bool still_says(const pte_t *above, pte_t e)
 {
-	return !(t->state & (TABLE_STALE | TABLE_COPIED)) && frame_refs(t) == 1;
+	return pte_load(above).v == e.v;
 }
+
+static const pte_t above_root; /* 0: always says the same */
 
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
 {
@@ -56,25 +63,29 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 	c->want_sides = 0;
 	preempt_disable();
 	for (;;) {
-		pte_t *entry = as->root;
+		const pte_t *above = &above_root;
+		pte_t *entry = as->root, down = PTE_NONE;
 		unsigned level = PT_LEVELS, shift = pt_shift(PT_LEVELS);
 		struct frame *table;
 
 		while (level > min_level && differ >> shift == 0) {
-			pte_t e = pte_load(&entry[(start >> shift) & (PT_ENTRIES - 1)]);
+			pte_t *slot = &entry[(start >> shift) & (PT_ENTRIES - 1)],
+			      e = pte_load(slot);
 
 			/* Levels above 1: a table of ours, or one slot just as large as the range? */
 			if ((e.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
 				    (PTE_PRESENT | PTE_WRITE) ||
 			    !(edges & ((1ul << shift) - 1)))
 				break;
+			above = slot;
+			down = e;
 			entry = phys_to_virt(PADDR(e.v & PTE_ADDR));
 			shift -= 9;
 			level--;
 		}
 		table = virt_frame(entry);
 		table_lock(table);
-		if (likely(table_is_ours(table))) {
+		if (likely(still_says(above, down))) {
 			c->table = table;
 			c->entry = entry;
 			c->level = level;
@@ -85,31 +96,9 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 	}
 }
 
-/* pt_lock for one page, the way that all faults take: the same without what ranges need. */
-void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+static __always_inline void cursor_start(struct pt_cursor *c, struct aspace *as,
+					 struct frame *table, pte_t *entry, unsigned level)
 {
-	pte_t *entry = as->root;
-	unsigned level = PT_LEVELS;
-	struct frame *table;
-
-	preempt_disable();
-#pragma GCC unroll 3
-	for (; level > 1; level--) {
-		u64 e = pte_load(&entry[pt_index(va, level)]).v;
-
-		if (unlikely((e & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
-			     (PTE_PRESENT | PTE_WRITE)))
-			break;
-		entry = phys_to_virt(PADDR(e & PTE_ADDR));
-	}
-	table = virt_frame(entry);
-	table_lock(table);
-	if (unlikely(!table_is_ours(table))) {
-		table_unlock(table);
-		preempt_enable_no_resched();
-		pt_lock(c, as, va, va, 1);
-		return;
-	}
 	c->as = as;
 	c->table = table;
 	c->entry = entry;
@@ -119,6 +108,52 @@ void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 	c->spare_side = NULL;
 	c->want_sides = 0;
 	cursor_keep(c, table);
+}
+
+/* The table of `entry` is not of level 1, so that it is never shared nor replaced. */
+static __noinline void lock_upper_page(struct pt_cursor *c, struct aspace *as, u64 va, pte_t *entry,
+				       unsigned level)
+{
+	struct frame *table = virt_frame(entry);
+
+	table_lock(table);
+	if (likely(!(table->state & TABLE_STALE))) {
+		cursor_start(c, as, table, entry, level);
+		return;
+	}
+	table_unlock(table);
+	preempt_enable_no_resched();
+	pt_lock(c, as, va, va, 1);
+}
+
+/* pt_lock for one page, the way that all faults take: the same without what ranges need. */
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	const pte_t *above = NULL;
+	pte_t *entry = as->root, down = PTE_NONE;
+	struct frame *table;
+
+	preempt_disable();
+#pragma GCC unroll 3
+	for (unsigned level = PT_LEVELS; level > 1; level--) {
+		above = &entry[pt_index(va, level)];
+		down = pte_load(above);
+		if (unlikely((down.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
+			     (PTE_PRESENT | PTE_WRITE))) {
+			lock_upper_page(c, as, va, entry, level);
+			return;
+		}
+		entry = phys_to_virt(PADDR(down.v & PTE_ADDR));
+	}
+	table = virt_frame(entry);
+	table_lock(table);
+	if (likely(still_says(above, down))) {
+		cursor_start(c, as, table, entry, 1);
+		return;
+	}
+	table_unlock(table);
+	preempt_enable_no_resched();
+	pt_lock(c, as, va, va, 1);
 }
 
 void pt_unlock(struct pt_cursor *c)
