@@ -61,7 +61,9 @@ static inline unsigned covering_level(u64 start, u64 last)
  *
  * What was read on the way may be old by the time that the lock is ours: so the last entry is read
  * again. Whoever takes a table out of its entry, or PTE_WRITE for sharing, holds the table's lock: if
- * the entry still says the same, the table is ours and stays so.
+ * the entry still says the same, the table is ours and stays so. (The table's own count would not do:
+ * that is 1 again when the child of a fork has gone, yet the entry above, as it has no PTE_WRITE, lets
+ * the next fork share it without this lock.)
  *
  * frame.flags stays 0: nobody comes to the topmost of a cursor's tables a second time.
  */
@@ -129,6 +131,17 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 	cursor_start(c, as, lock_covering(as, start, last, min_level));
 }
 
+/* A table of our own may have come below the one that is locked, before it was: further down. */
+static __noinline void lock_below(struct pt_cursor *c, u64 va)
+{
+	pte_t *below;
+
+	while (c->level > 1 && pte_own_table(pte_load(&c->entry[pt_index(va, c->level)]), &below)) {
+		table_unlock(c->table);
+		cursor_start(c, c->as, lock_again(c->as, va, 1));
+	}
+}
+
 /* pt_lock for one page, the way that all faults take. */
 void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 {
@@ -138,6 +151,8 @@ void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 	if (unlikely(!lock_on_the_way(as, va, 1, &entry)))
 		entry = lock_again(as, va, 1);
 	cursor_start(c, as, entry);
+	if (unlikely(c->level > 1))
+		lock_below(c, va);
 }
 
 void pt_unlock(struct pt_cursor *c)

@@ -10,8 +10,9 @@
  * Locks. Each table has a lock (struct frame.lock). An operation on [start, end) locks the lowest
  * table that covers the range, then tables below it as it comes to them, each before it reads the
  * table's entries, and keeps all until it is done. Since nobody locks a table without holding its
- * parent's lock, except as his first, and then only goes down, there is no cycle. A table taken out
- * of the tree is marked stale under its lock: who waited for it starts anew from the root. The
+ * parent's lock, except as his first, and then only goes down, there is no cycle. An entry ceases to
+ * name a table as this space's own only under that table's lock: who came down without locks looks
+ * at the entry again when he has the lock, and starts anew from the root if it has changed. The
  * first walk down takes no locks, with preemption off; a table removed is not freed while such a
  * walk may be on (today: one CPU; with several: after a grace period, in pt_free_table).
  *
@@ -45,7 +46,7 @@ struct pt_cursor {
 };
 
 /* frame.state of a table. */
-#define TABLE_STALE 1u /* taken out of its tree: whoever waited for the lock starts anew */
+#define TABLE_STALE 1u /* taken out of its tree: nobody may lock it from above any more */
 #define TABLE_COPIED                                                                               \
 	2u /* while shared, a copy was made: leaves with PTE_WRITE may not be ours alone */
 #define TABLE_FORK 4u /* slots with VM_FORK may be in it: fork copies it */

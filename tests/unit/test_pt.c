@@ -3,6 +3,7 @@
  * gets, every allocation failing in turn, pages that change while a file is being read, and the
  * steps of copy-on-write. Random sequences are in test_aspace.c.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,6 +70,12 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_two_cpus(void **state)
+{
+	nr_cpus = 2;
+	return setup(state);
+}
+
 static int teardown(void **state)
 {
 	aspace_audit();
@@ -78,6 +85,7 @@ static int teardown(void **state)
 	assert_int_equal(frames_named(), frames_at_start);
 	host_mmu_reset();
 	host_ram_exit();
+	nr_cpus = 1;
 	return 0;
 }
 
@@ -1292,6 +1300,111 @@ static void test_generations(void **state)
 	use(as);
 }
 
+/* ---- a table that is shared while somebody waits for its lock ---------------------------------- */
+
+static int call_result;
+
+static void *fault_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	call_result = vm_fault(as, AT + PAGE_SIZE, FAULT_WRITE);
+	return NULL;
+}
+
+static void *protect_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	call_result = vm_mprotect(as, AT, 2 * PAGE_SIZE, RW | PROT_EXEC);
+	return NULL;
+}
+
+static u32 lock_word(const struct frame *t)
+{
+	return __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
+}
+
+static pte_t *entry_of_level2(u64 va)
+{
+	pte_t *entry = as->root;
+
+	for (unsigned level = PT_LEVELS; level > 2; level--)
+		entry = phys_to_virt(pte_pa(entry[pt_index(va, level)], level));
+	return &entry[pt_index(va, 2)];
+}
+
+/*
+ * A fault, and a call, have come down to a table and wait for its lock, while a fork shares it and
+ * the child ends. Its count is 1 again, but the entry above has no PTE_WRITE: the next fork would
+ * count one more owner without the table's lock. So they must not change it before they have taken it
+ * back from above.
+ */
+static void test_shared_while_waiting(void **state)
+{
+	void *(*call[])(void *arg) = { fault_elsewhere, protect_elsewhere };
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		pte_t *above = entry_of_level2(AT);
+		struct frame *t = pte_table(*above, 2);
+		u32 alone;
+		pthread_t other;
+
+		table_lock(t);
+		alone = lock_word(t);
+		call_result = -1;
+		assert_int_equal(pthread_create(&other, NULL, call[i], NULL), 0);
+		while (lock_word(t) == alone)
+			cpu_relax();
+		/* What fork and the child's exit leave. */
+		pte_clear_bits(above, PTE_WRITE);
+		tlb_flush_space(as);
+		table_unlock(t);
+		pthread_join(other, NULL);
+		assert_int_equal(call_result, 0);
+		assert_true(pte_load(above).v & PTE_WRITE);
+		assert_int_equal(peek(as, AT), 1);
+	}
+}
+
+/* The same for a table that has been copied by then: the change must be in the copy. */
+static void test_replaced_while_waiting(void **state)
+{
+	pte_t *above;
+	struct frame *t, *copy;
+	struct pt_cursor c;
+	u32 alone;
+	pthread_t other;
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	above = entry_of_level2(AT);
+	t = pte_table(*above, 2);
+	pt_lock(&c, as, AT, AT + 2 * MiB - 1, 2);
+	assert_int_equal(pt_spare(&c, 1), 0);
+	copy = c.spare;
+	c.spare = NULL;
+	copy->level = 1;
+	table_lock(t);
+	alone = lock_word(t);
+	assert_int_equal(pthread_create(&other, NULL, fault_elsewhere, NULL), 0);
+	while (lock_word(t) == alone)
+		cpu_relax();
+	memcpy(frame_virt(copy), frame_virt(t), PAGE_SIZE);
+	copy->used = t->used;
+	memset(frame_virt(t), 0, PAGE_SIZE);
+	t->used = 0;
+	pte_exchange(above, pte_make(frame_pa(copy), PTE_TABLE));
+	tlb_flush_space(as);
+	table_unlock(t);
+	pt_unlock(&c);
+	pthread_join(other, NULL);
+	assert_int_equal(call_result, 0);
+	assert_true(pte_is_present(*((pte_t *)frame_virt(copy) + pt_index(AT + PAGE_SIZE, 1))));
+	assert_int_equal(t->used, 0);
+	pt_free_table(t);
+}
+
 static void test_gap_search(void **state)
 {
 	s64 a = map(0, 16 * PAGE_SIZE, RW, ANON), b = map(0, 4 * PAGE_SIZE, RW, ANON),
@@ -1345,6 +1458,10 @@ int main(void)
 		L(test_large_moves_whole),
 		T(test_fault_around),
 		T(test_generations),
+		cmocka_unit_test_setup_teardown(test_shared_while_waiting, setup_two_cpus,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_replaced_while_waiting, setup_two_cpus,
+						teardown),
 		T(test_gap_search),
 	};
 
