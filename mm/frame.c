@@ -392,7 +392,9 @@ static __noinline void block_free(struct frame *f)
 	enum frame_type type = f->type;
 
 	for (size_t i = 0; i < 1ul << order; i++) {
-		if (f[i].type != type || frame_refs(&f[i]) != 0)
+		/* In one word: refs, type. */
+		if (unlikely((__atomic_load_n((u64 *)&f[i], __ATOMIC_RELAXED) & 0xffffffffff) !=
+			     (u64)type << 32))
 			frame_panic(&f[i], "freed with its block, but in use otherwise");
 		frame_poison(&f[i]);
 	}
