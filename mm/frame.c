@@ -391,7 +391,6 @@ static __noinline void block_free(struct frame *f)
 	unsigned order = f->order;
 	enum frame_type type = f->type;
 
-#pragma GCC unroll 4
 	for (size_t i = 0; i < 1ul << order; i++) {
 		/* In one word: refs, type. */
 		if (unlikely((__atomic_load_n((u64 *)&f[i], __ATOMIC_RELAXED) & 0xffffffffff) !=
