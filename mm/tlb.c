@@ -31,6 +31,7 @@
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 struct tlb_context {
@@ -207,6 +208,14 @@ void tlb_flush_range(struct aspace *as, u64 start, u64 end)
 	flush(&r);
 }
 
+void tlb_flush_pages(struct aspace *as, u64 start, u64 end)
+{
+	if (end - start == PAGE_SIZE)
+		tlb_flush_page(as, start);
+	else
+		tlb_flush_range(as, start, end);
+}
+
 void tlb_flush_space(struct aspace *as)
 {
 	struct tlb_request r = { .as = as, .whole = true };
@@ -233,17 +242,21 @@ void tlb_note_avoided(void)
 	count(avoided);
 }
 
-/* Tables among what was collected; leaves the frames. */
-static void gather_drop_tables(struct tlb_gather *g)
+/* Tables and large pages among what was collected; leaves the frames. */
+static void gather_drop_others(struct tlb_gather *g)
 {
 	u32 n = 0;
 
 	for (u32 i = 0; i < g->nr; i++) {
 		u64 word = g->frame[i];
-		struct frame *f = (struct frame *)(word & ~(GATHER_ZEROED | GATHER_SHARED));
+		struct frame *f = (struct frame *)(word & ~GATHER_BITS);
 
 		if (word == (u64)f) {
 			g->frame[n++] = word;
+			continue;
+		}
+		if (word & GATHER_LARGE) {
+			large_put(f);
 			continue;
 		}
 		if (frame_refs(f) == 1)
@@ -258,8 +271,8 @@ static void gather_drop_tables(struct tlb_gather *g)
 
 static void gather_drop(struct tlb_gather *g)
 {
-	if (g->tables)
-		gather_drop_tables(g);
+	if (g->tables | g->large)
+		gather_drop_others(g);
 	if (g->nr)
 		frame_put_many((struct frame **)g->frame, g->nr);
 	tlb_gather_init(g, g->as);
@@ -278,10 +291,8 @@ void tlb_gather_flush(struct tlb_gather *g)
 {
 	if (g->end == 0)
 		tlb_note_avoided();
-	else if (g->end - g->start == PAGE_SIZE)
-		tlb_flush_page(g->as, g->start);
 	else
-		tlb_flush_range(g->as, g->start, g->end);
+		tlb_flush_pages(g->as, g->start, g->end);
 	gather_drop(g);
 }
 
