@@ -94,7 +94,7 @@ guest_complete()
 	124 | 137) gc_why='the machine hung, and was killed' ;;
 	*) gc_why="the machine ended early (status $gc_status)" ;;
 	esac
-	[ $# -gt 0 ] || set -- $(build/bench/suite --list | cut -f 1)
+	[ $# -gt 0 ] || set -- $(build/bench/suite --list)
 	for gc_name in "$@"; do
 		grep -q "^B	[SMF]	$gc_name	" "$gc_out" ||
 			printf 'B\tF\t%s\t%s\n' "$gc_name" "$gc_why" >>"$gc_out"

@@ -2,7 +2,8 @@
  * The suite: one static program, the same binary for every kernel.
  *
  *	suite NAME...	runs these (all, if none is named), each in a process of its own
- *	suite --list	the names and what they are, tab between
+ *	suite --only NAME	this one, in this process
+ *	suite --list	the names; --titles: and what they are, tab between
  *
  * As the first process of a machine (pid 1) it brings up what little it needs, says when it began, runs
  * what it was told, and switches the machine off. So both kernels boot the same image.
@@ -265,7 +266,7 @@ static const char *self;
 static int run_one(const struct bench *b)
 {
 	struct timespec limit = { TIME_LIMIT, 0 };
-	char *argv[] = { (char *)self, "--here", (char *)b->name, NULL };
+	char *argv[] = { (char *)self, "--only", (char *)b->name, NULL };
 	sigset_t set;
 	int status = 0;
 	pid_t child;
@@ -402,11 +403,11 @@ static int first_process(char **names, uint64_t began)
 	return 0;
 }
 
-static void list(void)
+static void list(int titles)
 {
 	for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
 		for (const struct bench *b = groups[g]; b->name; b++)
-			printf("%s\t%s\n", b->name, b->what);
+			printf(titles ? "%s\t%s\n" : "%s\n", b->name, b->what);
 }
 
 int main(int argc, char **argv)
@@ -417,11 +418,11 @@ int main(int argc, char **argv)
 	self = argv[0];
 	if (slash)
 		snprintf(exit_program, sizeof(exit_program), "%.*s/suite-exit", (int)(slash - argv[0]), argv[0]);
-	if (argc == 2 && !strcmp(argv[1], "--list")) {
-		list();
+	if (argc == 2 && (!strcmp(argv[1], "--list") || !strcmp(argv[1], "--titles"))) {
+		list(argv[1][2] == 't');
 		return 0;
 	}
-	if (argc == 3 && !strcmp(argv[1], "--here") && find(argv[2]))
+	if (argc == 3 && !strcmp(argv[1], "--only") && find(argv[2]))
 		run_here(find(argv[2]));
 	for (int i = 1; i < argc; i++)
 		if (!find(argv[i])) {
