@@ -255,14 +255,14 @@ static void run_touch_huge(const struct bench *b)
 }
 
 const struct bench bench_faults[] = {
-	{ "fault.anon", "anonymous fault", run_anon, 400, 1, 0 },
+	{ "fault.anon", "anonymous fault", run_anon, 200, 1, 0 },
 	{ "fault.anon.rested", "anonymous fault, after 10 ms of rest", run_anon, 16, 1, 10 },
-	{ "fault.zero_page", "zero-page read fault", run_zero, 400, 1, 0 },
-	{ "fault.replace_zero_page", "write where the zero page was", run_zero_replaced, 400, 1, 0 },
-	{ "fault.shared", "shared anonymous fault", run_shared, 400, 1, 0 },
+	{ "fault.zero_page", "zero-page read fault", run_zero, 200, 1, 0 },
+	{ "fault.replace_zero_page", "write where the zero page was", run_zero_replaced, 200, 1, 0 },
+	{ "fault.shared", "shared anonymous fault", run_shared, 200, 1, 0 },
 	{ "fault.file", "private file page read, per page", run_file, 20, 256, 0 },
-	{ "fault.cow", "copy-on-write fault", run_cow, 400, 1, 0 },
-	{ "fault.cow_alone", "write fault, sole owner after a fork", run_cow, 400, 1, 1 },
+	{ "fault.cow", "copy-on-write fault", run_cow, 200, 1, 0 },
+	{ "fault.cow_alone", "write fault, sole owner after a fork", run_cow, 200, 1, 1 },
 	{ "populate.4k", "populate, per 4 KiB page", run_populate, 20, 512, 0 },
 	{ "populate.2m", "populate by 2 MiB pages, per 4 KiB", run_populate, 5, 8192, 1 },
 	{ "touch.1g", "1 GiB touched, 4 KiB pages", run_touch, 2, 1, 1024 },

@@ -256,16 +256,16 @@ static void run_signal_self(const struct bench *b)
 }
 
 const struct bench bench_ipc[] = {
-	{ "pipe.processes", "pipe round trip, processes", run_round_trips, 500, 1, WAY_PIPE },
-	{ "pipe.threads", "pipe round trip, threads", run_round_trips, 500, 1, WAY_PIPE | THREADS },
-	{ "futex.processes", "futex round trip, processes", run_round_trips, 500, 1, WAY_FUTEX },
-	{ "futex.threads", "futex round trip, threads", run_round_trips, 500, 1, WAY_FUTEX | THREADS },
-	{ "eventfd.processes", "eventfd round trip, processes", run_round_trips, 500, 1, WAY_EVENTFD },
-	{ "eventfd.threads", "eventfd round trip, threads", run_round_trips, 500, 1, WAY_EVENTFD | THREADS },
-	{ "socket.processes", "unix socket round trip, processes", run_round_trips, 500, 1, WAY_SOCKET },
-	{ "signal.processes", "signal round trip, processes", run_round_trips, 500, 1, WAY_SIGNAL },
-	{ "signal.self", "signal to oneself, caught", run_signal_self, 500, 1, 0 },
-	{ "message.processes", "64-byte message there and back, processes", run_round_trips, 500, 1, WAY_MESSAGE },
-	{ "message.threads", "64-byte message there and back, threads", run_round_trips, 500, 1, WAY_MESSAGE | THREADS },
+	{ "pipe.processes", "pipe round trip, processes", run_round_trips, 200, 1, WAY_PIPE },
+	{ "pipe.threads", "pipe round trip, threads", run_round_trips, 200, 1, WAY_PIPE | THREADS },
+	{ "futex.processes", "futex round trip, processes", run_round_trips, 200, 1, WAY_FUTEX },
+	{ "futex.threads", "futex round trip, threads", run_round_trips, 200, 1, WAY_FUTEX | THREADS },
+	{ "eventfd.processes", "eventfd round trip, processes", run_round_trips, 200, 1, WAY_EVENTFD },
+	{ "eventfd.threads", "eventfd round trip, threads", run_round_trips, 200, 1, WAY_EVENTFD | THREADS },
+	{ "socket.processes", "unix socket round trip, processes", run_round_trips, 200, 1, WAY_SOCKET },
+	{ "signal.processes", "signal round trip, processes", run_round_trips, 200, 1, WAY_SIGNAL },
+	{ "signal.self", "signal to oneself, caught", run_signal_self, 200, 1, 0 },
+	{ "message.processes", "64-byte message there and back, processes", run_round_trips, 200, 1, WAY_MESSAGE },
+	{ "message.threads", "64-byte message there and back, threads", run_round_trips, 200, 1, WAY_MESSAGE | THREADS },
 	{ 0 },
 };

@@ -124,18 +124,18 @@ static void run_brk(const struct bench *b)
 }
 
 const struct bench bench_maps[] = {
-	{ "mmap.4k", "mmap + munmap untouched, 4 KiB", run_map, 500, 1, 4 },
-	{ "mmap.1m", "mmap + munmap untouched, 1 MiB", run_map, 500, 1, 1024 },
-	{ "mmap.64m", "mmap + munmap untouched, 64 MiB", run_map, 500, 1, 65536 },
-	{ "mmap.1g", "mmap + munmap untouched, 1 GiB", run_map, 500, 1, 1048576 },
-	{ "mprotect.1", "mprotect of 1 touched page", run_protect, 500, 1, 1 },
+	{ "mmap.4k", "mmap + munmap untouched, 4 KiB", run_map, 200, 1, 4 },
+	{ "mmap.1m", "mmap + munmap untouched, 1 MiB", run_map, 200, 1, 1024 },
+	{ "mmap.64m", "mmap + munmap untouched, 64 MiB", run_map, 200, 1, 65536 },
+	{ "mmap.1g", "mmap + munmap untouched, 1 GiB", run_map, 200, 1, 1048576 },
+	{ "mprotect.1", "mprotect of 1 touched page", run_protect, 200, 1, 1 },
 	{ "mprotect.64", "mprotect of 64 touched pages", run_protect, 200, 1, 64 },
 	{ "mprotect.16384", "mprotect of 64 MiB touched", run_protect, 6, 1, 16384 },
-	{ "mremap.64", "mremap, 64 touched pages moved", run_mremap, 200, 1, 64 },
+	{ "mremap.64", "mremap, 64 touched pages moved", run_mremap, 100, 1, 64 },
 	{ "mremap.16m", "mremap, 16 MiB touched moved", run_mremap, 50, 1, 4096 },
-	{ "munmap.1", "munmap of 1 touched page", run_unmap, 200, 1, 0 },
+	{ "munmap.1", "munmap of 1 touched page", run_unmap, 100, 1, 0 },
 	{ "munmap.page", "munmap, per touched page of 8 MiB", run_unmap, 10, 2048, 0 },
 	{ "dontneed.page", "madvise(DONTNEED), per touched page of 1 MiB", run_dontneed, 50, 256, 0 },
-	{ "brk", "brk: grow, touch, shrink", run_brk, 300, 1, 0 },
+	{ "brk", "brk: grow, touch, shrink", run_brk, 100, 1, 0 },
 	{ 0 },
 };

@@ -205,7 +205,7 @@ static void run_thread(const struct bench *b)
 }
 
 const struct bench bench_process[] = {
-	{ "thread", "thread create and join", run_thread, 300, 1, 0 },
+	{ "thread", "thread create and join", run_thread, 100, 1, 0 },
 	{ "fork.call", "fork, the call alone, small process", run_fork_call, 100, 1, 0 },
 	{ "fork.0", "fork + exit + wait, small process", run_fork, 100, 1, 0 },
 	{ "fork.16", "fork + exit + wait, 16 MiB touched", run_fork, 50, 1, 16 },
