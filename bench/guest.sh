@@ -38,7 +38,7 @@ guest_command()
 	gc_kind=$1 gc_mode=$2 gc_dir=$3
 	shift 3
 	if [ "$gc_kind" = jiffy ]; then
-		gc_kernel=build/jiffy.elf
+		gc_kernel=${guest_kernel:-build/jiffy.elf}
 		gc_append="log=e9 exit=debug stdio=stream init=/suite -- $*"
 	else
 		gc_kernel=$(linux_kernel)

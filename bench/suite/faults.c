@@ -264,8 +264,8 @@ const struct bench bench_faults[] = {
 	{ "fault.cow", "copy-on-write fault", run_cow, 200, 1, 0 },
 	{ "fault.cow_alone", "write fault, sole owner after a fork", run_cow, 200, 1, 1 },
 	{ "populate.4k", "populate, per 4 KiB page", run_populate, 20, 512, 0 },
-	{ "populate.2m", "populate by 2 MiB pages, per 4 KiB", run_populate, 5, 8192, 1 },
-	{ "touch.1g", "1 GiB touched, 4 KiB pages", run_touch, 2, 1, 1024 },
-	{ "touch.1g.huge", "1 GiB touched, 2 MiB pages", run_touch_huge, 2, 1, 1024 },
+	{ "populate.2m", "populate by 2 MiB pages, per 4 KiB", run_populate, 3, 8192, 1 },
+	{ "touch.1g", "1 GiB touched, 4 KiB pages", run_touch, 1, 1, 1024 },
+	{ "touch.1g.huge", "1 GiB touched, 2 MiB pages", run_touch_huge, 1, 1, 1024 },
 	{ 0 },
 };

@@ -135,7 +135,7 @@ const struct bench bench_maps[] = {
 	{ "mremap.16m", "mremap, 16 MiB touched moved", run_mremap, 50, 1, 4096 },
 	{ "munmap.1", "munmap of 1 touched page", run_unmap, 100, 1, 0 },
 	{ "munmap.page", "munmap, per touched page of 8 MiB", run_unmap, 10, 2048, 0 },
-	{ "dontneed.page", "madvise(DONTNEED), per touched page of 1 MiB", run_dontneed, 50, 256, 0 },
+	{ "dontneed.page", "madvise(DONTNEED), per touched page", run_dontneed, 50, 256, 0 },
 	{ "brk", "brk: grow, touch, shrink", run_brk, 100, 1, 0 },
 	{ 0 },
 };
