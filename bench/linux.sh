@@ -3,7 +3,7 @@
 # shellcheck shell=sh
 
 linux_package=linux-image-cloud-amd64
-linux_dir=build/linux
+linux_dir=${JIFFY_LINUX_DIR:-build/linux}
 
 # The kernel image; nothing if it is not there.
 linux_kernel()

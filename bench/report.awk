@@ -123,6 +123,7 @@ function marks_section(   i, name, mode, linux_v, jiffy_v, v) {
 		cells[3] = cell(mode, name, 6, "jiffy")
 		v = (mode, name) in known ? c[mode, name, 6] : "-"
 		cells[4] = commas(mark[i])
+		if (cells[2] == "-" && cells[3] == "-") continue
 		if (v == "-") cells[5] = cells[3] == "-" ? "not measured" : cells[3]
 		else cells[5] = v + 0 <= mark[i] + 0 ? "reached" : sprintf("missed, +%.0f %%", 100 * (v / mark[i] - 1))
 		row(5, 50, 13)
