@@ -23,13 +23,16 @@ linux_options()
 	esac
 }
 
-# The image that both boot: the suite and nothing else.
+# The image that both boot: the suite, what it executes, and the module if there is one.
 guest_image()
 {
 	make -s -j2 kernel build/bench/suite build/bench/suite-exit build/plugin/events.so \
 		>"$1/make.log" 2>&1 || { cat "$1/make.log" >&2; die 125 'the build failed'; }
-	tools/mkinitramfs --add "$1/suite.cpio" "$PWD/build/bench/suite=/suite" \
-		"$PWD/build/bench/suite-exit=/suite-exit" || die 125 'the image could not be made'
+	set -- "$1" "$PWD/build/bench/suite=/suite" "$PWD/build/bench/suite-exit=/suite-exit"
+	[ ! -s "$linux_dir/kthread.ko" ] || set -- "$@" "$PWD/$linux_dir/kthread.ko=/kthread.ko"
+	gi_out=$1/suite.cpio
+	shift
+	tools/mkinitramfs --add "$gi_out" "$@" || die 125 'the image could not be made'
 }
 
 # guest_command KIND MODE DIR NAME...: the shell command of the machine. MODE: icount or wall.

@@ -23,7 +23,7 @@
 
 #define RAM_FRAMES 20000
 #define MANY       1000 /* held at a time, so that the per-CPU stacks run over */
-#define AT	   0x40000000ul
+#define AT         0x40000000ul
 
 static struct aspace *as;
 static struct slab_cache *cache;
@@ -123,7 +123,8 @@ static uint64_t map_and_unmap(uint64_t rounds, u64 size)
 	uint64_t start = timing_ticks();
 
 	for (uint64_t i = 0; i < rounds; i++) {
-		s64 va = vm_mmap(as, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, NULL, 0);
+		s64 va = vm_mmap(as, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				 NULL, 0);
 
 		must(va > 0, "vm_mmap failed");
 		must(vm_munmap(as, (uaddr_t)va, size) == 0, "vm_munmap failed");
@@ -179,8 +180,8 @@ static void set_up(void)
 	irq_disable();
 	mm_switch(as);
 	irq_enable();
-	must(vm_mmap(as, AT, 16 * MiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0) ==
-		     (s64)AT,
+	must(vm_mmap(as, AT, 16 * MiB, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0) == (s64)AT,
 	     "vm_mmap failed");
 	vm_madvise(as, AT, 16 * MiB, MADV_NOHUGEPAGE);
 	must(vm_fault(as, AT, FAULT_WRITE) == 0, "vm_fault failed");

@@ -28,7 +28,8 @@ static void check(uint64_t got, uint64_t want)
 {
 	if (got == want)
 		return;
-	fprintf(stderr, "native-reference: %lu switches, not %lu\n", (unsigned long)got, (unsigned long)want);
+	fprintf(stderr, "native-reference: %lu switches, not %lu\n", (unsigned long)got,
+		(unsigned long)want);
 	exit(1);
 }
 

@@ -65,8 +65,8 @@ static void timing_report(const char *name, uint64_t (*batch)(uint64_t rounds), 
 	for (int i = 0; i < 4; i++) {
 		uint64_t tenths = (sample[which[i].at] * 10 / rounds) >> 10;
 
-		printf("native.%s.%s\t%lu.%lu\tcycles\n", name, which[i].name, (unsigned long)tenths / 10,
-		       (unsigned long)tenths % 10);
+		printf("native.%s.%s\t%lu.%lu\tcycles\n", name, which[i].name,
+		       (unsigned long)tenths / 10, (unsigned long)tenths % 10);
 	}
 	fflush(stdout);
 }

@@ -28,7 +28,8 @@ static void control_writes(char *p)
 	for (int i = 0; i < 100; i++)
 		CONTROL(write_page(p));
 	control_end();
-	claim_range("faults of the control", faults() - before, 0, 2); /* a kernel may scan us meanwhile */
+	claim_range("faults of the control", faults() - before, 0,
+		    2); /* a kernel may scan us meanwhile */
 }
 
 /* arg: milliseconds of rest before, in which a kernel may clear frames ahead of need. */
@@ -116,7 +117,8 @@ static void run_file(const struct bench *b)
 		if (p == MAP_FAILED)
 			result_is("mmap", -errno);
 		before = faults();
-		TIMED(for (unsigned j = 0; j < b->per; j++) sum += *(volatile char *)(p + j * PAGE));
+		TIMED(for (unsigned j = 0; j < b->per; j++) sum +=
+		      *(volatile char *)(p + j * PAGE));
 		claim_range("faults", faults() - before, 1, b->per);
 		munmap(p, b->per * PAGE);
 	}
@@ -258,7 +260,8 @@ const struct bench bench_faults[] = {
 	{ "fault.anon", "anonymous fault", run_anon, 200, 1, 0 },
 	{ "fault.anon.rested", "anonymous fault, after 10 ms of rest", run_anon, 16, 1, 10 },
 	{ "fault.zero_page", "zero-page read fault", run_zero, 200, 1, 0 },
-	{ "fault.replace_zero_page", "write where the zero page was", run_zero_replaced, 200, 1, 0 },
+	{ "fault.replace_zero_page", "write where the zero page was", run_zero_replaced, 200, 1,
+	  0 },
 	{ "fault.shared", "shared anonymous fault", run_shared, 200, 1, 0 },
 	{ "fault.file", "private file page read, per page", run_file, 20, 256, 0 },
 	{ "fault.cow", "copy-on-write fault", run_cow, 200, 1, 0 },

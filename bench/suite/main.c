@@ -35,6 +35,7 @@
 struct shared *shared;
 const struct bench *current_bench;
 char exit_program[256] = "suite-exit";
+char kernel_module[256] = "kthread.ko";
 
 static const struct bench *const groups[] = {
 	bench_calls, bench_yield, bench_ipc, bench_process, bench_faults, bench_maps,
@@ -117,15 +118,14 @@ void failed(const char *what)
 
 void result_is(const char *call, long result)
 {
+	static const int not_done[] = { ENOSYS, EINVAL, EOPNOTSUPP, EAFNOSUPPORT, ENODEV, ENOENT };
 	char text[200];
 
 	snprintf(text, sizeof(text), "%s: %s", call, strerror((int)-result));
-	switch (-result) {
-	case ENOSYS: case EINVAL: case EOPNOTSUPP: case EAFNOSUPPORT: case ENODEV: case ENOENT:
-		missing(text);
-	default:
-		end_with('F', text);
-	}
+	for (size_t i = 0; i < sizeof(not_done) / sizeof(not_done[0]); i++)
+		if (-result == not_done[i])
+			missing(text);
+	end_with('F', text);
 	__builtin_unreachable();
 }
 
@@ -237,7 +237,8 @@ static void run_here(const struct bench *b)
 	main_pid = getpid();
 	if (b->samples > MAX_SAMPLES)
 		failed("more samples than there is room for");
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED)
 		failed("mmap");
 	memset(shared, 1, sizeof(*shared)); /* no page fault in what is measured */
@@ -416,8 +417,12 @@ int main(int argc, char **argv)
 	char *slash = strrchr(argv[0], '/');
 
 	self = argv[0];
-	if (slash)
-		snprintf(exit_program, sizeof(exit_program), "%.*s/suite-exit", (int)(slash - argv[0]), argv[0]);
+	if (slash) {
+		snprintf(exit_program, sizeof(exit_program), "%.*s/suite-exit",
+			 (int)(slash - argv[0]), argv[0]);
+		snprintf(kernel_module, sizeof(kernel_module), "%.*s/kthread.ko",
+			 (int)(slash - argv[0]), argv[0]);
+	}
 	if (argc == 2 && (!strcmp(argv[1], "--list") || !strcmp(argv[1], "--titles"))) {
 		list(argv[1][2] == 't');
 		return 0;
@@ -426,7 +431,8 @@ int main(int argc, char **argv)
 		run_here(find(argv[2]));
 	for (int i = 1; i < argc; i++)
 		if (!find(argv[i])) {
-			fprintf(stderr, "suite: there is no benchmark '%s'; see suite --list\n", argv[i]);
+			fprintf(stderr, "suite: there is no benchmark '%s'; see suite --list\n",
+				argv[i]);
 			return 2;
 		}
 	return getpid() == 1 ? first_process(argv + 1, began) : run_names(argv + 1);

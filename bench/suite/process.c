@@ -77,7 +77,8 @@ static void run_fork(const struct bench *b)
 		if (huge && faults() - before > (long)(2 * size / HUGE))
 			missing("no 2 MiB pages");
 		if (!huge)
-			claim_range("faults", faults() - before, (long)(size / PAGE), (long)(size / PAGE) + 2);
+			claim_range("faults", faults() - before, (long)(size / PAGE),
+				    (long)(size / PAGE) + 2);
 	}
 	fork_once(CHILD_EXITS, &status);
 	for (unsigned i = 0; i < b->samples; i++) {
@@ -178,8 +179,8 @@ static inline long create_and_join(char *stack_top)
 
 	thread_word = 1;
 	tid = clone(thread_main, stack_top,
-		    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-			    CLONE_CHILD_CLEARTID,
+		    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+			    CLONE_SYSVSEM | CLONE_CHILD_CLEARTID,
 		    NULL, NULL, NULL, &thread_word);
 	while (tid > 0 && (word = thread_word) != 0)
 		sys6(SYS_futex, (long)&thread_word, FUTEX_WAIT, word, 0, 0, 0);

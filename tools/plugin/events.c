@@ -23,10 +23,25 @@
 
 int qemu_plugin_version = 1;
 
-enum kind { CR3, INVLPG, FPU_SAVE, FPU_LOAD, WRMSR, LOCKED, REP, IRET, FENCE, SMAP, SYSRET, KINDS, NONE };
+enum kind {
+	CR3,
+	INVLPG,
+	FPU_SAVE,
+	FPU_LOAD,
+	WRMSR,
+	LOCKED,
+	REP,
+	IRET,
+	FENCE,
+	SMAP,
+	SYSRET,
+	KINDS,
+	NONE
+};
 
 static const char *const kind_name[KINDS] = {
-	"cr3", "invlpg", "fpu_save", "fpu_load", "wrmsr", "locked", "rep", "iret", "fence", "smap", "sysret",
+	"cr3", "invlpg", "fpu_save", "fpu_load", "wrmsr",  "locked",
+	"rep", "iret",   "fence",    "smap",     "sysret",
 };
 
 static uint64_t counter[KINDS]; /* the translated code adds here */
@@ -71,7 +86,7 @@ static enum kind kind_0f(const struct decoded *d)
 	case 0xae:
 		if (memory)
 			return reg == 0 || reg == 4 || reg == 6 ? FPU_SAVE :
-			       reg == 1 || reg == 5		? FPU_LOAD :
+			       reg == 1 || reg == 5             ? FPU_LOAD :
 								  NONE;
 		return reg >= 5 && !d->rep ? FENCE : NONE;
 	case 0xc7: /* xrstors, xsavec, xsaves */
@@ -92,8 +107,12 @@ static enum kind kind_of(const uint8_t *p, size_t n)
 		return LOCKED;
 	switch (d.byte[0]) {
 	case 0x0f: return kind_0f(&d);
-	case 0x86: case 0x87: return d.byte[1] < 0xc0 ? LOCKED : NONE; /* xchg with memory */
-	case 0xa4: case 0xa5: case 0xaa: case 0xab: return d.rep ? REP : NONE;
+	case 0x86:
+	case 0x87: return d.byte[1] < 0xc0 ? LOCKED : NONE; /* xchg with memory */
+	case 0xa4:
+	case 0xa5:
+	case 0xaa:
+	case 0xab: return d.rep ? REP : NONE;
 	case 0xcf: return IRET;
 	default: return NONE;
 	}
@@ -102,7 +121,7 @@ static enum kind kind_of(const uint8_t *p, size_t n)
 /* ---- operations and their rounds --------------------------------------------------------------- */
 
 #define OPERATIONS 128
-#define ROUNDS	   8192 /* later ones are in the mean only */
+#define ROUNDS     8192 /* later ones are in the mean only */
 
 struct operation {
 	char name[64];
@@ -115,7 +134,7 @@ struct operation {
 static struct operation operation[OPERATIONS];
 static int operations;
 static struct operation *current; /* NULL until the first name */
-static uint8_t bits, nr_bits;	  /* of the character that comes in */
+static uint8_t bits, nr_bits;     /* of the character that comes in */
 static uint64_t at_begin[KINDS];
 static bool inside;
 static const char *out_path;
@@ -190,9 +209,16 @@ static void on_mark(struct qemu_plugin_insn *insn, uint32_t mark)
 	static char one; /* an address that is not NULL */
 
 	switch (mark) {
-	case 1: qemu_plugin_register_vcpu_insn_exec_cb(insn, begin, QEMU_PLUGIN_CB_NO_REGS, NULL); break;
-	case 2: qemu_plugin_register_vcpu_insn_exec_cb(insn, end, QEMU_PLUGIN_CB_NO_REGS, NULL); break;
-	case 3: qemu_plugin_register_vcpu_insn_exec_cb(insn, begin_name, QEMU_PLUGIN_CB_NO_REGS, NULL); break;
+	case 1:
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, begin, QEMU_PLUGIN_CB_NO_REGS, NULL);
+		break;
+	case 2:
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, end, QEMU_PLUGIN_CB_NO_REGS, NULL);
+		break;
+	case 3:
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, begin_name, QEMU_PLUGIN_CB_NO_REGS,
+						       NULL);
+		break;
 	case 0x10:
 	case 0x11:
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, name_bit, QEMU_PLUGIN_CB_NO_REGS,
@@ -239,8 +265,8 @@ static void print_operation(FILE *f, struct operation *o)
 		if (!o->sum[k] || !o->round[k])
 			continue;
 		qsort(o->round[k], n, sizeof(uint32_t), compare);
-		fprintf(f, "%s\t%" PRIu64 "\t%s\t%" PRIu32 "\t%.2f\n", o->name, o->rounds, kind_name[k],
-			o->round[k][n / 2], (double)o->sum[k] / (double)o->rounds);
+		fprintf(f, "%s\t%" PRIu64 "\t%s\t%" PRIu32 "\t%.2f\n", o->name, o->rounds,
+			kind_name[k], o->round[k][n / 2], (double)o->sum[k] / (double)o->rounds);
 	}
 }
 
