@@ -38,17 +38,11 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table)
 	cursor_keep(c, table);
 }
 
-/*
- * May who came down without the lock above have the table that he locked? Only if the slot above
- * still says what he read there: a table is taken out, shared and taken back with its lock held, so
- * from now on the slot stands still. (If the table above was taken out itself, it was empty.)
- * `no_slot` stands above the root.
- */
-static const pte_t no_slot;
-
-static inline bool still_there(const pte_t *slot, pte_t e)
+/* May who came down without the lock above have it? Not if it has been taken out or shared
+ * meanwhile, or was copied and not taken back yet: then the way leads through the table above. */
+static inline bool table_is_ours(const struct frame *t)
 {
-	return pte_load(slot).v == e.v;
+	return !(t->state & (TABLE_STALE | TABLE_COPIED)) && frame_refs(t) == 1;
 }
 
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
@@ -62,29 +56,25 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 	c->want_sides = 0;
 	preempt_disable();
 	for (;;) {
-		pte_t *entry = as->root, above = PTE_NONE;
-		const pte_t *slot = &no_slot;
+		pte_t *entry = as->root;
 		unsigned level = PT_LEVELS, shift = pt_shift(PT_LEVELS);
 		struct frame *table;
 
 		while (level > min_level && differ >> shift == 0) {
-			const pte_t *next = &entry[(start >> shift) & (PT_ENTRIES - 1)];
-			pte_t e = pte_load(next);
+			pte_t e = pte_load(&entry[(start >> shift) & (PT_ENTRIES - 1)]);
 
 			/* Levels above 1: a table of ours, or one slot just as large as the range? */
 			if ((e.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
 				    (PTE_PRESENT | PTE_WRITE) ||
 			    !(edges & ((1ul << shift) - 1)))
 				break;
-			slot = next;
-			above = e;
 			entry = phys_to_virt(PADDR(e.v & PTE_ADDR));
 			shift -= 9;
 			level--;
 		}
 		table = virt_frame(entry);
 		table_lock(table);
-		if (likely(still_there(slot, above))) {
+		if (likely(table_is_ours(table))) {
 			c->table = table;
 			c->entry = entry;
 			c->level = level;
@@ -98,27 +88,23 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 /* pt_lock for one page, the way that all faults take: the same without what ranges need. */
 void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 {
-	pte_t *entry = as->root, above = PTE_NONE;
-	const pte_t *slot = &no_slot;
+	pte_t *entry = as->root;
 	unsigned level = PT_LEVELS;
 	struct frame *table;
 
 	preempt_disable();
 #pragma GCC unroll 3
 	for (; level > 1; level--) {
-		const pte_t *next = &entry[pt_index(va, level)];
-		pte_t e = pte_load(next);
+		u64 e = pte_load(&entry[pt_index(va, level)]).v;
 
-		if (unlikely((e.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
+		if (unlikely((e & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
 			     (PTE_PRESENT | PTE_WRITE)))
 			break;
-		slot = next;
-		above = e;
-		entry = phys_to_virt(PADDR(e.v & PTE_ADDR));
+		entry = phys_to_virt(PADDR(e & PTE_ADDR));
 	}
 	table = virt_frame(entry);
 	table_lock(table);
-	if (unlikely(!still_there(slot, above))) {
+	if (unlikely(!table_is_ours(table))) {
 		table_unlock(table);
 		preempt_enable_no_resched();
 		pt_lock(c, as, va, va, 1);
