@@ -79,8 +79,8 @@ static inline void table_lock(struct frame *t)
 {
 	u32 ticket = __atomic_fetch_add(&t->lock, 1u << 16, __ATOMIC_ACQUIRE) >> 16;
 
-	while (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
-		cpu_relax();
+	if (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
+		spin_wait((const u16 *)&t->lock, (u16)ticket, NULL);
 	WRITE_ONCE(t->flags, (u16)(cpu_id() + 1));
 }
 

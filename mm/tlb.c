@@ -415,14 +415,25 @@ void tlb_gather_flush(struct tlb_gather *g)
 	gather_drop(g);
 }
 
+void tlb_stats_cpu(u32 cpu, struct tlb_stats *out)
+{
+	const u64 *from = (const u64 *)&per_cpu_ptr(&tlb_cpu, cpu)->stats;
+	u64 *to = (u64 *)out;
+
+	for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
+		to[i] = READ_ONCE(from[i]);
+}
+
 void tlb_stats(struct tlb_stats *out)
 {
 	*out = (struct tlb_stats){ 0 };
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
-		const u64 *from = (const u64 *)&per_cpu_ptr(&tlb_cpu, cpu)->stats;
+		struct tlb_stats one;
+		const u64 *from = (const u64 *)&one;
 		u64 *to = (u64 *)out;
 
+		tlb_stats_cpu(cpu, &one);
 		for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
-			to[i] += READ_ONCE(from[i]);
+			to[i] += from[i];
 	}
 }

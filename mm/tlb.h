@@ -119,4 +119,5 @@ struct tlb_stats {
 	u64 lazy_skipped; /* CPUs passed by, because they used the space lazily */
 	u64 lazy_behind;  /* of them, that found on coming back that they had missed one */
 };
-void tlb_stats(struct tlb_stats *out);
+void tlb_stats(struct tlb_stats *out);              /* all CPUs */
+void tlb_stats_cpu(u32 cpu, struct tlb_stats *out); /* what that one did */
