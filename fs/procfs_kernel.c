@@ -12,6 +12,7 @@
 #include "lib/fmt.h"
 #include "mm/aspace.h"
 #include "mm/kmap.h"
+#include "mm/large.h"
 #include "mm/slab.h"
 #include "mm/tlb.h"
 #include "sched/sched.h"
@@ -28,9 +29,11 @@ void (*procfs_cpuinfo_hook)(struct textbuf *t);
 
 static void show_meminfo(struct textbuf *t)
 {
+	struct large_stats large;
 	struct frame_stats s;
 
 	frame_stats(&s);
+	large_stats(&large);
 	u64 available = frame_stats_available(&s);
 	const struct {
 		const char *name;
@@ -45,6 +48,7 @@ static void show_meminfo(struct textbuf *t)
 		{ "SwapTotal:", 0 },
 		{ "SwapFree:", 0 },
 		{ "AnonPages:", s.used[FRAME_ANON] },
+		{ "AnonHugePages:", large.in_use * LARGE_PAGES },
 		{ "Shmem:", s.used[FRAME_FILE] },
 		{ "Slab:", s.used[FRAME_SLAB] },
 		{ "SReclaimable:", 0 },
@@ -97,13 +101,32 @@ static void show_tlb(struct textbuf *t)
 
 static void show_vm(struct textbuf *t)
 {
+	struct large_stats large;
 	struct vm_stats s;
 
 	vm_stats(&s);
+	large_stats(&large);
 	textbuf_printf(t, "faults %lu\nminor_faults %lu\nzero_page_faults %lu\n", s.faults,
 		       s.minor_faults, s.zero_page_faults);
 	textbuf_printf(t, "cow_copied %lu\ncow_reused %lu\nspurious %lu\n", s.cow_copied,
 		       s.cow_reused, s.spurious);
+	textbuf_printf(t, "tables_copied %lu\ntables_taken_back %lu\n", s.tables_copied,
+		       s.tables_taken_back);
+	textbuf_printf(t, "large_faults %lu\nlarge_in_use %lu\n", s.large_faults, large.in_use);
+	textbuf_printf(t, "large_fallbacks %lu\nlarge_splits %lu\nmapped_around %lu\n",
+		       large.fallbacks, large.splits, s.mapped_around);
+}
+
+/* As Linux's /sys/kernel/mm/transparent_hugepage/enabled. */
+static void show_large_policy(struct textbuf *t)
+{
+	static const char *const words[] = {
+		[LARGE_NEVER] = "always madvise [never]\n",
+		[LARGE_MADVISE] = "always [madvise] never\n",
+		[LARGE_ALWAYS] = "[always] madvise never\n",
+	};
+
+	textbuf_printf(t, "%s", words[large_policy()]);
 }
 
 static void show_kmap(struct textbuf *t)
@@ -371,6 +394,7 @@ void procfs_add_kernel_files(void)
 		{ "jiffy/tlb", show_tlb },
 		{ "jiffy/smp", show_smp },
 		{ "jiffy/vm", show_vm },
+		{ "jiffy/transparent_hugepage", show_large_policy },
 		{ "jiffy/sched", show_sched },
 		{ "jiffy/kmap", show_kmap },
 	};

@@ -70,3 +70,11 @@ void pt_free_table(struct frame *table)
 		begin(t);
 	irq_restore(flags);
 }
+
+void pt_free_wait(void)
+{
+	if (nr_cpus == 1)
+		return;
+	rcu_barrier();
+	rcu_barrier(); /* the list that the first period's end has passed on */
+}

@@ -39,6 +39,7 @@
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 struct tlb_context {
@@ -288,6 +289,11 @@ void tlb_flush_range(struct aspace *as, u64 start, u64 end)
 	flush_range(as, start, end, false);
 }
 
+void tlb_flush_pages(struct aspace *as, u64 start, u64 end)
+{
+	flush_range(as, start, end, false);
+}
+
 void tlb_flush_space(struct aspace *as)
 {
 	struct tlb_request r = { .as = as, .whole = true };
@@ -324,16 +330,20 @@ struct tlb_more {
 };
 _Static_assert(sizeof(struct tlb_more) == PAGE_SIZE, "one frame");
 
-/* Tables among n words; how many are left, frames all. */
-static u32 drop_tables(struct tlb_gather *g, u64 *word, u32 nr)
+/* Tables and large pages among n words; how many words are left, frames all. */
+static u32 drop_others(struct tlb_gather *g, u64 *word, u32 nr)
 {
 	u32 n = 0;
 
 	for (u32 i = 0; i < nr; i++) {
-		struct frame *f = (struct frame *)(word[i] & ~(GATHER_ZEROED | GATHER_SHARED));
+		struct frame *f = (struct frame *)(word[i] & ~GATHER_BITS);
 
 		if (word[i] == (u64)f) {
 			word[n++] = word[i];
+			continue;
+		}
+		if (word[i] & GATHER_LARGE) {
+			large_put(f);
 			continue;
 		}
 		if (frame_refs(f) == 1)
@@ -348,8 +358,8 @@ static u32 drop_tables(struct tlb_gather *g, u64 *word, u32 nr)
 
 static void drop_words(struct tlb_gather *g, u64 *word, u32 nr)
 {
-	if (g->tables)
-		nr = drop_tables(g, word, nr);
+	if (g->tables | g->large)
+		nr = drop_others(g, word, nr);
 	if (nr)
 		frame_put_many((struct frame **)word, nr);
 }
