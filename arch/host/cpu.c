@@ -9,10 +9,8 @@
 #include "arch/api/cpu.h"
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
-#include "debug/watchdog.h"
 #include "lib/kassert.h"
 #include "lib/klog.h"
-#include "sync/rcu.h"
 
 _Thread_local u32 host_cpu;
 _Thread_local bool host_irqs_on = true;
@@ -69,6 +67,11 @@ __attribute__((weak)) void ipi_reschedule(u32 cpu)
 __attribute__((weak)) void ipi_timer(u32 cpu)
 {
 }
+
+/* What lies above the machine, and a test may not bring. */
+u64 watchdog_seconds(void);
+void watchdog_report(const char *fmt, ...);
+void rcu_barrier(void);
 
 /* Watchdogs: a lock that does not come is a test that does not end. */
 __attribute__((weak)) u64 watchdog_seconds(void)
