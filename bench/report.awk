@@ -8,12 +8,13 @@ function file(name) { return index(FILENAME, name) > 0 }
 /^#/ { next }
 file("marks.tsv")   { marks++; mark_name[marks] = $1; mark_title[marks] = $2; mark[marks] = $3; next }
 file("titles.tsv")  { ops++; op[ops] = $1; title[$1] = $2; next }
-file("about.tsv")   { abouts++; about_name[abouts] = $1; about[abouts] = $2; next }
+file("about.tsv")   { if ($1 == "accelerator" && $2 ~ /wall clock: KVM/) kvm = 1; abouts++; about_name[abouts] = $1; about[abouts] = $2; next }
 file("compare.tsv") { for (i = 3; i <= 9; i++) c[$1, $2, i] = $i; known[$1, $2] = 1; next }
 file("summary.tsv") { for (i = 4; i <= 9; i++) s[$1, $2, $3, i] = $i; next }
 file("values.tsv")  { value[$1, $2, $3] = $4; next }
 file("events.tsv")  { event[$1, $2, $4] = $6; median_event[$1, $2, $4] = $5; event_seen[$4] = 1; next }
 file("raw.tsv")     {
+	if ($4 == "S") per[$5] = $6
 	if (($4 == "M" || $4 == "F") && !(($2, $5) in why)) {
 		why[$2, $5] = ($4 == "M" ? "missing" : "FAILED") ": " $6
 		verdict[$1, $2, $5] = verdict["", $2, $5] = $4 == "M" ? "missing" : "FAILED"
@@ -165,6 +166,12 @@ function figures_section(mode,   i, name, n) {
 		}
 		row(n, 46, 12)
 	}
+	if (mode == "wall" && kvm && (mode, "jiffy", "switch.kthread", 6) in s) {
+		print ""
+		print "These ticks are silicon's. A switch between kernel threads takes " s[mode, "jiffy", "switch.kthread", 6] \
+			": the target of 304 is " (s[mode, "jiffy", "switch.kthread", 6] <= 304 ? "reached" : "missed") ", the limit of 500 " \
+			(s[mode, "jiffy", "switch.kthread", 6] <= 500 ? "kept" : "EXCEEDED") "."
+	}
 	if (mode == "icount" && (mode, "jiffy", "boot.first_instruction") in value) {
 		print ""
 		print "Boot to the first instruction of the first program, guest instructions: " \
@@ -182,10 +189,11 @@ function nanoseconds(ticks,   rate) {
 }
 
 function events_section(   i, k, kinds, names, n, j, any, label) {
-	n = split("cr3 invlpg fpu_save fpu_load wrmsr locked smap fence iret rep", names, " ")
+	# On a terminal the dearest; the rest stand in the saved page.
+	n = split(markdown ? "cr3 invlpg fpu_save fpu_load wrmsr locked smap fence iret rep" : "cr3 invlpg fpu_save wrmsr locked rep", names, " ")
 	for (i in event_seen) any = 1
 	if (!any) return
-	heading("Dear events of one sample, which -icount counts as one instruction each (Linux / Jiffy, means)")
+	heading("Dear events per operation, which -icount counts as one instruction each (" (linux ? "Linux / Jiffy, " : "") "means)")
 	cells[1] = "operation"
 	for (j = 1; j <= n; j++) cells[j + 1] = names[j]
 	row(n + 1, 46, 13); rule(n + 1)
@@ -206,7 +214,7 @@ function events_section(   i, k, kinds, names, n, j, any, label) {
 
 function mean(kind, name, e,   v) {
 	if (!((kind, name, e) in event)) return "0"
-	v = event[kind, name, e] + 0
+	v = event[kind, name, e] / (per[name] ? per[name] : 1)
 	return v >= 1000 ? commas(sprintf("%.0f", v)) : v >= 100 ? sprintf("%.0f", v) : v == int(v) ? v "" : sprintf("%.2f", v)
 }
 
