@@ -140,7 +140,7 @@ function figures_section(mode,   i, name, n) {
 		cells[2] = "Linux"; cells[3] = "stripped"; cells[4] = "defaults"; cells[5] = "Jiffy"; cells[6] = "Linux/Jiffy"
 		cells[7] = "by round"; cells[8] = "control"
 	} else {
-		cells[2] = "min"; cells[3] = "median"; cells[4] = "p99"; cells[5] = "max"; cells[6] = mode == "wall" ? "median, ns" : "samples"
+		cells[2] = "min"; cells[3] = "median"; cells[4] = "p99"; cells[5] = "max"; cells[6] = "samples"
 		cells[7] = "control"
 	}
 	row(n, 46, 12); rule(n)
@@ -158,7 +158,7 @@ function figures_section(mode,   i, name, n) {
 		} else if ((mode, "jiffy", name, 6) in s) {
 			cells[2] = commas(s[mode, "jiffy", name, 5]); cells[3] = commas(s[mode, "jiffy", name, 6])
 			cells[4] = commas(s[mode, "jiffy", name, 7]); cells[5] = commas(s[mode, "jiffy", name, 8])
-			cells[6] = mode == "wall" ? commas(nanoseconds(s[mode, "jiffy", name, 6])) : commas(s[mode, "jiffy", name, 4])
+			cells[6] = commas(s[mode, "jiffy", name, 4])
 			cells[7] = commas(s[mode, "jiffy", name, 9])
 		} else {
 			cells[2] = cells[3] = cells[4] = cells[5] = cells[6] = cells[7] = "-"
@@ -183,9 +183,34 @@ function figures_section(mode,   i, name, n) {
 	}
 }
 
-function nanoseconds(ticks,   rate) {
-	rate = value["wall", "jiffy", "ticks_per_ms"]
-	return rate ? sprintf("%.0f", ticks * 1000000 / rate) : "-"
+# In the clock of the machine that ran this kernel.
+function nanoseconds(ticks, kind,   rate) {
+	rate = value["wall", kind, "ticks_per_ms"]
+	return rate && ticks != "" ? commas(sprintf("%.0f", ticks * 1000000 / rate)) : "-"
+}
+
+# The wall clock's quantiles in nanoseconds, of both kernels.
+function ns_section(   i, j, k, n, name, kinds, kind) {
+	heading("Nanoseconds by the wall clock: operations, least, median, 99th of 100, most")
+	n = split(linux ? "linux jiffy" : "jiffy", kinds, " ")
+	cells[1] = "operation"
+	for (k = 1; k <= n; k++) {
+		cells[5 * k - 3] = (linux ? (kinds[k] == "linux" ? "Linux " : "Jiffy ") : "") "n"; cells[5 * k - 2] = "min"
+		cells[5 * k - 1] = "median"; cells[5 * k] = "p99"; cells[5 * k + 1] = "max"
+	}
+	row(5 * n + 1, 46, 11); rule(5 * n + 1)
+	for (i = 1; i <= ops; i++) {
+		name = op[i]
+		if (!(("wall", "jiffy", name, 6) in s) && !(("wall", "linux", name, 6) in s)) continue
+		cells[1] = title[name]
+		for (k = 1; k <= n; k++) {
+			kind = kinds[k]
+			cells[5 * k - 3] = commas(s["wall", kind, name, 4])
+			for (j = 5; j <= 8; j++)
+				cells[5 * k - 7 + j] = nanoseconds(s["wall", kind, name, j], kind)
+		}
+		row(5 * n + 1, 46, 11)
+	}
 }
 
 function events_section(   i, k, kinds, names, n, j, any, label) {
@@ -230,6 +255,9 @@ END {
 	else if (section == "marks") marks_section()
 	else if (section == "icount" || section == "wall") {
 		for (k in known) { split(k, x, SUBSEP); if (x[1] == section) { figures_section(section); break } }
+	}
+	else if (section == "ns") {
+		for (k in known) { split(k, x, SUBSEP); if (x[1] == "wall") { ns_section(); break } }
 	}
 	else if (section == "events") events_section()
 	else if (section == "missing") missing_section()
