@@ -179,11 +179,12 @@ $(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard benc
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
 
 # mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
-# ./jiffy bench --native says so), and no simulated MMU. And its well-known relatives.
+# ./jiffy bench --native says so). bench/native/mmu.c comes first and so takes the place of the simulated MMU. And its well-known relatives.
 $(O)/bench/native-memory: bench/native/memory.c bench/native/mmu.c bench/native/timing.h $(HO)/libjiffy.a
 	@mkdir -p $(@D)
 	@echo "  HOSTLD  $@"
-	$(Q)$(CC) $(HFLAGS) bench/native/memory.c bench/native/mmu.c $(HO)/libjiffy.a -lpthread -o $@
+	$(Q)$(CC) $(HFLAGS) -Wl,-z,muldefs bench/native/memory.c bench/native/mmu.c \
+		$(HO)/libjiffy.a -lpthread -o $@
 
 $(O)/bench/native-reference: bench/native/reference.c bench/native/timing.h
 	@mkdir -p $(@D)
