@@ -30,6 +30,7 @@
 #include "arch/api/cpu.h"
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
+#include "debug/trace.h"
 #include "lib/kassert.h"
 #include "mm/pt.h"
 
@@ -170,9 +171,18 @@ static void flush_local(void *arg)
 		c->gen = r->gen;
 }
 
+static enum trace_flush kind_of(const struct tlb_request *r)
+{
+	if (r->whole)
+		return r->as ? FLUSH_SPACE : FLUSH_ALL;
+	return r->end - r->start == PAGE_SIZE ? FLUSH_PAGE : FLUSH_RANGE;
+}
+
 static void flush(struct tlb_request *r)
 {
 	preempt_disable();
+	if (hook_on(HOOK_TRACE))
+		trace_flush(kind_of(r), r->start, r->end);
 	if (r->as)
 		r->gen = atomic_add_fetch(&r->as->tlb_gen, 1ul);
 	flush_local(r);

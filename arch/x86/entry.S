@@ -38,6 +38,15 @@
 771:	.byte 0x0f, 0x1f, 0x00
 .endm
 
+/* A call that HOOK_EVENT (2) leads to another function first: machine/hook.h, hook.c. */
+.macro HOOKED_CALL fn
+771:	call \fn
+	.pushsection .hook_sites, "a"
+	.long 771b - ., hooked_\fn - .
+	.byte 0xe8, 5, 2, 0
+	.popsection
+.endm
+
 .macro PUSH_REGS rax=%rax
 	pushq %rdi
 	pushq %rsi
@@ -93,7 +102,7 @@ entry_syscall:
 	xorl %ebp, %ebp /* backtraces end here */
 	movq %rsp, %rdi
 	sti
-	call syscall_dispatch
+	HOOKED_CALL syscall_dispatch
 	cli
 	movq %gs:current_thread, %rax
 	movl THREAD_WORK(%rax), %eax
@@ -133,7 +142,7 @@ entry_syscall32:
 /* ---- return to user mode, interrupts off, registers at rsp --------------------------------------- */
 return_user_work:
 	movq %rsp, %rdi
-	call trap_user_work
+	HOOKED_CALL trap_user_work
 return_user:
 	movq %gs:current_thread, %rax
 	cmpl $0, THREAD_WORK(%rax)
@@ -208,13 +217,13 @@ interrupt_common:
 	testb $3, CS(%rsp)
 	cmovzq RBP(%rsp), %rbp
 	movq %rsp, %rdi
-	call trap_interrupt
+	HOOKED_CALL trap_interrupt
 	testb $3, CS(%rsp)
 	jnz return_user
 	/* Kernel mode: the one place where the kernel itself is preempted. */
 	cmpl $0, %gs:preempt_word
 	jne return_kernel
-	call sched_preempt_irq
+	HOOKED_CALL sched_preempt_irq
 return_kernel:
 	POP_REGS
 	addq $8, %rsp
@@ -246,14 +255,14 @@ exception_common:
 	cmovzq RBP(%rsp), %rbp
 	movl %edi, %esi
 	movq %rsp, %rdi
-	call trap_exception
+	HOOKED_CALL trap_exception
 	testb $3, CS(%rsp)
 	jnz return_user
 	testl $0x200, RFLAGS(%rsp) /* not inside a section with interrupts off */
 	jz return_kernel
 	cmpl $0, %gs:preempt_word
 	jne return_kernel
-	call sched_preempt_irq
+	HOOKED_CALL sched_preempt_irq
 	jmp return_kernel
 
 /* ---- NMI, double fault, machine check ------------------------------------------------------------ */
