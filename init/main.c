@@ -119,6 +119,8 @@ void kernel_main(void)
 	irq_enable();
 	sched_start_ticking();
 	sample_start();
+	grace_init();
+	sched_start_watching();
 	console_init();
 
 	struct thread *t = thread_create("init", init_thread, NULL, SCHED_LEVEL_NORMAL);

@@ -67,3 +67,23 @@ __attribute__((weak)) void ipi_reschedule(u32 cpu)
 __attribute__((weak)) void ipi_timer(u32 cpu)
 {
 }
+
+/* What lies above the machine, and a test may not bring. */
+u64 watchdog_seconds(void);
+void watchdog_report(const char *fmt, ...);
+void rcu_barrier(void);
+
+/* Watchdogs: a lock that does not come is a test that does not end. */
+__attribute__((weak)) u64 watchdog_seconds(void)
+{
+	return 0;
+}
+
+__attribute__((weak)) void watchdog_report(const char *fmt, ...)
+{
+}
+
+/* A test with grace periods ends them itself (rcu_poll). */
+__attribute__((weak)) void rcu_barrier(void)
+{
+}
