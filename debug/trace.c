@@ -152,9 +152,9 @@ void hook_syscall_enter(const struct regs *r)
 	event(TRACE_SYSCALL, EV_SYSCALL_ENTER, 0, regs_syscall_nr(r), regs_syscall_arg(r, 0));
 }
 
-void hook_syscall_exit(const struct regs *r, u64 nr)
+void hook_syscall_exit(const struct regs *r)
 {
-	event(TRACE_SYSCALL, EV_SYSCALL_EXIT, 0, nr, regs_return(r));
+	event(TRACE_SYSCALL, EV_SYSCALL_EXIT, 0, regs_syscall_nr(r), regs_return(r));
 }
 
 void hook_interrupt_enter(const struct regs *r, unsigned vector)

@@ -8,7 +8,8 @@
  *
  * The machine provides the other places without any cost: calls in its entry code, the switch,
  * changes of the interrupt flag and of preempt_word are each one instruction long enough to be
- * replaced by a jump or a call. They come back as the functions below, always with interrupts off.
+ * replaced by a jump or a call. They come back as the functions below, with interrupts off
+ * unless it says otherwise.
  */
 #pragma once
 
@@ -32,8 +33,8 @@ struct thread;
 void hook_switch(struct thread *prev, struct thread *next, unsigned why);
 
 /* HOOK_EVENT: on the way in and out of the kernel. debug/trace.c */
-void hook_syscall_enter(const struct regs *r);
-void hook_syscall_exit(const struct regs *r, u64 nr);
+void hook_syscall_enter(const struct regs *r); /* interrupts on */
+void hook_syscall_exit(const struct regs *r);  /* likewise; the result is in r */
 void hook_interrupt_enter(const struct regs *r, unsigned vector);
 void hook_interrupt_exit(unsigned vector);
 void hook_fault_enter(const struct regs *r, u64 va, u64 error);

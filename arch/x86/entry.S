@@ -12,8 +12,8 @@
  * they found.
  *
  * RIP must be canonical at IRET: another would fault in ring 0, after SWAPGS. trap_bad_return
- * delivers SIGSEGV instead. SYSRET, which on Intel would fault with the program's stack pointer, is
- * used for user addresses only; a jump to a kernel address faults in user mode, by IRET.
+ * delivers SIGSEGV instead. SYSRET, which on Intel would fault with the program's stack pointer, goes
+ * back behind a SYSCALL only; nothing is mapped in the last page of user space, so that is canonical.
  */
 #include "machine/memlayout.h"
 #include "offsets.h"
@@ -38,13 +38,18 @@
 771:	.byte 0x0f, 0x1f, 0x00
 .endm
 
-/* A call that HOOK_EVENT (2) leads to another function first: machine/hook.h, hook.c. */
+/* The instruction between 771 and 772, of five bytes at least, becomes a call of stub by HOOK_EVENT (2). */
+.macro HOOK_SITE stub
+	.pushsection .hook_sites, "a"
+	.long 771b - ., \stub - .
+	.byte 0xe8, 772b - 771b, 2, 0
+	.popsection
+.endm
+
+/* So does a call, of a function that stands before the one called: hook.c. */
 .macro HOOKED_CALL fn
 771:	call \fn
-	.pushsection .hook_sites, "a"
-	.long 771b - ., hooked_\fn - .
-	.byte 0xe8, 5, 2, 0
-	.popsection
+772:	HOOK_SITE hooked_\fn
 .endm
 
 .macro PUSH_REGS rax=%rax
@@ -100,30 +105,47 @@ entry_syscall:
 	pushq %rax
 	PUSH_REGS rax=$-38 /* -ENOSYS */
 	xorl %ebp, %ebp /* backtraces end here */
-	movq %rsp, %rdi
 	sti
-	HOOKED_CALL syscall_dispatch
+	/* The arguments are where a function has them, but for the fourth: SYSCALL wants rcx. */
+	movq %r10, %rcx
+771:	cmpq syscall_count, %rax
+772:	HOOK_SITE hook_stub_syscall_enter
+	jae syscall_unknown
+	call *syscall_table(,%rax,8)
+syscall_done:
+771:	movq %rax, RAX(%rsp)
+772:	HOOK_SITE hook_stub_syscall_exit
+	addq $ERESTART_LAST, %rax /* the codes are negative: 0 ... from here */
+	cmpq $ERESTART_LAST - ERESTART_FIRST, %rax
+	jbe syscall_again
 	cli
+syscall_return:
 	movq %gs:current_thread, %rax
-	movl THREAD_WORK(%rax), %eax
-	testl %eax, %eax
-	jnz return_user_work
+	cmpl $0, THREAD_WORK(%rax)
+	jne return_user_work
 	cmpl $0, %gs:preempt_word
 	je return_user_work
-	/* SYSRET takes RIP from rcx and RFLAGS from r11: only if that is what they are to be. */
-	movq RIP(%rsp), %rcx
-	cmpq RCX(%rsp), %rcx
-	jne return_user_iret
-	movq RFLAGS(%rsp), %r11
-	cmpq R11(%rsp), %r11
-	jne return_user_iret
-	movq %rcx, %rax
-	shrq $47, %rax
-	jnz return_user_iret
+	/*
+	 * SYSRET takes RIP from rcx and RFLAGS from r11, as SYSCALL left them. Whoever gives the program
+	 * other registers (sigreturn, exec) leaves no number of a call behind.
+	 */
+	cmpq $0, ORIG_RAX(%rsp)
+	jl return_user_iret
 	POP_REGS
 	movq 24 + 8(%rsp), %rsp /* past orig_rax, rip, cs, rflags */
 	swapgs
 	sysretq
+
+syscall_unknown:
+	call syscall_missing
+	jmp syscall_done
+
+/* The call is to be done again, perhaps, after a signal. */
+syscall_again:
+	movq %rsp, %rdi
+	call syscall_interrupted
+	cli
+	jmp syscall_return
 
 /* A 32-bit program's SYSCALL on an AMD CPU: there are none, but the register wants an address. */
 entry_syscall32:

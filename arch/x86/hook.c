@@ -57,19 +57,6 @@ static bool latency_on(void)
 	return enabled & HOOK_LATENCY;
 }
 
-void hooked_syscall_dispatch(struct regs *r);
-void hooked_syscall_dispatch(struct regs *r)
-{
-	u64 nr = regs_syscall_nr(r), flags = irq_save_raw();
-
-	hook_syscall_enter(r);
-	irq_restore_raw(flags);
-	syscall_dispatch(r);
-	flags = irq_save_raw();
-	hook_syscall_exit(r, nr);
-	irq_restore_raw(flags);
-}
-
 static void irqs_off(const struct regs *r)
 {
 	if (latency_on())

@@ -6,6 +6,7 @@
  * changes: a flag that is clear already, a count above one, are no change.
  */
 #include "machine/memlayout.h"
+#include "offsets.h"
 
 #define IF 0x200
 
@@ -73,6 +74,40 @@ hook_stub_preempt_inc:
 	jne 1f
 	OBSERVE hook_preempt_off, 8
 1:	popfq
+	ret
+
+/*
+ * HOOK_EVENT, around a system call: in the place of the comparison of its number, and of the store of
+ * its result. The struct regs lies above the return address; interrupts are on.
+ */
+	.globl hook_stub_syscall_enter
+hook_stub_syscall_enter:
+	pushq %rax
+	pushq %rdi
+	pushq %rsi
+	pushq %rdx
+	pushq %rcx
+	pushq %r8
+	pushq %r9
+	leaq 64(%rsp), %rdi
+	call hook_syscall_enter
+	popq %r9
+	popq %r8
+	popq %rcx
+	popq %rdx
+	popq %rsi
+	popq %rdi
+	popq %rax
+	cmpq syscall_count, %rax
+	ret
+
+	.globl hook_stub_syscall_exit
+hook_stub_syscall_exit:
+	movq %rax, 8 + RAX(%rsp)
+	pushq %rax
+	leaq 16(%rsp), %rdi
+	call hook_syscall_exit
+	popq %rax
 	ret
 
 /* HOOK_TRACE, in the place of MOV to CR3 from rax, interrupts off. */
