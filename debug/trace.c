@@ -76,6 +76,7 @@ struct trace_state {
 
 static struct trace_ring rings[NR_CPUS];
 static struct trace_state trace_state;
+static void *(*chunk_alloc)(void); /* [I] */
 
 bool (*trace_peek_user)(u64 va, u64 *out);
 
@@ -331,13 +332,14 @@ void trace_cpu_init(void *(*alloc)(void))
 
 	if (!trace_state.classes)
 		return;
-	if (!trace_state.start_time) {
+	if (!chunk_alloc) {
+		chunk_alloc = alloc;
 		trace_state.threads = alloc();
 		trace_state.mappings = alloc();
 		trace_state.start_time = cpu_cycles();
 	}
-	r->chunk = alloc();
-	while (r->chunk && r->chunks < want && (r->chunk[r->chunks] = alloc()))
+	r->chunk = chunk_alloc();
+	while (r->chunk && r->chunks < want && (r->chunk[r->chunks] = chunk_alloc()))
 		r->chunks++;
 	if (r->chunks < want)
 		log_warn("trace: memory for %u of %u MiB only\n", r->chunks, want);

@@ -56,7 +56,7 @@ enum trace_flush { FLUSH_PAGE, FLUSH_RANGE, FLUSH_SPACE, FLUSH_ALL };
 
 /* Boot. By the command line: which hooks; before the text becomes read-only. */
 void trace_early_init(void);
-/* Rings for this CPU; alloc gives zeroed blocks of TRACE_CHUNK bytes, or NULL. Once per CPU. */
+/* This CPU's ring; alloc (given by the first CPU) gives zeroed blocks of TRACE_CHUNK bytes, or NULL. */
 #define TRACE_CHUNK (1ul << 20)
 void trace_cpu_init(void *(*alloc)(void));
 

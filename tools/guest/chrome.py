@@ -21,12 +21,12 @@ def events(spans, names, kernel):
         yield meta("thread_name", 0, 2 * cpu, "CPU %d" % cpu)
         yield meta("thread_name", 0, 2 * cpu + 1, "CPU %d interrupts" % cpu)
     tids = {run.tid for run in spans.runs} | {s.tid for s in spans.spans}
-    for tid in sorted(tids - {ring.IDLE}):
+    for tid in sorted(tids - trace.idle):
         tgid = trace.tgid(tid)
         yield meta("process_name", tgid, tid, trace.name(tgid))
         yield meta("thread_name", tgid, tid, trace.label(tid))
     for run in spans.runs:
-        if run.tid == ring.IDLE:
+        if run.tid in trace.idle:
             continue
         args = {"tid": run.tid}
         if run.why is not None:

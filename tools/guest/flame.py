@@ -41,7 +41,7 @@ def fold(spans, kernel, programs):
     """{stack: samples} of all but idle time, and how many samples were idle."""
     folded, idle = {}, 0
     for sample in spans.samples:
-        if sample[2] == ring.IDLE:
+        if sample[2] in spans.trace.idle:
             idle += 1
             continue
         stack = tuple(frames(spans, kernel, programs, sample))

@@ -80,6 +80,8 @@ class Trace:
             entry[1] = parent or entry[1]
             entry[2] = name.split(b"\0")[0].decode("ascii", "replace")
         self.threads.setdefault(IDLE, [0, 0, "idle"])
+        self.idle = {t for t, entry in self.threads.items()
+                     if (t == IDLE or t >= KERNEL_TID) and entry[2].startswith("idle")}
 
     def read_mappings(self, at, count):
         """tgid: [(time, start, end, offset, path)], the newest last."""
@@ -116,7 +118,7 @@ class Trace:
         return self.threads.get(tid, [0, 0, ""])[2] or "tid %d" % tid
 
     def label(self, tid):
-        if tid == IDLE:
+        if tid in self.idle:
             return "idle"
         if tid >= KERNEL_TID:
             return "[%s]" % self.name(tid)

@@ -110,7 +110,7 @@ class Panel:
 
 def busiest(spans, start, end):
     """The eighth of the trace in which most switches happen, of the most different threads."""
-    runs = [r for r in spans.runs if start <= r.start < end and r.tid != ring.IDLE]
+    runs = [r for r in spans.runs if start <= r.start < end and r.tid not in spans.trace.idle]
     length = (end - start) // 8
     if len(runs) < 12:
         return start, end
@@ -131,7 +131,7 @@ def draw(path, spans, names, title, window=None):
     trace = spans.trace
     time_of = {}
     for run in spans.runs:
-        if run.tid != ring.IDLE:
+        if run.tid not in spans.trace.idle:
             time_of[run.tid] = time_of.get(run.tid, 0) + run.end - run.start
     threads = sorted(time_of, key=lambda t: -time_of[t])[:MOST_THREADS]
     threads.sort()
