@@ -155,3 +155,6 @@ void aspace_init(void);
  * the first difference. Nobody else may use any space meanwhile. Returns the slots looked at.
  */
 u64 aspace_audit(void);
+
+/* A word of the current program's memory, if it is there. Any context. mm/peek.c */
+bool vm_peek(u64 va, u64 *out);

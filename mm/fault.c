@@ -29,6 +29,7 @@
  */
 #include "arch/api/page.h"
 #include "arch/api/uaccess.h"
+#include "debug/trace.h"
 #include "lib/err.h"
 #include "mm/large.h"
 #include "mm/pt.h"
@@ -67,6 +68,13 @@ struct fault {
 
 static DEFINE_PER_CPU(struct vm_stats, fault_stats);
 #define count(what) (this_cpu_ptr(&fault_stats)->what++)
+/* A counter that says what kind of fault this is: the trace hears of it. */
+#define count_kind(what)                                                                           \
+	do {                                                                                       \
+		count(what);                                                                       \
+		if (hook_on(HOOK_TRACE))                                                           \
+			trace_fault_kind(FK_##what);                                               \
+	} while (0)
 
 static bool bits_allow(u64 bits, enum fault_access access)
 {
@@ -130,7 +138,7 @@ static int fault_anon(struct fault *f, pte_t mark)
 	}
 	if (f->access != FAULT_WRITE) {
 		fault_install(f, leaf_make(frame_pfn(zero_frame), mark.v));
-		count(zero_page_faults);
+		count_kind(zero_page_faults);
 		return 0;
 	}
 	frame = frame_alloc(FRAME_ANON, FRAME_ZERO | FRAME_ATOMIC);
@@ -237,7 +245,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 		return cow_large(f, slot, e);
 	if (mark_kind(mark) == MARK_SHARED || (old->type == FRAME_ANON && frame_refs(old) == 1)) {
 		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
-		count(cow_reused);
+		count_kind(cow_reused);
 		tlb_note_avoided();
 		return 0;
 	}
@@ -246,7 +254,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 		return FAULT_NOMEM;
 	if (!zero) {
 		copy_page(frame_virt(new), frame_virt(old));
-		count(cow_copied);
+		count_kind(cow_copied);
 	}
 	atomic_fetch_add(&f->as->cow_faults, 1ul);
 	/* No CPU may write the new frame while another still reads the old one. */
@@ -285,9 +293,9 @@ static __noinline int fault_shared(struct fault *f)
 	g.dead = &f->dead;
 	t = pt_unshare(&f->c, &g, f->c.table, pt_index(f->va, 2), f->va);
 	if (t == c.table)
-		count(tables_taken_back);
+		count_kind(tables_taken_back);
 	else
-		count(tables_copied);
+		count_kind(tables_copied);
 	tlb_gather_finish(&g);
 	f->c.table = t;
 	f->c.entry = frame_virt(t);
@@ -315,7 +323,7 @@ static int fault_locked(struct fault *f)
 		if (f->access == FAULT_WRITE && !(e.v & PTE_WRITE))
 			return fault_cow(f, slot, e);
 		tlb_flush_local_page(f->va);
-		count(spurious);
+		count_kind(spurious);
 		return 0;
 	}
 	switch (mark_kind(e)) {
@@ -372,7 +380,7 @@ static int fetch_mapped(struct fault *f)
 		if (!f->copy)
 			return FAULT_NOMEM;
 		copy_page(frame_virt(f->copy), frame_virt(f->page));
-		count(cow_copied);
+		count_kind(cow_copied);
 	}
 	if (f->access != FAULT_WRITE && obj->ops->get_resident)
 		fetch_around(f, obj, index);

@@ -17,6 +17,7 @@
 #include "sched/sched.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/hook.h"
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
@@ -81,7 +82,8 @@ static __noinline void leave_user(struct thread *prev)
  * Switches to next. Lock held, interrupts off; returns with the lock released, when prev runs
  * again. The only caller of ctx_switch.
  */
-static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next)
+static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next,
+				      enum switch_why why)
 {
 	clear_need_resched();
 	if (prev == next) {
@@ -97,7 +99,7 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	} else if (unlikely(nr_cpus > 1)) {
 		leave_user(prev);
 	}
-	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));
+	finish_switch(ctx_switch(prev, &prev->arch, &next->arch, why));
 }
 
 void sched_yield(void)
@@ -108,7 +110,7 @@ void sched_yield(void)
 	struct thread *prev = current();
 
 	spin_acquire(&rq->lock);
-	switch_to(rq, prev, rq_rotate_and_pick(rq, prev));
+	switch_to(rq, prev, rq_rotate_and_pick(rq, prev), SWITCH_YIELD);
 	irq_enable();
 }
 
@@ -137,7 +139,7 @@ static void preempt_current(void)
 		rq->preemptions++;
 		prev->switches_forced++;
 	}
-	switch_to(rq, prev, next);
+	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
 
 void sched_preempt_irq(void)
@@ -167,7 +169,7 @@ void sched_block(void)
 		spin_release(&rq->lock); /* woken between its decision and here */
 	} else {
 		rq_dequeue(rq, prev);
-		switch_to(rq, prev, rq_pick(rq));
+		switch_to(rq, prev, rq_pick(rq), SWITCH_BLOCK);
 	}
 	irq_restore(flags);
 }
@@ -200,6 +202,8 @@ bool sched_wake(struct thread *t, unsigned states)
 	bool woken = (READ_ONCE(t->state) & states) != 0;
 
 	if (woken) {
+		if (hook_on(HOOK_EVENT))
+			sched_hook_wake(t);
 		WRITE_ONCE(t->state, T_RUNNABLE);
 		if (!t->on_rq)
 			make_runnable(rq, t);

@@ -60,6 +60,7 @@ struct thread {
 	struct thread *ring_next, *ring_prev; /* [rq] */
 	u64 switches;                         /* [o] times switched to */
 	u64 switches_forced;                  /* [o] times preempted */
+	u64 woken_at; /* [rq] with HOOK_EVENT: when, until it runs; else 0 */
 
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each */
 

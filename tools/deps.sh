@@ -7,6 +7,7 @@
 needs_build='gcc:gcc /usr/include/limits.h:libc6-dev make:make ld:binutils awk:mawk flock:util-linux'
 needs_user='musl-gcc:musl-tools busybox:busybox-static'
 needs_qemu='qemu-system-x86_64:qemu-system-x86'
+needs_python='python3:python3'
 needs_iso='grub-mkrescue:grub-common /usr/lib/grub/i386-pc/multiboot2.mod:grub-pc-bin
 	/usr/lib/grub/x86_64-efi/multiboot2.mod:grub-efi-amd64-bin xorriso:xorriso
 	mformat:mtools'
