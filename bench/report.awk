@@ -131,6 +131,17 @@ function marks_section(   i, name, mode, linux_v, jiffy_v, v) {
 	}
 }
 
+# The operations whose marks are missed, one a line: for scripts.
+function missed_section(   i, name) {
+	for (i = 1; i <= marks; i++) {
+		name = mark_name[i]
+		if (name != "boot.wall" && ("icount", name) in known && c["icount", name, 6] != "-" && c["icount", name, 6] + 0 > mark[i] + 0) {
+			sub(/\.net$/, "", name)
+			print name
+		}
+	}
+}
+
 function figures_section(mode,   i, name, n) {
 	heading(mode == "icount" ? "Guest instructions (-icount shift=0; repeatable; median)" : \
 		"Time-stamp ticks, wall clock (least of the rounds' medians; below a ratio of 1.5 is noise)")
@@ -253,6 +264,7 @@ function missing_section(   i, done) {
 END {
 	if (section == "head") head_section()
 	else if (section == "marks") marks_section()
+	else if (section == "missed") missed_section()
 	else if (section == "icount" || section == "wall") {
 		for (k in known) { split(k, x, SUBSEP); if (x[1] == section) { figures_section(section); break } }
 	}
