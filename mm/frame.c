@@ -44,7 +44,7 @@ struct frame_cpu {
 static DEFINE_PER_CPU(struct frame_cpu, frame_cpu); /* [o] interrupts off */
 
 static struct buddy buddy;
-static u64 total_frames;    /* [I] */
+u64 total_frames;    /* [I] */
 static u64 reserved_frames; /* [buddy.lock] of total_frames, never given to the buddy system */
 static u32 modules_freed;   /* [buddy.lock] bit per module */
 
@@ -615,11 +615,6 @@ static __racy void add_cpu_stats(struct frame_stats *out, const struct frame_cpu
 	out->frees += frees;
 	for (unsigned i = 0; i < FRAME_TYPES; i++)
 		out->used[i] += (u64)used[i];
-}
-
-u64 frame_total(void)
-{
-	return total_frames;
 }
 
 void frame_stats(struct frame_stats *out)
