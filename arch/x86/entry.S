@@ -38,6 +38,13 @@
 771:	.byte 0x0f, 0x1f, 0x00
 .endm
 
+/* Interrupts off, registers saved: debug builds see that nothing is held any more. */
+.macro CHECK_RETURN
+#ifdef CONFIG_DEBUG
+	call check_user_return
+#endif
+.endm
+
 .macro PUSH_REGS rax=%rax
 	pushq %rdi
 	pushq %rsi
@@ -104,6 +111,7 @@ syscall_done:
 	jbe syscall_again
 	cli
 syscall_return:
+	CHECK_RETURN
 	movq %gs:current_thread, %rax
 	cmpl $0, THREAD_WORK(%rax)
 	jne return_user_work
@@ -150,6 +158,7 @@ return_user_work:
 	movq %rsp, %rdi
 	call trap_user_work
 return_user:
+	CHECK_RETURN
 	movq %gs:current_thread, %rax
 	cmpl $0, THREAD_WORK(%rax)
 	jne return_user_work

@@ -25,6 +25,7 @@
 #include "arch/api/boot.h"
 #include "arch/api/clock.h"
 #include "arch/api/ctx.h"
+#include "arch/api/ipi.h"
 #include "arch/api/mmu.h"
 #include "arch/api/smp.h"
 #include "arch/api/upcall.h"
@@ -220,6 +221,7 @@ int smp_start_cpu(u32 n, u32 cpu)
 		log_warn("smp: no page of RAM below 640 KiB to start processors in\n");
 		return -ENOMEM;
 	}
+	mmu_shootdown = ipi_call_mask; /* with one CPU nobody asks for it */
 	s.step = AP_ASKED;
 	s.cr3 = mmu_current_root().v; /* no program runs yet: the kernel's own */
 	s.percpu = percpu_base[cpu];
