@@ -311,15 +311,17 @@ static int fault_locked(struct fault *f)
 	pte_t *slot = fault_slot(f);
 	pte_t e = pte_load(slot);
 
-	if (unlikely(f->c.level != 1) && pte_is_table(e, f->c.level)) {
-		if (fault_shared(f))
-			return FAULT_NOMEM;
-		slot = fault_slot(f);
-		e = pte_load(slot);
+	if (unlikely(f->c.level != 1)) {
+		if (pte_is_table(e, f->c.level)) {
+			if (fault_shared(f))
+				return FAULT_NOMEM;
+			slot = fault_slot(f);
+			e = pte_load(slot);
+		} else if (mark_is_part(e) && beside_mark(f, e)) {
+			return SEGV_MAPERR;
+		}
 	}
 	if (pte_is_none(e))
-		return SEGV_MAPERR;
-	if (unlikely(mark_is_part(e)) && beside_mark(f, e))
 		return SEGV_MAPERR;
 	if (!bits_allow(e.v, f->access))
 		return SEGV_ACCERR;

@@ -142,17 +142,42 @@ static __noinline void lock_below(struct pt_cursor *c, u64 va)
 	}
 }
 
+static __noinline void lock_page_again(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	cursor_start(c, as, lock_again(as, va, 1));
+	lock_below(c, va);
+}
+
 /* pt_lock for one page, the way that all faults take. */
 void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 {
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, va, 1, &entry)))
-		entry = lock_again(as, va, 1);
+	if (unlikely(!lock_on_the_way(as, va, 1, &entry))) {
+		lock_page_again(c, as, va);
+		return;
+	}
 	cursor_start(c, as, entry);
 	if (unlikely(c->level > 1))
 		lock_below(c, va);
+}
+
+static __noinline void free_spare(struct pt_cursor *c)
+{
+	while (c->spare) {
+		struct frame *t = c->spare;
+
+		c->spare = (struct frame *)t->owner;
+		frame_put_zeroed(t);
+	}
+	while (c->spare_side) {
+		struct vm_side *side = c->spare_side;
+
+		c->spare_side = *(struct vm_side **)side;
+		pt_free_side(side);
+	}
+	preempt_enable();
 }
 
 void pt_unlock(struct pt_cursor *c)
@@ -165,18 +190,10 @@ void pt_unlock(struct pt_cursor *c)
 		table_unlock(t);
 		t = next;
 	}
-	while (unlikely(c->spare != NULL)) {
-		t = c->spare;
-		c->spare = (struct frame *)t->owner;
-		frame_put_zeroed(t);
-	}
-	while (unlikely(c->spare_side != NULL)) {
-		struct vm_side *side = c->spare_side;
-
-		c->spare_side = *(struct vm_side **)side;
-		pt_free_side(side);
-	}
-	preempt_enable();
+	if (unlikely(c->spare || c->spare_side))
+		free_spare(c);
+	else
+		preempt_enable();
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */
