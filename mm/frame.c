@@ -316,14 +316,21 @@ struct frame *frame_alloc(enum frame_type type, unsigned flags)
 		return frame_alloc_slow(type, flags);
 	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	bool clear = false;
 	struct frame *f;
 
-	if (unlikely((flags & FRAME_ZERO ? cpu->zeroed_n : cpu->hot_n) == 0)) {
+	if ((flags & FRAME_ZERO) && cpu->zeroed_n != 0) {
+		f = zeroed_pop(cpu, type);
+	} else if (likely(cpu->hot_n != 0)) {
+		f = hot_pop(cpu, type);
+		clear = flags & FRAME_ZERO;
+	} else {
 		irq_restore(irq);
 		return frame_alloc_slow(type, flags);
 	}
-	f = flags & FRAME_ZERO ? zeroed_pop(cpu, type) : hot_pop(cpu, type);
 	irq_restore(irq);
+	if (clear)
+		clear_page(frame_virt(f));
 	return f;
 }
 
