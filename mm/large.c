@@ -113,10 +113,15 @@ struct frame *large_alloc(void)
 	return head;
 }
 
-/* In this order: with one reference, the caller's, nobody is there who might dissolve it. */
+/*
+ * In this order: with one reference, the caller's, nobody can come any more to take the lock; who has
+ * just given up the other one may still be about to release it, and then must not find the block freed;
+ * and nobody is left who might dissolve it.
+ */
 static bool is_whole_and_ours(const struct frame *head)
 {
-	return atomic_load_acquire(&head->refs) == 1 && is_whole(head);
+	return atomic_load_acquire(&head->refs) == 1 && !load_acquire(&head->words[0]) &&
+	       is_whole(head);
 }
 
 void large_get(struct frame *head)
