@@ -40,6 +40,6 @@ void mutex_unlock(struct mutex *m)
 
 	kassert_eq(old, (u64)current());
 	/* The exchange is a full barrier: a waiter that this look misses sees the lock free. */
-	if (!list_empty(&m->waiters.waiters))
+	if (!waitq_empty(&m->waiters))
 		waitq_wake_one(&m->waiters);
 }

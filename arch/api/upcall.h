@@ -20,6 +20,12 @@ void timer_interrupt(void);
  * interrupts off. sched/core.c */
 void sched_preempt_irq(void);
 
+/*
+ * Another CPU sent ipi_reschedule. Preemption is off; the interrupt reschedules on its way out if
+ * preempt_word says so. sched/core.c
+ */
+void sched_ipi(void);
+
 enum fault_access { FAULT_READ = 0, FAULT_WRITE = 1, FAULT_EXEC = 2 };
 
 /*
