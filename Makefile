@@ -25,7 +25,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wundef -Wvla -Wpointer-arith -Wstrict-pr
 	-Wmissing-prototypes -Wimplicit-fallthrough -Wframe-larger-than=1024 -Wno-unused-parameter
 COMMON := -std=gnu11 -O2 -g -fno-strict-aliasing -fno-delete-null-pointer-checks \
 	-fno-omit-frame-pointer -fno-common -I. $(if $(DEBUG),-DCONFIG_DEBUG)
-KFLAGS := $(COMMON) $(WARN) -ffreestanding -nostdlib -mno-red-zone -mgeneral-regs-only \
+KFLAGS = $(COMMON) $(WARN) -ffreestanding -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-mcmodel=kernel -fno-pic -fno-pie -fcf-protection=none -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -ftrivial-auto-var-init=zero -Iarch/x86 -I$(O)/gen
 ifneq ($(filter clang%,$(notdir $(CC))),)
@@ -33,6 +33,8 @@ KFLAGS += -mstack-alignment=8 -enable-trivial-auto-var-init-zero-knowing-it-will
 else
 KFLAGS += -mpreferred-stack-boundary=3 -fno-optimize-sibling-calls
 endif
+# Where sizes matter, no number is cut silently.
+STRICT := -Wconversion -Wno-sign-conversion
 LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 	--build-id=none -T arch/x86/kernel.ld
 
@@ -48,6 +50,8 @@ GEN := $(O)/gen/offsets.h $(O)/gen/syscall_table.h $(O)/gen/version.h
 .PHONY: all kernel unit clean help FORCE
 all: kernel
 kernel: $(O)/jiffy.elf $(O)/jiffy-test.elf
+
+$(foreach d,lib sync time sched mm,$(O)/$(d)/%.o): WARN += $(STRICT)
 
 $(O)/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
@@ -168,8 +172,22 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	@echo "  CPIO    $@"
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
 
+# The suite of benchmarks: one static program for every kernel, and the program that it executes.
+SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))
+
+$(O)/bench/suite: $(SUITE) bench/suite/bench.h
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)musl-gcc $(UFLAGS) $(SUITE) -o $@
+
+$(O)/bench/suite-exit: bench/suite/exit.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)gcc $(UFLAGS) -nostdlib -ffreestanding -fno-pic -no-pie -fcf-protection=none -Wl,--build-id=none \
+		-Wl,-z,noseparate-code -s $< -o $@
+
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c
+$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
@@ -179,6 +197,12 @@ $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/na
 	@echo "  HOSTCC  $<"
 	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
+
+# Plugins of QEMU: what it counts while it translates.
+$(O)/plugin/%.so: tools/plugin/%.c tools/plugin/qemu-plugin.h
+	@mkdir -p $(@D)
+	@echo "  PLUGIN  $<"
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. -fPIC -shared -fvisibility=hidden $< -o $@
 
 .PHONY: programs
 programs: $(O)/initramfs.cpio $(foreach t,$(UTESTS),$(O)/user/$(t).musl $(O)/user/$(t).glibc)

@@ -15,6 +15,7 @@
 #include "dev/console.h"
 #include "fs/file.h"
 #include "init/ktest.h"
+#include "init/smp.h"
 #include "lib/cmdline.h"
 #include "lib/fmt.h"
 #include "lib/kassert.h"
@@ -65,6 +66,7 @@ static int init_thread(void *arg)
 		initrd_unpack(phys_to_virt(PADDR(m->start)), m->end - m->start);
 		boot_module_free(i);
 	}
+	smp_init();
 	if (ktest_wanted())
 		ktest_run(); /* ends the machine */
 	log_memory();
@@ -101,6 +103,7 @@ void kernel_main(void)
 	klog_clock = clock_ns;
 	irq_enable();
 	sched_start_ticking();
+	grace_init();
 	console_init();
 
 	struct thread *t = thread_create("init", init_thread, NULL, SCHED_LEVEL_NORMAL);

@@ -4,6 +4,10 @@
  * Stacks: KSTACK_SIZE bytes between unmapped guard pages, in the kernel's own address space.
  * A few stay mapped for reuse, so that fork does not pay for mapping and flushing.
  *
+ * A stack is given up behind the last switch of its thread, interrupts off. There no other CPU may be
+ * waited for, as unmapping does with several: then what is too many stays with the others, and
+ * the idle thread unmaps it.
+ *
  * Tops are coloured: threads start at different offsets within the first cache lines below the
  * page's end, so that the hot lines of many stacks do not fall into the same cache sets.
  */
@@ -130,7 +134,7 @@ static void stack_free(void *top)
 	u64 flags = spin_lock_irqsave(&lock);
 	kassert(s->owner);
 	s->owner = NULL;
-	bool keep = nr_idle < CACHE_MAX;
+	bool keep = nr_idle < CACHE_MAX || nr_cpus > 1;
 	if (keep) {
 		list_add(&idle_stacks, &s->idle);
 		nr_idle++;
@@ -142,6 +146,32 @@ static void stack_free(void *top)
 		unmap_stack(s->base, STACK_PAGES);
 		kfree(s);
 	}
+}
+
+/* Unmaps one stack that is too many. False: none is. */
+static bool trim(void)
+{
+	if (READ_ONCE(nr_idle) <= CACHE_MAX)
+		return false;
+	u64 flags = spin_lock_irqsave(&lock);
+	struct stack *s = nr_idle > CACHE_MAX ? list_first(&idle_stacks, struct stack, idle) : NULL;
+
+	if (s) {
+		list_del(&s->idle);
+		list_del(&s->all);
+		nr_idle--;
+	}
+	spin_unlock_irqrestore(&lock, flags);
+	if (!s)
+		return false;
+	unmap_stack(s->base, STACK_PAGES);
+	kfree(s);
+	return true;
+}
+
+static bool idle_work(void)
+{
+	return trim() || frame_prezero();
 }
 
 /* In a fault or a panic: no lock, since its holder may be the very thread that overflowed. */
@@ -175,7 +205,7 @@ void kstack_init(void)
 		.stack_alloc = kstack_alloc,
 		.stack_free = stack_free,
 		.switch_space = mm_switch_to,
-		.idle_work = frame_prezero,
+		.idle_work = idle_work,
 	};
 
 	thread_cache = slab_cache_create("thread", sizeof(struct thread), 64);

@@ -134,7 +134,7 @@ int vm_mlockall(struct aspace *as, int flags)
 		if (all.mapped > ALIGN_DOWN(limit, PAGE_SIZE))
 			return -ENOMEM;
 	}
-	WRITE_ONCE(as->lock_future, flags & MCL_FUTURE ? flags : 0);
+	WRITE_ONCE(as->lock_future, (u8)(flags & MCL_FUTURE ? flags : 0));
 	WRITE_ONCE(as->locked, true);
 	if (flags & MCL_CURRENT) {
 		err = change_all(as, VM_LOCKED, 0);

@@ -13,7 +13,7 @@
  * parent's lock, except as his first, and then only goes down, there is no cycle. A table taken out
  * of the tree is marked stale under its lock: who waited for it starts anew from the root. The
  * first walk down takes no locks, with preemption off; a table removed is not freed while such a
- * walk may be on (today: one CPU; with several: after a grace period, in pt_free_table).
+ * walk may be on: with several CPUs pt_free_table waits for a grace period.
  *
  * Sharing. After a fork a table of level 1 may have several owners, entries of level 2 in several
  * spaces, all without PTE_WRITE. It is locked by nobody and written by nobody; each space reads it
@@ -145,7 +145,7 @@ void pt_descend(struct pt_cursor *c, u64 va);
 struct vm_side *pt_alloc_side(void);
 void pt_free_side(struct vm_side *side); /* may be NULL */
 
-/* Frees a table that is out of every tree, with its side array. */
+/* Frees a table that is out of every tree, with its side array: mm/pt_free.c. */
 void pt_free_table(struct frame *table);
 
 /* ---- shared tables: mm/share.c --------------------------------------------------------------- */

@@ -161,7 +161,7 @@ static void revoke_writes(struct frame *t)
 		i = pt_next_used(entry, i);
 		e = pte_load(&entry[i]);
 		if (!pte_is_present(e) || !(e.v & PTE_WRITE) ||
-		    mark_kind(mark_of_slot(e, t->side, i)) == MARK_SHARED)
+		    mark_kind(mark_of_slot(e, t->side, (unsigned)i)) == MARK_SHARED)
 			continue;
 		if (frame_refs(pfn_frame(pte_pfn(e))) != 1)
 			pte_clear_bits(&entry[i], PTE_WRITE);

@@ -48,7 +48,7 @@ static void clear_child_tid(struct task *t)
 	if (!t->clear_tid)
 		return;
 	if (put_user(zero, t->clear_tid) == 0)
-		futex_wake(t->clear_tid, 1, FUTEX_BITSET_ALL);
+		futex_wake(t->clear_tid, true, 1, FUTEX_BITSET_ALL);
 	t->clear_tid = 0;
 }
 
@@ -309,6 +309,7 @@ __noreturn static void leave_process(u32 status)
 
 	if (last && p == proc_init_process)
 		end_machine(p->exit_status);
+	futex_exit_robust(t->robust_list, t->tid);
 	clear_child_tid(t);
 	vfork_release(t);
 	if (last)

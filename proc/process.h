@@ -239,10 +239,17 @@ void itimer_set(u64 value_ns, u64 interval_ns, u64 *old_value, u64 *old_interval
 void itimer_get(u64 *value_ns, u64 *interval_ns);
 void itimer_stop(struct process *p); /* may spin for the callback: no sig_lock held */
 
-/* Futexes: proc/futex.c. deadline: monotonic ns or WAIT_FOREVER. */
-int futex_wait(uaddr_t addr, u32 value, u32 bitset, u64 deadline);
-int futex_wake(uaddr_t addr, u32 count, u32 bitset);
-int futex_requeue(uaddr_t from, u32 wake, u32 move, uaddr_t to, bool compare, u32 value);
+/*
+ * Futexes: proc/futex.c. shared: without FUTEX_PRIVATE_FLAG. deadline: monotonic ns or WAIT_FOREVER.
+ * -EINVAL, -EFAULT for addresses; all may sleep. Counts are Linux's: a wake-up wakes one at least.
+ */
+int futex_wait(uaddr_t addr, bool shared, u32 value, u32 bitset, u64 deadline);
+int futex_wake(uaddr_t addr, bool shared, int count, u32 bitset);
+/* value: what *from must hold (-EAGAIN), or NULL. */
+int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake, int move, const u32 *value);
+int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, u32 code);
+/* The end of the current thread, in its space: the words on its list learn that it died. */
+void futex_exit_robust(uaddr_t list, u32 tid);
 void futex_init(void);
 
 /* /proc/<pid>: proc/procfs.c */

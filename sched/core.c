@@ -25,6 +25,7 @@
 #include "sched/internal.h"
 #include "sched/memory.h"
 #include "sched/rq.h"
+#include "sync/rcu.h"
 #include "time/clock.h"
 
 _Static_assert(offsetof(struct thread, arch) == 0, "entry.S, ctx.c");
@@ -84,6 +85,10 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	if (next->as) {
 		sched_switch_space(next->as);
 		ctx_switch_user(&next->arch);
+	} else {
+		ctx_leave_user(&prev->arch);
+		if (prev->as)
+			sched_leave_space();
 	}
 	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));
 }
@@ -130,6 +135,7 @@ static void preempt_current(void)
 
 void sched_ipi(void)
 {
+	rcu_quiescent_irq();
 	set_need_resched();
 }
 
@@ -280,6 +286,7 @@ static void tick(struct timer *timer)
 	u64 next = timer->deadline + TICK_NS;
 
 	rq->ticks++;
+	rcu_quiescent_irq();
 	if (t == rq_idle_thread(rq)) {
 		rq->idle_ticks++;
 		if (READ_ONCE(rq->runnable) == 0) {
@@ -355,14 +362,9 @@ int sched_cpu_init(u32 cpu)
 	return 0;
 }
 
-void *sched_cpu_stack(u32 cpu)
-{
-	return rq_idle_thread(per_cpu_ptr(&runqueue, cpu))->stack_top;
-}
-
 void sched_cpu_enter(void)
 {
-	timer_init(&this_cpu_ptr(&runqueue)->tick, tick);
+	sched_start_ticking();
 	irq_enable();
 	sched_idle();
 }

@@ -9,17 +9,16 @@
 #define SCHED_HZ       1000                /* ticks per second while a CPU is not idle */
 #define SCHED_SLICE_NS (4 * NSEC_PER_MSEC) /* at nice 0 */
 
-void sched_init(void);          /* this CPU's queue; the caller becomes its first thread */
-void sched_start_ticking(void); /* after the clock is up */
-/*
- * For another CPU, by the one that starts it, after percpu_create: its queue and its idle thread. 0 or
- * -ENOMEM. It enters the kernel on the stack with the top sched_cpu_stack, interrupts off, and ends
- * with sched_cpu_enter when its timers are up.
- */
-int sched_cpu_init(u32 cpu);
-void *sched_cpu_stack(u32 cpu);
-__noreturn void sched_cpu_enter(void);
+void sched_init(void);            /* this CPU's queue; the caller becomes its first thread */
+void sched_start_ticking(void);   /* after the clock is up */
 __noreturn void sched_idle(void); /* the boot thread's last call */
+
+void grace_init(void); /* grace periods (sync/rcu.h) end from here on; after the first timers */
+
+/* Another CPU: its queue and its idle thread, made by a CPU that is up. 0 or -ENOMEM. */
+int sched_cpu_init(u32 cpu);
+/* What it calls when it is up, on the idle thread's stack, interrupts off. */
+__noreturn void sched_cpu_enter(void);
 
 /* The current thread goes to the end of its level's ring. Returns when it runs again. */
 void sched_yield(void);

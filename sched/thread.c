@@ -49,10 +49,12 @@ struct thread *thread_create_idle(u32 cpu)
 		return NULL;
 	thread_init_idle(t, cpu);
 	t->stack_top = sched_memory->stack_alloc(t->name);
-	if (t->stack_top)
-		return t;
-	sched_memory->thread_free(t);
-	return NULL;
+	if (!t->stack_top) {
+		sched_memory->thread_free(t);
+		return NULL;
+	}
+	ctx_init(&t->arch, t->stack_top, NULL);
+	return t;
 }
 
 u32 thread_count(void)
@@ -126,6 +128,19 @@ struct thread *thread_create(const char *name, int (*fn)(void *arg), void *arg, 
 	if (!t)
 		return NULL;
 	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
+	thread_start(t);
+	return t;
+}
+
+struct thread *thread_create_on(u32 cpu, const char *name, int (*fn)(void *arg), void *arg,
+				unsigned level)
+{
+	struct thread *t = thread_new(name, level, false);
+
+	if (!t)
+		return NULL;
+	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
+	t->cpu = cpu;
 	thread_start(t);
 	return t;
 }

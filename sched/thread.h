@@ -90,6 +90,9 @@ static inline struct thread *current(void)
  * for the caller, who ends with thread_join or thread_put. NULL: out of memory.
  */
 struct thread *thread_create(const char *name, int (*fn)(void *arg), void *arg, unsigned level);
+/* The same on that CPU, and never elsewhere. */
+struct thread *thread_create_on(u32 cpu, const char *name, int (*fn)(void *arg), void *arg,
+				unsigned level);
 __noreturn void thread_exit(int status);
 int thread_join(struct thread *t); /* waits, returns its status, drops the reference. Sleeps. */
 void thread_get(struct thread *t);

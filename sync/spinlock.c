@@ -6,8 +6,8 @@
  * code that an interrupt broke into. Then no cycle of CPUs waiting for each other can form, and
  * one run of each path suffices to prove it for that path, without the deadlock happening.
  *
- * Locks of equal rank may be held together in the ranks RANK_PT and RANK_RQ, in the order of their
- * addresses. Rank 0 is not ordered. spin_trylock does not wait, so it may break the order.
+ * Locks of equal rank may be held together in the ranks RANK_PT, RANK_RQ and RANK_TIMER, in the order
+ * of their addresses. Rank 0 is not ordered. spin_trylock does not wait, so it may break the order.
  *
  * The holder is a CPU, not a thread: a run queue's lock is taken by one thread and released by
  * the next.
@@ -38,7 +38,8 @@ static void check_order(const spinlock_t *l, const spinlock_t *held)
 {
 	if (l->rank == RANK_NONE || held->rank == RANK_NONE || l->rank > held->rank)
 		return;
-	if (l->rank == held->rank && l > held && (l->rank == RANK_PT || l->rank == RANK_RQ))
+	if (l->rank == held->rank && l > held &&
+	    (l->rank == RANK_PT || l->rank == RANK_RQ || l->rank == RANK_TIMER))
 		return;
 	panic("lock order: taking %s (rank %u) while holding %s (rank %u)", lock_name(l), l->rank,
 	      lock_name(held), held->rank);

@@ -69,7 +69,7 @@ enum lock_rank {
 
 static inline void spin_init(spinlock_t *l, const char *name, enum lock_rank rank)
 {
-	*l = (spinlock_t)SPINLOCK_INIT(name, rank);
+	*l = (spinlock_t)SPINLOCK_INIT(name, (u16)rank);
 	(void)name;
 	(void)rank;
 }

@@ -42,7 +42,7 @@ static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
 
 	if (err)
 		return err;
-	err = futex_wait(addr, val, bitset, deadline);
+	err = futex_wait(addr, !(op & FUTEX_PRIVATE_FLAG), val, bitset, deadline);
 	/* A relative time must not start anew: only a handler-free restart of a timeless wait is right. */
 	if (err == -ERESTARTSYS && utime && (op & FUTEX_CMD_MASK) == FUTEX_WAIT)
 		return -EINTR;
@@ -51,13 +51,17 @@ static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
 
 s64 sys_futex(uaddr_t addr, int op, u32 val, u64 timeout, uaddr_t addr2, u32 val3)
 {
+	bool shared = !(op & FUTEX_PRIVATE_FLAG);
+	int n = (int)val, n2 = (int)timeout;
+
 	switch (op & FUTEX_CMD_MASK) {
 	case FUTEX_WAIT: return wait(addr, op, val, timeout, FUTEX_BITSET_ALL);
 	case FUTEX_WAIT_BITSET: return wait(addr, op, val, timeout, val3);
-	case FUTEX_WAKE: return futex_wake(addr, val, FUTEX_BITSET_ALL);
-	case FUTEX_WAKE_BITSET: return futex_wake(addr, val, val3);
-	case FUTEX_REQUEUE: return futex_requeue(addr, val, (u32)timeout, addr2, false, 0);
-	case FUTEX_CMP_REQUEUE: return futex_requeue(addr, val, (u32)timeout, addr2, true, val3);
+	case FUTEX_WAKE: return futex_wake(addr, shared, n, FUTEX_BITSET_ALL);
+	case FUTEX_WAKE_BITSET: return futex_wake(addr, shared, n, val3);
+	case FUTEX_REQUEUE: return futex_requeue(addr, addr2, shared, n, n2, NULL);
+	case FUTEX_CMP_REQUEUE: return futex_requeue(addr, addr2, shared, n, n2, &val3);
+	case FUTEX_WAKE_OP: return futex_wake_op(addr, addr2, shared, n, n2, val3);
 	default: return -ENOSYS;
 	}
 }

@@ -404,6 +404,12 @@ static const struct clock_event *choose_event(void)
 	return start_event(NULL);
 }
 
+void clock_init_cpu(void)
+{
+	if (active_event->per_cpu ? timer_set_event(active_event) : timer_set_broadcast())
+		panic("CPU %u has no clock event", cpu_id());
+}
+
 void clock_init(void)
 {
 	u64 flags = irq_save();

@@ -8,6 +8,7 @@
 
 /* After clock_arch_init. Chooses source and event by rating and by clocksource= and timer=. */
 void clock_init(void);
+void clock_init_cpu(void); /* on a CPU that came up later: its timers. Interrupts off */
 u64 clock_ns(void);
 u64 clock_realtime_ns(void); /* since 1970 */
 void clock_set_realtime_ns(u64 ns);

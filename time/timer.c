@@ -25,6 +25,7 @@
 
 #include "arch/api/clock.h"
 #include "arch/api/cpu.h"
+#include "arch/api/ipi.h"
 #include "arch/api/upcall.h"
 #include "lib/err.h"
 #include "sync/spinlock.h"
@@ -173,17 +174,83 @@ static struct timer_cpu *lock_for_start(struct timer *t)
 	}
 }
 
+/* Lock held. */
+static void start_locked(struct timer_cpu *c, struct timer *t, u64 deadline_ns)
+{
+	t->deadline = deadline_ns;
+	enqueue(c, t);
+	if (c->first == t && c->event && deadline_ns < c->armed)
+		program(c, deadline_ns, clock_ns());
+}
+
 void timer_start(struct timer *t, u64 deadline_ns)
 {
 	u64 flags = irq_save();
 	struct timer_cpu *c = lock_for_start(t);
 
-	t->deadline = deadline_ns;
-	enqueue(c, t);
-	if (c->first == t && c->event && deadline_ns < c->armed)
-		program(c, deadline_ns, clock_ns());
+	start_locked(c, t, deadline_ns);
 	spin_release(&c->lock);
 	irq_restore(flags);
+}
+
+/* ---- broadcast ---- */
+
+/*
+ * The event of a CPU that has none: a timer among the first CPU's own, whose callback sends a
+ * message. It is armed with this CPU's lock held, and takes the first CPU's: in this order alone.
+ */
+static DEFINE_PER_CPU(struct timer, proxy);
+
+static void proxy_due(struct timer *t)
+{
+	for (u32 cpu = 1; cpu < nr_cpus; cpu++)
+		if (t == per_cpu_ptr(&proxy, cpu))
+			ipi_timer(cpu);
+}
+
+static void broadcast_arm(u64 delta_ns)
+{
+	struct timer_cpu *c = per_cpu_ptr(&timer_cpus, 0);
+	struct timer *t = this_cpu_ptr(&proxy);
+
+	spin_acquire(&c->lock);
+	if (t->queued)
+		dequeue(c, t);
+	start_locked(c, t, clock_ns() + delta_ns);
+	spin_release(&c->lock);
+}
+
+static void broadcast_stop(void)
+{
+	struct timer_cpu *c = per_cpu_ptr(&timer_cpus, 0);
+	struct timer *t = this_cpu_ptr(&proxy);
+
+	spin_acquire(&c->lock);
+	if (t->queued)
+		dequeue(c, t);
+	spin_release(&c->lock);
+}
+
+static int broadcast_start(void)
+{
+	timer_init(this_cpu_ptr(&proxy), proxy_due);
+	this_cpu_ptr(&proxy)->cpu = 0; /* and stays there */
+	return 0;
+}
+
+static const struct clock_event broadcast_event = {
+	.name = "broadcast",
+	.arm = broadcast_arm,
+	.stop = broadcast_stop,
+	.start = broadcast_start,
+	.min_delta_ns = 1000,
+	.max_delta_ns = 3600 * NSEC_PER_SEC,
+};
+
+int timer_set_broadcast(void)
+{
+	kassert(cpu_id() != 0);
+	return timer_set_event(&broadcast_event);
 }
 
 bool timer_cancel(struct timer *t)

@@ -33,5 +33,11 @@ struct clock_event;
  */
 int timer_set_event(const struct clock_event *event);
 
+/*
+ * For a CPU without an event of its own (the 8254 and HPET interrupt the first CPU only): the first
+ * CPU's timers send it a message when its time has come. 0.
+ */
+int timer_set_broadcast(void);
+
 /* For tests: how often this CPU's clock event was armed. */
 u64 timer_programmings(void);

@@ -11,6 +11,9 @@
  */
 void ipi_reschedule(u32 cpu);
 
+/* Has that CPU call the upcall timer_interrupt, as if its clock event had fired. Any context but NMI. */
+void ipi_timer(u32 cpu);
+
 /*
  * Has each CPU of the mask (bit n of word n / 64; NULL: all that are up; this one is left out) call
  * fn(arg) with interrupts off, and returns when all have. Not from interrupts or NMIs, not with a

@@ -21,7 +21,8 @@
 
 #include "machine/percpu.h" /* the machine's DEFINE_PER_CPU ... per_cpu_ptr */
 
-extern u32 nr_cpus; /* CPUs that are up; ids 0 ... nr_cpus-1. Immutable after boot. */
+extern u32
+	nr_cpus; /* CPUs that are up; ids 0 ... nr_cpus-1. Raised while they start, then immutable. */
 
 /* The id of this CPU, 0 ... nr_cpus-1. */
 DECLARE_PER_CPU(u32, cpu_number);

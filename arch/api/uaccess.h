@@ -23,6 +23,9 @@ size_t copy_to_user_partial(uaddr_t dst, const void *src, size_t n);
 /* Copies a terminated string of at most size-1 characters. Its length, -EFAULT, or -ENAMETOOLONG. */
 ssize_t strncpy_from_user(char *dst, uaddr_t src, size_t size) __must_check;
 
+/* If the word (aligned) holds *old it becomes new; *old is what it held. 0 or -EFAULT. */
+int user_cmpxchg(uaddr_t at, u32 *old, u32 new) __must_check;
+
 static inline bool user_range_ok(uaddr_t start, u64 len)
 {
 	return start <= USER_TOP && len <= USER_TOP - start;

@@ -26,6 +26,18 @@ void sched_preempt_irq(void);
  */
 void sched_ipi(void);
 
+/*
+ * First C of the portable kernel on every other processor: its per-CPU area is current, interrupts
+ * are off, on the stack of its own idle thread. init/smp.c
+ */
+__noreturn void cpu_secondary_main(void);
+
+/*
+ * An NMI, with the registers that it found. Between any two instructions, also with locks held.
+ * debug/watchdog.c
+ */
+void nmi_interrupt(const struct regs *r);
+
 enum fault_access { FAULT_READ = 0, FAULT_WRITE = 1, FAULT_EXEC = 2 };
 
 /*

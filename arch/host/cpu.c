@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "arch/api/cpu.h"
+#include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
 #include "lib/klog.h"
@@ -88,3 +89,11 @@ TSAN_VOLATILE(1)
 TSAN_VOLATILE(2)
 TSAN_VOLATILE(4)
 TSAN_VOLATILE(8)
+/* Messages: a test that simulates several CPUs brings its own. */
+__attribute__((weak)) void ipi_reschedule(u32 cpu)
+{
+}
+
+__attribute__((weak)) void ipi_timer(u32 cpu)
+{
+}

@@ -48,6 +48,14 @@ int clear_user(uaddr_t dst, size_t n)
 	return ok == n ? 0 : -EFAULT;
 }
 
+int user_cmpxchg(uaddr_t at, u32 *old, u32 new)
+{
+	if (host_user_readable(at, sizeof(u32)) < sizeof(u32))
+		return -EFAULT;
+	__atomic_compare_exchange_n((u32 *)at, old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
 ssize_t strncpy_from_user(char *dst, uaddr_t src, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {

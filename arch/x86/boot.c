@@ -27,7 +27,8 @@ DEFINE_PER_CPU(u32, cpu_number);
 unsigned long percpu_base[NR_CPUS];
 u32 nr_cpus = 1;
 
-extern char __percpu_load[], __image_start[], __image_end[];
+extern char __percpu_load[], __percpu_image[], __percpu_start[], __percpu_end[];
+extern char __image_start[], __image_end[];
 
 __section(".percpu") unsigned long percpu_self = (unsigned long)__percpu_load;
 
@@ -246,6 +247,8 @@ static void parse_mb2(u64 info_pa)
 
 void boot_main(u32 magic, u64 info_pa)
 {
+	/* The first CPU uses the variables as they were loaded; the others get copies of this. */
+	memcpy(__percpu_image, __percpu_load, (size_t)(__percpu_end - __percpu_start));
 	percpu_base[0] = (unsigned long)__percpu_load;
 	cpu_features_init();
 	desc_init_boot();

@@ -106,6 +106,16 @@ void desc_init_boot(void)
 	syscall_init();
 }
 
+void desc_init_cpu(const u64 ist_top[NR_IST])
+{
+	struct descriptor_ptr ptr = { sizeof(idt) - 1, (u64)idt };
+
+	desc_set_ist(ist_top);
+	load_gdt();
+	__asm__ volatile("lidt %0" : : "m"(ptr));
+	syscall_init();
+}
+
 void desc_set_ist(const u64 top[NR_IST])
 {
 	struct tss *tss = this_cpu_ptr(&cpu_tss);

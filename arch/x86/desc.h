@@ -23,6 +23,8 @@ struct tss {
 
 /* Boot: tables of this CPU; exceptions are caught from here on (IST stacks are provisional). */
 void desc_init_boot(void);
+/* The same on a processor that came up later, with its stacks. */
+void desc_init_cpu(const u64 ist_top[NR_IST]);
 /* After the memory system: guarded IST stacks for this CPU. top[i] belongs to IST slot i+1. */
 void desc_set_ist(const u64 top[NR_IST]);
 /* EFER.SCE, STAR, LSTAR, SFMASK of this CPU. */

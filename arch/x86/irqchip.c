@@ -18,6 +18,7 @@
 #include "arch/api/percpu.h"
 #include "arch/api/upcall.h"
 #include "ioapic.h"
+#include "ipi.h"
 #include "lapic.h"
 #include "lib/cmdline.h"
 #include "lib/err.h"
@@ -216,6 +217,9 @@ void x86_irq(unsigned vector)
 	if (vector == VEC_LAPIC_TIMER) {
 		lapic_eoi();
 		timer_interrupt();
+	} else if (vector >= VEC_IPI_TIMER && vector <= VEC_IPI_CALL) {
+		lapic_eoi();
+		ipi_interrupt(vector);
 	} else if (vector >= VEC_IOAPIC && vector < VEC_IOAPIC_END) {
 		unsigned line = gsi_line[vector - VEC_IOAPIC];
 

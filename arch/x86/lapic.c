@@ -32,6 +32,8 @@ enum lapic_register {
 	REG_TASK_PRIORITY = 0x80,
 	REG_EOI = 0xb0,
 	REG_SPURIOUS = 0xf0,
+	REG_ICR = 0x300,
+	REG_ICR_HIGH = 0x310,
 	REG_LVT_TIMER = 0x320,
 	REG_LVT_THERMAL = 0x330,
 	REG_LVT_PERF = 0x340,
@@ -51,6 +53,13 @@ enum lapic_register {
 #define LVT_ACTIVE_LOW   (1u << 13)
 #define LVT_LEVEL        (1u << 15)
 #define DIVIDE_BY_1      0xb
+
+/* The interrupt command register (11.6.1). */
+#define ICR_NMI     (4u << 8)
+#define ICR_INIT    (5u << 8)
+#define ICR_STARTUP (6u << 8)
+#define ICR_PENDING (1u << 12)
+#define ICR_ASSERT  (1u << 14)
 
 static volatile u8 *lapic_base; /* [I] NULL with x2APIC */
 static bool x2apic;             /* [I] */
@@ -91,6 +100,48 @@ u32 lapic_id(void)
 void lapic_eoi(void)
 {
 	lapic_write(REG_EOI, 0);
+}
+
+/*
+ * A command to one processor. xAPIC: two writes, and an interrupt in between might send another one
+ * (an NMI that finds us there, and sends, is the end of a broken machine anyhow).
+ * x2APIC: one write to an MSR, which does not wait for earlier stores as a write to device memory
+ * does, hence the fences (11.12.3).
+ */
+static void send(u32 apic_id, u32 command)
+{
+	u64 flags = irq_save();
+
+	if (x2apic) {
+		__asm__ volatile("mfence; lfence" : : : "memory");
+		wrmsr(MSR_X2APIC + (REG_ICR >> 4), (u64)apic_id << 32 | command);
+	} else {
+		while (lapic_read(REG_ICR) & ICR_PENDING)
+			cpu_relax();
+		lapic_write(REG_ICR_HIGH, apic_id << 24);
+		lapic_write(REG_ICR, command);
+	}
+	irq_restore(flags);
+}
+
+void lapic_send(u32 apic_id, u8 vector)
+{
+	send(apic_id, ICR_ASSERT | vector);
+}
+
+void lapic_send_nmi(u32 apic_id)
+{
+	send(apic_id, ICR_ASSERT | ICR_NMI);
+}
+
+void lapic_send_init(u32 apic_id)
+{
+	send(apic_id, ICR_ASSERT | ICR_INIT);
+}
+
+void lapic_send_startup(u32 apic_id, u8 page)
+{
+	send(apic_id, ICR_ASSERT | ICR_STARTUP | page);
 }
 
 void lapic_set_extint(bool on)

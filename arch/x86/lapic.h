@@ -19,6 +19,13 @@ bool lapic_present(void);
 bool lapic_is_x2apic(void);
 u32 lapic_id(void); /* of this CPU */
 
+/* An interrupt, or an NMI, for the processor with that id. Any context. */
+void lapic_send(u32 apic_id, u8 vector);
+void lapic_send_nmi(u32 apic_id);
+/* Resets it; and has it start in real mode at page * 4096 (page below 0xa0). */
+void lapic_send_init(u32 apic_id);
+void lapic_send_startup(u32 apic_id, u8 page);
+
 /* Ends the interrupt in service on this CPU. */
 void lapic_eoi(void);
 

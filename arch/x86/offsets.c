@@ -4,6 +4,7 @@
  */
 #include "arch/api/ctx.h"
 #include "arch/x86/desc.h"
+#include "arch/x86/smp.h"
 #include "machine/memlayout.h"
 #include "machine/regs.h"
 
@@ -22,5 +23,8 @@ void offsets(void)
 	OFFSET(RFLAGS, offsetof(struct regs, rflags));
 	OFFSET(REGS_SIZE, sizeof(struct regs));
 	OFFSET(TSS_RSP0, offsetof(struct tss, rsp));
+	OFFSET(AP_CR3, offsetof(struct ap_start, cr3));
+	OFFSET(AP_STACK, offsetof(struct ap_start, stack_top));
+	OFFSET(AP_PERCPU, offsetof(struct ap_start, percpu));
 	OFFSET(THREAD_WORK, sizeof(struct arch_thread));
 }

@@ -8,6 +8,7 @@
  * replaces them.
  */
 #include "machine/memlayout.h"
+#include "offsets.h"
 
 #define PHYS(sym) ((sym) - KERNEL_BASE)
 
@@ -119,10 +120,84 @@ boot_high:
 	call boot_main
 	ud2
 
+/*
+ * Every other processor. It wakes in real mode at the start of a page below 1 MiB, into which
+ * arch/x86/smp.c has copied ap_trampoline, and comes the same way as the first one by the boot
+ * tables, which nobody writes.
+ *
+ * Then it takes the one thing that tells it who it is: the address of its struct ap_start, by an
+ * exchange with zero. Whoever finds zero was given up, or was not asked: it halts for good.
+ */
+	.code16
+	.globl ap_trampoline, ap_trampoline_end
+ap_trampoline:
+	cli
+	cld
+	movw %cs, %ax
+	movw %ax, %ds
+	lgdtl ap_gdtr - ap_trampoline
+	movl $1, %eax /* PE; the caches on */
+	movl %eax, %cr0
+	ljmpl $0x08, $PHYS(ap_protected)
+	.balign 4
+ap_gdtr:
+	.word 31
+	.long PHYS(boot_gdt)
+ap_trampoline_end:
+
+	.code32
+ap_protected:
+	movl $0x18, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %ss
+	movl $CR4_PAE, %eax
+	movl %eax, %cr4
+	movl $PHYS(boot_pml4), %eax
+	movl %eax, %cr3
+	movl $MSR_EFER, %ecx
+	rdmsr
+	orl $EFER_SCE_LME_NXE, %eax
+	wrmsr
+	movl $CR0_PE_WP_PG, %eax
+	movl %eax, %cr0
+	ljmp $0x10, $PHYS(ap_long)
+
+	.code64
+ap_long:
+	movabsq $ap_high, %rax
+	jmp *%rax
+ap_high:
+	xorl %eax, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %fs
+	movl %eax, %gs
+	xchgq %rax, ap_token
+	testq %rax, %rax
+	jz ap_halt
+	movq AP_CR3(%rax), %rcx /* the struct may lie where only the kernel's own table reaches */
+	movq %rcx, %cr3
+	movq AP_STACK(%rax), %rsp
+	movq %rax, %rdi
+	movl $MSR_GS_BASE, %ecx
+	movq AP_PERCPU(%rdi), %rax
+	movq %rax, %rdx
+	shrq $32, %rdx
+	wrmsr
+	xorl %ebp, %ebp
+	pushq $0
+	call ap_main
+ap_halt:
+	cli
+	hlt
+	jmp ap_halt
+
 	.section .rodata
 	.balign 8
 boot_gdt:
-	.quad 0, 0
+	.quad 0
+	.quad 0x00cf9b000000ffff /* 0x08: 32-bit code, for the other processors */
 	.quad 0x00af9b000000ffff /* 0x10: 64-bit code */
 	.quad 0x00cf93000000ffff /* 0x18: data */
 boot_gdtr:

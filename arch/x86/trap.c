@@ -223,7 +223,10 @@ void trap_paranoid(struct regs *r, unsigned vector)
 	const char *owner;
 
 	switch (vector) {
-	case TRAP_NMI: this_cpu_inc(nmi_count); return;
+	case TRAP_NMI:
+		this_cpu_inc(nmi_count);
+		nmi_interrupt(r);
+		return;
 	case TRAP_DF:
 		owner = kstack_guard_owner(read_cr2());
 		if (!owner)

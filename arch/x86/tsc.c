@@ -15,15 +15,18 @@
 #include "tsc.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/io.h"
 #include "arch/api/irq.h"
 #include "cpuid.h"
 #include "hpet.h"
 #include "lapic.h"
+#include "lib/cmdline.h"
 #include "lib/klog.h"
 #include "lib/string.h"
 #include "pit.h"
 #include "pmtimer.h"
 
+#define MSR_TSC       0x10
 #define SAMPLES       4
 #define SAMPLE_GAP_US 250
 #define SAMPLE_TRIES  4
@@ -43,6 +46,17 @@ struct clock_source tsc_source = {
 	.read = tsc_read,
 	.mask = UINT64_MAX,
 };
+
+CMDLINE_OPTION("tsc.skew", skew_option,
+	       "N: sets the other CPUs' time-stamp counters N ahead (tests)");
+
+void tsc_skew_for_test(void)
+{
+	u64 skew = cmdline_u64(&skew_option, 0);
+
+	if (skew)
+		wrmsr(MSR_TSC, tsc_read() + skew);
+}
 
 /* ---- calibration ---- */
 

@@ -68,6 +68,13 @@ int clear_user(uaddr_t dst, size_t n)
 	return user_clear((void *)dst, n) ? -EFAULT : 0;
 }
 
+int user_cmpxchg(uaddr_t at, u32 *old, u32 new)
+{
+	if (!user_range_ok(at, sizeof(u32)))
+		return -EFAULT;
+	return user_compare_exchange((u32 *)at, old, new) ? -EFAULT : 0;
+}
+
 ssize_t strncpy_from_user(char *dst, uaddr_t src, size_t size)
 {
 	if (size == 0 || src >= USER_TOP)

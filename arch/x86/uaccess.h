@@ -14,3 +14,5 @@ size_t user_copy(void *dst, const void *src, size_t n);
 size_t user_clear(void *dst, size_t n);
 /* The length without terminator, n when there was none, -1 on a fault. */
 ssize_t user_strncpy(char *dst, const void *src, size_t n);
+/* *at: from *old to new; *old becomes what was there. 0, or -1 on a fault. */
+int user_compare_exchange(u32 *at, u32 *old, u32 new);

@@ -87,3 +87,19 @@ user_strncpy:
 	movq $-1, %rax
 	ret
 	EX 2b, 4b
+
+/* int user_compare_exchange(u32 *at rdi, u32 *old rsi, u32 new edx) */
+	.globl user_compare_exchange
+	.balign 16
+user_compare_exchange:
+	STAC
+	movl (%rsi), %eax
+1:	lock cmpxchgl %edx, (%rdi)
+	CLAC
+	movl %eax, (%rsi)
+	xorl %eax, %eax
+	ret
+2:	CLAC
+	movl $-1, %eax
+	ret
+	EX 1b, 2b

@@ -36,11 +36,13 @@ u32 nr_cpus = 1;
 		__builtin_unreachable();                                                           \
 	}
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
+UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
+UNREACHED(void rcu_quiescent(void))
 UNREACHED(void thread_put(struct thread *t))
 UNREACHED(void thread_init_idle(struct thread *t, u32 cpu))
-UNREACHED(struct thread *thread_create_idle(u32 cpu))
-UNREACHED(void ipi_reschedule(u32 cpu))
 UNREACHED(u32 thread_count(void))
+UNREACHED(void ipi_reschedule(u32 cpu))
+UNREACHED(struct thread *thread_create_idle(u32 cpu))
 UNREACHED(u64 clock_ns(void))
 UNREACHED(void timer_init(struct timer *t, void (*fn)(struct timer *t)))
 UNREACHED(void timer_start(struct timer *t, u64 deadline_ns))

@@ -9,7 +9,9 @@
  *
  * Output: lines name<TAB>value<TAB>unit. Works on any x86-64 Linux.
  *
- *	memory [MiB]	the size of the large process (1024)
+ *	memory [MiB]		the size of the large process (1024)
+ *	memory --only NAME	what that figure needs, marked for ./jiffy bench --where
+ *	memory --list		the names
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -23,6 +25,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "where.h"
 
 #define PAGE   4096ul
 #define MIB    (1ul << 20)
@@ -144,10 +148,18 @@ static void print(const char *name, long value)
 	printf("%s\t%ld\tinsns\n", name, value);
 }
 
+/* One round: start = begin(NAME); the operation; least(&min, start). */
+static inline uint64_t begin(const char *name)
+{
+	where_begin(name);
+	return stamp();
+}
+
 static inline void least(uint64_t *min, uint64_t start)
 {
 	uint64_t t = stamp() - start - overhead;
 
+	where_end();
 	if (t < *min)
 		*min = t;
 }
@@ -166,7 +178,7 @@ static void measure_overhead(void)
 	overhead = min;
 	min = ~0ul;
 	for (int i = 0; i < ROUNDS; i++) {
-		uint64_t start = stamp();
+		uint64_t start = begin("getppid");
 
 		call(SYS_getppid, 0, 0, 0, 0, 0, 0);
 		least(&min, start);
@@ -179,7 +191,7 @@ static void measure_map(const char *name, unsigned long size)
 	uint64_t min = ~0ul;
 
 	for (int i = 0; i < ROUNDS; i++) {
-		uint64_t start = stamp();
+		uint64_t start = begin(name);
 
 		unmap(map(size), size);
 		least(&min, start);
@@ -197,18 +209,18 @@ static void measure_faults(void)
 	write_page(p);
 	rest();
 	for (int i = 1; i <= ROUNDS; i++) {
-		start = stamp();
+		start = begin("fault.anon");
 		write_page(p + (unsigned long)i * PAGE);
 		least(&anon, start);
 	}
 	for (int i = 1; i <= ROUNDS; i++) {
-		start = stamp();
+		start = begin("fault.zero_page");
 		read_page(p + (unsigned long)(ROUNDS + i) * PAGE);
 		least(&zero, start);
 	}
 	rest();
 	for (int i = 1; i <= ROUNDS; i++) {
-		start = stamp();
+		start = begin("fault.replace_zero_page");
 		write_page(p + (unsigned long)(ROUNDS + i) * PAGE);
 		least(&replace, start);
 	}
@@ -253,7 +265,7 @@ static void reap(pid_t child, int release)
  * with the child gone, in one more table: taken back. */
 static void measure_cow(void)
 {
-	uint64_t cow = ~0ul, reuse = ~0ul, start, first, back;
+	uint64_t cow = ~0ul, reuse = ~0ul, first = ~0ul, back = ~0ul, start;
 	char *p = (char *)(((unsigned long)map(6 * MIB) + 2 * MIB - 1) & -(2 * MIB));
 	long before, copied, taken;
 	pid_t child;
@@ -264,11 +276,11 @@ static void measure_cow(void)
 	child = fork_waiting(&fd);
 	before = faults();
 	copied = counter("cow_copied");
-	start = stamp();
+	start = begin("fault.cow_table_copied");
 	write_page(p);
-	first = stamp() - start - overhead;
+	least(&first, start);
 	for (int i = 1; i <= ROUNDS; i++) {
-		start = stamp();
+		start = begin("fault.cow");
 		write_page(p + (unsigned long)i * PAGE);
 		least(&cow, start);
 	}
@@ -277,11 +289,11 @@ static void measure_cow(void)
 	reap(child, fd);
 	before = faults();
 	taken = counter("tables_taken_back");
-	start = stamp();
+	start = begin("fault.table_taken_back");
 	write_page(p + 2 * MIB);
-	back = stamp() - start - overhead;
+	least(&back, start);
 	for (int i = 1; i <= ROUNDS; i++) {
-		start = stamp();
+		start = begin("fault.cow_alone");
 		write_page(p + (unsigned long)(ROUNDS + i) * PAGE);
 		least(&reuse, start);
 	}
@@ -295,17 +307,18 @@ static void measure_cow(void)
 	print("fault.table_taken_back", (long)back);
 }
 
-static uint64_t protect(char *p, unsigned long pages)
+static uint64_t protect(const char *name, char *p, unsigned long pages)
 {
 	uint64_t min = ~0ul;
 
 	for (int i = 0; i < ROUNDS; i++) {
-		int prot = i % 2 ? PROT_READ | PROT_WRITE : PROT_READ;
-		uint64_t start = stamp();
+		uint64_t start;
 
-		call(SYS_mprotect, (long)p, (long)(pages * PAGE), prot, 0, 0, 0);
-		if (!(i % 2)) /* taking rights away is the dear half */
-			least(&min, start);
+		/* Taking rights away is the dear half. */
+		start = begin(name);
+		call(SYS_mprotect, (long)p, (long)(pages * PAGE), PROT_READ, 0, 0, 0);
+		least(&min, start);
+		call(SYS_mprotect, (long)p, (long)(pages * PAGE), PROT_READ | PROT_WRITE, 0, 0, 0);
 	}
 	return min;
 }
@@ -317,15 +330,15 @@ static void measure_protect(void)
 
 	for (unsigned long i = 0; i < 257; i++)
 		write_page(p + i * PAGE);
-	one = protect(p, 1);
-	many = protect(p, 257);
+	one = protect("mprotect.one", p, 1);
+	many = protect("mprotect.257", p, 257);
 	print("mprotect.one", (long)one);
 	print("mprotect.further", (long)((many - one) + 255) / 256);
-	print("mprotect.64", (long)protect(p, 64));
+	print("mprotect.64", (long)protect("mprotect.64", p, 64));
 	unmap(p, 2 * MIB);
 }
 
-static uint64_t unmap_touched(unsigned long pages)
+static uint64_t unmap_touched(const char *name, unsigned long pages)
 {
 	uint64_t min = ~0ul;
 
@@ -337,7 +350,7 @@ static uint64_t unmap_touched(unsigned long pages)
 		for (unsigned long j = 0; j < pages; j++)
 			write_page(p + j * PAGE);
 		claim_faults(before, (long)pages);
-		start = stamp();
+		start = begin(name);
 		unmap(p, pages * PAGE);
 		least(&min, start);
 		unmap(p, 4 * MIB + PAGE * pages);
@@ -347,19 +360,20 @@ static uint64_t unmap_touched(unsigned long pages)
 
 static void measure_unmap(void)
 {
-	uint64_t one = unmap_touched(1), many = unmap_touched(2049);
+	uint64_t one = unmap_touched("munmap.one_touched", 1),
+		 many = unmap_touched("munmap.2049_touched", 2049);
 
 	print("munmap.one_touched", (long)one);
 	print("munmap.per_touched_page", (long)((many - one) + 2047) / 2048);
 }
 
-static uint64_t fork_exit_wait(void)
+static uint64_t fork_exit_wait(const char *name)
 {
 	uint64_t min = ~0ul;
 	int status;
 
 	for (int i = 0; i < 5; i++) {
-		uint64_t start = stamp();
+		uint64_t start = begin(name);
 		long child = call(SYS_fork, 0, 0, 0, 0, 0, 0);
 
 		if (child == 0)
@@ -373,32 +387,62 @@ static uint64_t fork_exit_wait(void)
 
 static void measure_fork(unsigned long mib)
 {
-	uint64_t small = fork_exit_wait(), large;
+	uint64_t small = fork_exit_wait("fork.small"), large;
 	char *p = map(mib * MIB);
 	long before = faults();
 
 	for (unsigned long i = 0; i < mib * MIB; i += PAGE)
 		write_page(p + i);
 	claim_faults(before, (long)(mib * MIB / PAGE));
-	large = fork_exit_wait();
+	large = fork_exit_wait("fork.large");
 	unmap(p, mib * MIB);
 	print("fork.small", (long)small);
 	print("fork.large", (long)large);
 	print("fork.large_more", (long)(large - small));
 }
 
+static const char *const names[] = {
+	"getppid",
+	"mmap.4k",
+	"mmap.1m",
+	"mmap.64m",
+	"mmap.1g",
+	"fault.anon",
+	"fault.zero_page",
+	"fault.replace_zero_page",
+	"fault.cow",
+	"fault.cow_table_copied",
+	"fault.cow_alone",
+	"fault.table_taken_back",
+	"mprotect.one",
+	"mprotect.64",
+	"mprotect.257",
+	"munmap.one_touched",
+	"munmap.2049_touched",
+	"fork.small",
+	"fork.large",
+	NULL,
+};
+
 int main(int argc, char **argv)
 {
-	unsigned long mib = argc > 1 ? strtoul(argv[1], NULL, 0) : 1024;
-
+	argc = where_init(argc, argv, names);
 	measure_overhead();
-	measure_map("mmap.4k", PAGE);
-	measure_map("mmap.64m", 64 * MIB);
-	measure_map("mmap.1g", 1024 * MIB);
-	measure_faults();
-	measure_cow();
-	measure_protect();
-	measure_unmap();
-	measure_fork(mib);
+	if (where_wants("mmap.")) {
+		measure_map("mmap.4k", PAGE);
+		measure_map("mmap.1m", MIB);
+		measure_map("mmap.64m", 64 * MIB);
+		measure_map("mmap.1g", 1024 * MIB);
+	}
+	if (where_wants("fault.")) {
+		measure_faults();
+		measure_cow();
+	}
+	if (where_wants("mprotect."))
+		measure_protect();
+	if (where_wants("munmap."))
+		measure_unmap();
+	if (where_wants("fork."))
+		measure_fork(argc > 1 ? strtoul(argv[1], NULL, 0) : 1024);
 	return 0;
 }

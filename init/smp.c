@@ -1,0 +1,63 @@
+/*
+ * The order in which the other processors come up, and what each does first. arch/api/smp.h has the
+ * machine's part.
+ *
+ * One after the other: that keeps the numbers dense, leaves one token and one page of low memory,
+ * and lets the counters be compared with the first CPU's. A processor takes well below a
+ * millisecond.
+ */
+#include "init/smp.h"
+
+#include "arch/api/preempt.h"
+#include "arch/api/smp.h"
+#include "arch/api/upcall.h"
+#include "lib/cmdline.h"
+#include "lib/err.h"
+#include "lib/klog.h"
+#include "sched/sched.h"
+#include "time/clock.h"
+
+CMDLINE_OPTION("maxcpus", maxcpus_option, "N: use at most N processors");
+
+void cpu_secondary_main(void)
+{
+	smp_cpu_init();
+	clock_init_cpu();
+	smp_cpu_ready();
+	sched_cpu_enter();
+}
+
+/* Processor n as CPU nr_cpus. 0; negative: it was left out. */
+static int start_one(u32 n)
+{
+	u32 cpu = nr_cpus;
+	int err = percpu_create(cpu);
+
+	if (!err)
+		err = sched_cpu_init(cpu);
+	if (!err)
+		err = smp_start_cpu(n, cpu);
+	if (err == -ENOMEM)
+		log_warn("smp: no memory for CPU %u\n", cpu);
+	else if (err)
+		log_warn(
+			"smp: a processor does not answer (number %u of the firmware's list): left out\n",
+			n + 1);
+	return err;
+}
+
+void smp_init(void)
+{
+	u64 max = cmdline_u64(&maxcpus_option, 1);
+	u32 found = smp_found();
+
+	max = MIN(MAX(max, 1ul), (u64)NR_CPUS);
+	for (u32 n = 0; n < found && nr_cpus < max; n++) {
+		int err = start_one(n);
+
+		if (err == -ENOMEM || err == -EIO)
+			break;
+	}
+	if (found)
+		log_info("smp: %u of %u processors\n", nr_cpus, found + 1);
+}
