@@ -32,8 +32,6 @@ _Static_assert(offsetof(struct thread, arch) == 0, "entry.S, ctx.c");
 _Static_assert(offsetof(struct thread, work) == sizeof(struct arch_thread), "entry.S");
 
 DEFINE_PER_CPU(struct rq, runqueue);
-DEFINE_PER_CPU(u32, preempt_word)
-= PREEMPT_NO_RESCHED;
 DEFINE_PER_CPU(struct thread *, current_thread);
 
 #define TICK_NS (NSEC_PER_SEC / SCHED_HZ)
@@ -90,6 +88,7 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	}
 	rq->switches++;
 	next->switches++;
+	rq->curr = next;
 	this_cpu_write(current_thread, next);
 	if (next->as) {
 		sched_switch_space(next->as);
@@ -140,6 +139,12 @@ static void preempt_current(void)
 	switch_to(rq, prev, next);
 }
 
+void sched_ipi(void)
+{
+	rcu_quiescent_irq();
+	set_need_resched();
+}
+
 void sched_preempt_irq(void)
 {
 	preempt_current();
@@ -172,37 +177,73 @@ void sched_block(void)
 	irq_restore(flags);
 }
 
+/* Has the CPU of a queue look at it soon. Interrupts off. */
+static void kick(struct rq *rq)
+{
+	if (rq == this_cpu_ptr(&runqueue))
+		set_need_resched();
+	else
+		ipi_reschedule(rq->cpu);
+}
+
+/* The queue of a thread's CPU, locked. Interrupts off. */
+static struct rq *lock_thread_rq(struct thread *t)
+{
+	for (;;) {
+		u32 cpu = READ_ONCE(t->cpu);
+		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+
+		spin_lock(&rq->lock);
+		if (likely(t->cpu == cpu))
+			return rq;
+		spin_unlock(&rq->lock);
+	}
+}
+
+/* The CPU with the fewest threads, this one if it is as good as any. A guess: nobody is stopped. */
+u32 sched_place_new(void)
+{
+	u32 best = cpu_id(), least = READ_ONCE(per_cpu_ptr(&runqueue, best)->runnable);
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		u32 n = READ_ONCE(per_cpu_ptr(&runqueue, cpu)->runnable);
+
+		if (n < least) {
+			best = cpu;
+			least = n;
+		}
+	}
+	return best;
+}
+
 /* Puts t, which is in no ring, into its CPU's queue, and asks for a switch if it goes first. */
 static void make_runnable(struct rq *rq, struct thread *t)
 {
-	struct thread *running = *per_cpu_ptr(&current_thread, t->cpu);
+	struct thread *running = rq->curr;
 
 	rq_enqueue(rq, t);
 	rq->wakeups++;
-	if (running != rq_idle_thread(rq) && t->level >= running->level)
-		return;
-	if (t->cpu == cpu_id())
-		set_need_resched();
-	else
-		ipi_reschedule(t->cpu);
+	if (running == rq_idle_thread(rq) || t->level < running->level)
+		kick(rq);
 }
 
-void sched_ipi(void)
-{
-	rcu_quiescent_irq();
-	set_need_resched();
-}
-
+/*
+ * A thread that is in its ring may run meanwhile, and go on from the state that we saw to another,
+ * even to T_DEAD: then there is nothing to wake any more.
+ */
 bool sched_wake(struct thread *t, unsigned states)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, t->cpu);
-	u64 flags = spin_lock_irqsave(&rq->lock);
-	bool woken = (READ_ONCE(t->state) & states) != 0;
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
+	u32 state = READ_ONCE(t->state);
+	bool woken = (state & states) != 0;
 
-	if (woken) {
+	if (woken && t->on_rq) {
+		woken = __atomic_compare_exchange_n(&t->state, &state, T_RUNNABLE, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	} else if (woken) {
 		WRITE_ONCE(t->state, T_RUNNABLE);
-		if (!t->on_rq)
-			make_runnable(rq, t);
+		make_runnable(rq, t);
 	}
 	spin_unlock_irqrestore(&rq->lock, flags);
 	return woken;
@@ -210,10 +251,9 @@ bool sched_wake(struct thread *t, unsigned states)
 
 void sched_set_level(struct thread *t, unsigned level, bool fifo)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, t->cpu);
-
 	kassert(level < SCHED_LEVELS);
-	u64 flags = spin_lock_irqsave(&rq->lock);
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
 	bool queued = t->on_rq;
 
 	if (queued)
@@ -223,15 +263,15 @@ void sched_set_level(struct thread *t, unsigned level, bool fifo)
 	t->slice_left = slice_ticks(t);
 	if (queued) {
 		rq_enqueue(rq, t);
-		set_need_resched();
+		kick(rq);
 	}
 	spin_unlock_irqrestore(&rq->lock, flags);
 }
 
 void sched_set_nice(struct thread *t, int nice)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, t->cpu);
-	u64 flags = spin_lock_irqsave(&rq->lock);
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
 
 	t->nice = (s8)MAX(-20, MIN(19, nice));
 	t->slice_left = MIN(t->slice_left, slice_ticks(t));
@@ -255,7 +295,7 @@ static void tick(struct timer *timer)
 	rcu_quiescent_irq();
 	if (t == rq_idle_thread(rq)) {
 		rq->idle_ticks++;
-		if (rq->runnable == 0) {
+		if (READ_ONCE(rq->runnable) == 0) {
 			rq->ticking = false; /* sched_idle starts it again */
 			return;
 		}
@@ -297,7 +337,7 @@ void sched_idle(void)
 		while (READ_ONCE(rq->runnable) == 0 && sched_memory->idle_work())
 			;
 		irq_disable();
-		if (rq->runnable == 0) {
+		if (READ_ONCE(rq->runnable) == 0) {
 			cpu_wait_for_interrupt(); /* what wakes somebody preempts us on its way out */
 			continue;
 		}
@@ -310,24 +350,20 @@ void sched_idle(void)
 
 void sched_init(void)
 {
-	static struct thread boot = { .state = T_RUNNABLE,
-				      .name = "idle",
-				      .level = SCHED_LEVELS - 1 };
-	struct rq *rq = this_cpu_ptr(&runqueue);
+	static struct thread boot;
 
-	rq_init(rq, &boot);
-	thread_init_boot(&boot);
+	rq_init(this_cpu_ptr(&runqueue), cpu_id(), &boot);
+	thread_init_idle(&boot, cpu_id());
 	this_cpu_write(current_thread, &boot);
 }
 
 int sched_cpu_init(u32 cpu)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, cpu);
 	struct thread *idle = thread_create_idle(cpu);
 
 	if (!idle)
 		return -ENOMEM;
-	rq_init(rq, idle);
+	rq_init(per_cpu_ptr(&runqueue, cpu), cpu, idle);
 	*per_cpu_ptr(&current_thread, cpu) = idle;
 	return 0;
 }
@@ -335,6 +371,7 @@ int sched_cpu_init(u32 cpu)
 void sched_cpu_enter(void)
 {
 	sched_start_ticking();
+	irq_enable();
 	sched_idle();
 }
 
@@ -347,8 +384,8 @@ void sched_stats(struct sched_stats *out)
 
 		out->switches += rq->switches;
 		out->preemptions += rq->preemptions;
-		out->ticks += rq->ticks;
-		out->idle_ticks += rq->idle_ticks;
+		out->ticks += READ_ONCE(rq->ticks);
+		out->idle_ticks += READ_ONCE(rq->idle_ticks);
 		out->wakeups += rq->wakeups;
 		out->runnable += rq->runnable;
 		spin_unlock_irqrestore(&rq->lock, flags);

@@ -16,8 +16,10 @@
 #define RQ_WORDS (SCHED_LEVELS / 64)
 
 struct rq {
-	spinlock_t lock; /* RANK_RQ; interrupts off; held across ctx_switch */
-	u32 top;         /* [lock] the best level with a thread, or SCHED_LEVELS */
+	spinlock_t lock;     /* RANK_RQ; interrupts off; held across ctx_switch */
+	u32 top;             /* [lock] the best level with a thread, or SCHED_LEVELS */
+	u32 cpu;             /* [I] whose */
+	struct thread *curr; /* [lock] who runs there, or is being switched to */
 	u64 switches, preemptions, wakeups;     /* [lock] */
 	struct thread *first[SCHED_LEVELS + 1]; /* [lock] the last one is the idle thread */
 	u64 bitmap[RQ_WORDS];                   /* [lock] levels whose first[] is valid */
@@ -35,8 +37,10 @@ static inline struct thread *rq_idle_thread(const struct rq *rq)
 	return rq->first[SCHED_LEVELS];
 }
 
-static inline void rq_init(struct rq *rq, struct thread *idle)
+static inline void rq_init(struct rq *rq, u32 cpu, struct thread *idle)
 {
+	rq->cpu = cpu;
+	rq->curr = idle;
 	spin_init(&rq->lock, "runqueue", RANK_RQ);
 	rq->top = SCHED_LEVELS;
 	rq->first[SCHED_LEVELS] = idle;

@@ -33,8 +33,10 @@ static void register_thread(struct thread *t, bool program)
 	spin_unlock_irqrestore(&all_lock, flags);
 }
 
-void thread_init_boot(struct thread *t)
+void thread_init_idle(struct thread *t, u32 cpu)
 {
+	*t = (struct thread){ .state = T_RUNNABLE, .level = SCHED_LEVELS - 1, .cpu = cpu };
+	thread_set_name(t, "idle");
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
 }
@@ -45,17 +47,13 @@ struct thread *thread_create_idle(u32 cpu)
 
 	if (!t)
 		return NULL;
-	thread_set_name(t, "idle");
+	thread_init_idle(t, cpu);
 	t->stack_top = sched_memory->stack_alloc(t->name);
 	if (!t->stack_top) {
 		sched_memory->thread_free(t);
 		return NULL;
 	}
 	ctx_init(&t->arch, t->stack_top, NULL);
-	t->state = T_RUNNABLE;
-	t->level = SCHED_LEVELS - 1;
-	t->cpu = cpu;
-	thread_init_boot(t);
 	return t;
 }
 
@@ -87,7 +85,7 @@ static struct thread *thread_new(const char *name, unsigned level, bool program)
 	t->state = T_NEW;
 	t->level = (u8)level;
 	t->slice_left = SCHED_SLICE_NS * SCHED_HZ / NSEC_PER_SEC;
-	t->cpu = cpu_id();
+	t->cpu = sched_place_new();
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
 	ctx_init(&t->arch, t->stack_top, program ? user_thread_entry : kernel_thread_entry);
@@ -169,7 +167,7 @@ void thread_exit(int status)
 	ctx_user_destroy(&t->arch);
 	t->exit_status = status;
 	irq_disable(); /* a DEAD thread is freed behind its next switch, so that must be its last */
-	WRITE_ONCE(t->state, T_DEAD);
+	store_release(&t->state, T_DEAD); /* the status is out before */
 	waitq_wake_all(&t->exited);
 	sched_block();
 	panic("thread %s (%u) runs after its end", t->name, t->tid);
@@ -177,7 +175,7 @@ void thread_exit(int status)
 
 int thread_join(struct thread *t)
 {
-	wait_event(&t->exited, READ_ONCE(t->state) == T_DEAD);
+	wait_event(&t->exited, load_acquire(&t->state) == T_DEAD);
 	int status = t->exit_status;
 
 	thread_put(t);

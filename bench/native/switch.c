@@ -25,6 +25,7 @@ static struct thread idle = { .state = T_RUNNABLE };
 DEFINE_PER_CPU(struct arch_thread *, ctx_user_owner);
 DEFINE_PER_CPU(const struct regs *, irq_regs);
 DEFINE_PER_CPU(u32, cpu_number);
+DEFINE_PER_CPU_INIT(u32, preempt_word, PREEMPT_NO_RESCHED);
 DEFINE_PER_CPU(struct aspace *, active_space);
 const struct sched_memory_ops *sched_memory;
 u32 nr_cpus = 1;
@@ -39,7 +40,7 @@ UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
 UNREACHED(void rcu_quiescent(void))
 UNREACHED(void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock))
 UNREACHED(void thread_put(struct thread *t))
-UNREACHED(void thread_init_boot(struct thread *t))
+UNREACHED(void thread_init_idle(struct thread *t, u32 cpu))
 UNREACHED(u32 thread_count(void))
 UNREACHED(void ipi_reschedule(u32 cpu))
 UNREACHED(struct thread *thread_create_idle(u32 cpu))
@@ -178,7 +179,7 @@ static u64 batch_bare(void)
 
 int main(void)
 {
-	rq_init(&runqueue, &idle);
+	rq_init(&runqueue, 0, &idle);
 	rq_enqueue(&runqueue, &thread_a);
 	rq_enqueue(&runqueue, &thread_b);
 	current_thread = &thread_a;
