@@ -72,6 +72,7 @@ static void user_thread_entry(struct thread *prev);
 
 static struct thread *thread_new(const char *name, unsigned level, bool program)
 {
+	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SCHED_LEVEL_NORMAL - 1);
 	struct thread *t = sched_memory->thread_alloc();
 
 	if (!t)
@@ -84,8 +85,10 @@ static struct thread *thread_new(const char *name, unsigned level, bool program)
 	}
 	t->state = T_NEW;
 	t->level = (u8)level;
-	t->slice_left = SCHED_SLICE_NS * SCHED_HZ / NSEC_PER_SEC;
-	t->cpu = sched_place_new();
+	t->slice_left = SCHED_RR_NS * SCHED_HZ / NSEC_PER_SEC;
+	t->cpu = cpu_id();
+	fair_set_weight(&t->fair, fair_weight_of_nice(0));
+	cpuset_fill(&t->affinity);
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
 	ctx_init(&t->arch, t->stack_top, program ? user_thread_entry : kernel_thread_entry);
@@ -141,19 +144,21 @@ struct thread *thread_create_on(u32 cpu, const char *name, int (*fn)(void *arg),
 		return NULL;
 	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
 	t->cpu = cpu;
+	cpuset_set_only(&t->affinity, cpu);
 	thread_start(t);
 	return t;
 }
 
 struct thread *thread_create_user(const char *name)
 {
-	struct thread *t =
-		thread_new(name, current()->as ? current()->level : SCHED_LEVEL_NORMAL, true);
+	struct thread *t = thread_new(name, SCHED_LEVEL_NORMAL, true);
 
 	if (t && ctx_user_create(&t->arch)) {
 		thread_put(t);
 		return NULL;
 	}
+	if (t && current()->as)
+		sched_inherit(t, current());
 	return t;
 }
 

@@ -25,6 +25,11 @@ __attribute__((constructor)) static void host_cpus_init(void)
 		cpu_number[i] = i;
 }
 
+__attribute__((weak)) u64 host_cycles(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
 /* Without a simulation (arch/host/sim.c) host threads are the CPUs, and the host interleaves them. */
 __attribute__((weak)) void host_point(void)
 {

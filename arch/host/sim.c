@@ -131,6 +131,12 @@ const struct clock_event sim_clock_event = {
 	.per_cpu = true,
 };
 
+/* One a nanosecond. */
+u64 host_cycles(void)
+{
+	return sim.now;
+}
+
 u64 sim_time(void)
 {
 	return sim.now;

@@ -28,6 +28,11 @@ static struct {
 	bool booted, main_done;
 } host_run;
 
+u64 clock_tsc_hz(void)
+{
+	return NSEC_PER_SEC; /* host_cycles */
+}
+
 u64 clock_ns(void)
 {
 	return sim_time();
@@ -130,7 +135,9 @@ static void host_check_end(void)
 		sim_check_eq(rq->runnable, 0);
 		sim_check_eq(rq->top, SCHED_LEVELS);
 		sim_check(!spin_is_locked(&rq->lock));
-		sim_check(rq->curr == rq_idle_thread(rq));
+		sim_check(rq_curr(rq) == rq_idle_thread(rq));
+		sim_check_eq(rq->fair.nr, 0);
+		sim_check_eq(rq->fair.weight, 0);
 		sim_check_eq(*per_cpu_ptr(&preempt_word, cpu) & ~PREEMPT_NO_RESCHED, 0);
 		if (cpu > 0) {
 			host_stack_free(rq_idle_thread(rq)->stack_top);

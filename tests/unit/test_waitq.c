@@ -189,7 +189,7 @@ static int order_main(void *arg)
 	atomic_store(&tokens, 0u);
 	nr_order = 0;
 	for (u64 i = 0; i < 5; i++) {
-		t[i] = thread_create("turn", wait_in_turn, (void *)i, LEVEL - 1);
+		t[i] = thread_create("turn", wait_in_turn, (void *)i, LEVEL - 2);
 		sim_check_eq(t[i]->state, T_SLEEPING); /* a better level: it ran at once */
 	}
 	for (u32 i = 0; i < 5; i++) {

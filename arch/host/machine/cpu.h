@@ -9,6 +9,7 @@
 
 extern _Thread_local bool host_irqs_on;
 
+u64 host_cycles(void);
 void host_point(void);              /* others may run here */
 void host_relax(void);              /* others must run here: we wait for them */
 void host_wait_for_interrupt(void); /* the halt; interrupts off on entry, on at the return */
@@ -61,7 +62,7 @@ static inline void cpu_stop(void)
 }
 static inline u64 cpu_cycles(void)
 {
-	return __builtin_ia32_rdtsc();
+	return host_cycles();
 }
 
 static inline bool cpu_hw_random(u64 *out)
