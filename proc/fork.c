@@ -291,14 +291,6 @@ static void vfork_wait_child(struct vfork_wait *v)
 	vfork_put(v);
 }
 
-static void set_scheduling(struct fork *k)
-{
-	struct thread *me = current();
-
-	sched_set_level(k->thread, me->level, me->fifo);
-	sched_set_nice(k->thread, me->nice);
-}
-
 s64 proc_clone(const struct clone_request *c, const struct regs *r)
 {
 	struct fork k = { .c = c };
@@ -318,7 +310,6 @@ s64 proc_clone(const struct clone_request *c, const struct regs *r)
 	if (!err)
 		err = make_vfork(&k);
 	if (!err) {
-		set_scheduling(&k);
 		store_ids(&k);
 		err = publish(&k);
 	}

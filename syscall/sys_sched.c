@@ -14,8 +14,6 @@
 #include "proc/process.h"
 #include "sched/sched.h"
 
-#define SCHED_LEVEL_IDLE 126
-
 s64 sys_sched_yield(void)
 {
 	sched_yield();
@@ -62,17 +60,9 @@ static bool valid(int policy, int priority)
 
 static void apply(struct task *t, int policy, int priority)
 {
-	unsigned level = SCHED_LEVEL_NORMAL;
-
-	if (policy == SCHED_FIFO || policy == SCHED_RR)
-		level = 99u - (unsigned)priority;
-	else if (policy == SCHED_BATCH)
-		level = SCHED_LEVEL_BATCH;
-	else if (policy == SCHED_IDLE)
-		level = SCHED_LEVEL_IDLE;
 	t->policy = (u8)policy;
 	t->rt_priority = (u8)priority;
-	sched_set_level(t->thread, level, policy == SCHED_FIFO);
+	sched_set_policy(t->thread, (unsigned)policy, (unsigned)priority);
 }
 
 /* policy -1: as it is. */

@@ -79,7 +79,7 @@ static void setup_queue(void)
 	memset(&rq, 0, sizeof(rq));
 	memset(&model, 0, sizeof(model));
 	memset(threads, 0, sizeof(threads));
-	rq_init(&rq, &idle_thread);
+	rq_init(&rq, 0, &idle_thread);
 }
 
 static void test_empty_queue_picks_idle(void **state)

@@ -5,6 +5,9 @@
 
 #define DEFINE_PER_CPU(type, name)  __section(".percpu") __typeof__(type) name
 #define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
+#define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
+	DEFINE_PER_CPU(type, name)                                                                 \
+	= (value)
 
 #define PERCPU_GS(name)   (*(__seg_gs __typeof__(name) *)(unsigned long)&(name))
 #define PERCPU_GS_V(name) (*(volatile __seg_gs __typeof__(name) *)(unsigned long)&(name))

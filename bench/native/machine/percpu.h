@@ -4,6 +4,9 @@
 
 #define DEFINE_PER_CPU(type, name)  __typeof__(type) name
 #define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
+#define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
+	DEFINE_PER_CPU(type, name)                                                                 \
+	= (value)
 
 #define this_cpu_read(name)            (*(volatile __typeof__(name) *)&(name))
 #define this_cpu_write(name, v)        ((void)(*(volatile __typeof__(name) *)&(name) = (v)))
