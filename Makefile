@@ -112,7 +112,7 @@ HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than
 HSKIP ?= lib/string.c mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
 # The scheduler and the machine that runs it, apart: other tests bring stubs in their place.
-HSCHED := $(filter-out sched/memory.c,$(wildcard sched/*.c)) arch/host/sim.c arch/host/fiber.c
+HSCHED := $(filter-out sched/memory.c sched/fair.c,$(wildcard sched/*.c)) arch/host/sim.c arch/host/fiber.c
 HOBJ := $(patsubst %.c,$(HO)/%.o,$(filter-out $(HSCHED),$(HSRC)))
 HSCHEDOBJ := $(patsubst %.c,$(HO)/%.o,$(HSCHED))
 UNIT := $(patsubst tests/unit/%.c,$(HO)/%,$(wildcard tests/unit/test_*.c))
@@ -130,7 +130,7 @@ $(HO)/libsched.a: $(HSCHEDOBJ)
 
 # The tests of the scheduler. The simulated machine interferes between any two basic blocks of these
 # (arch/host/sim.h).
-SCHED_TESTS := sched_core waitq mutex
+SCHED_TESTS := sched_core waitq mutex policy
 INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
 $(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc \
 	$(if $(findstring thread,$(HSAN)),--param=tsan-distinguish-volatile=1)
