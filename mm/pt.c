@@ -1122,6 +1122,19 @@ static __noinline int unmap_slowly(struct aspace *as, pte_t *entry, u64 start, u
 	return op_locked(&op, start, end);
 }
 
+static __noinline int unmap_pieces(struct aspace *as, u64 start, u64 end)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	int err;
+
+	pt_op_init(&op, PT_UNMAP);
+	err = pt_op_pieces(&op, as, start, end);
+	if (!err)
+		pt_prune(as, end - PAGE_SIZE); /* the last one, and what is above */
+	return err;
+}
+
 int pt_unmap(struct aspace *as, u64 start, u64 end)
 {
 	pte_t *entry = lock_covering(as, start, end - 1, 1);
@@ -1146,7 +1159,14 @@ int pt_unmap(struct aspace *as, u64 start, u64 end)
 		err = 0;
 	} else {
 		/* Whole slots only, if n > 0: that needs no memory, so it does not fail half-way. */
-		err = unmap_slowly(as, entry, start + ((u64)n << pt_shift(level)), end);
+		u64 done = start + ((u64)n << pt_shift(level));
+
+		if (likely(end - done <= PT_PIECE)) {
+			err = unmap_slowly(as, entry, done, end);
+		} else {
+			unlock_table(table);
+			err = unmap_pieces(as, done, end);
+		}
 	}
 	if (mark_has_mapping(mark) && n > 0)
 		mapping_put(mark_mapping(mark), n);
@@ -1166,6 +1186,15 @@ static __noinline int protect_slowly(struct aspace *as, pte_t *entry, u64 start,
 	return op_locked(&op, done, end);
 }
 
+static __noinline int protect_pieces(struct aspace *as, u64 start, u64 end, u64 bits)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_PROTECT);
+	op.bits = bits;
+	return pt_op_pieces(&op, as, start, end);
+}
+
 int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 {
 	pte_t *entry = lock_covering(as, start, end - 1, 1);
@@ -1175,12 +1204,12 @@ int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 
 	if (likely(table->level == 1 && bits_accessible(bits)))
 		done = protect_plain(entry, start, end, bits, &flush);
-	if (unlikely(done < end))
+	if (unlikely(done < end) && end - done <= PT_PIECE)
 		return protect_slowly(as, entry, start, done, end, bits, flush);
 	if (flush)
-		tlb_flush_pages(as, start, end);
+		tlb_flush_pages(as, start, done);
 	unlock_table(table);
-	return 0;
+	return likely(done == end) ? 0 : protect_pieces(as, done, end, bits);
 }
 
 /* ---- readers --------------------------------------------------------------------------------- */
