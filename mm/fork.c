@@ -29,7 +29,7 @@ struct fork {
 };
 
 /* Entries of level 2 between two chances to be preempted: some 70 instructions each, twice that in the first fork. */
-#define FORK_PIECE 64u
+#define FORK_PIECE 128u
 
 /* The budget is spent: not an error, but as one it leads out of all the loops. */
 #define FORK_PAUSE 1
@@ -109,45 +109,64 @@ static pte_t fork_large(struct fork *f, pte_t *slot, pte_t e)
 	return e;
 }
 
-/* The first slot of `table`, at va, that is still to be done; how many used ones there are from it on. */
-static u64 first_slot(const struct fork *f, struct frame *table, u64 va, unsigned *left)
-{
-	const pte_t *from = frame_virt(table);
-	u64 i = f->next > va ? pt_index(f->next, table->level) : 0;
+/* The slots of a parent's table that are still to be done: `left` used ones from i on, or, behind a
+ * pause, as many as there are. */
+struct walk {
+	u64 i;
+	unsigned left;
+	bool resumed;
+};
 
-	*left = table->used;
-	for (u64 k = 0; k < i; k++)
-		*left -= !pte_is_none(pte_load(&from[k]));
-	return i;
+static struct walk walk_start(const struct fork *f, const struct frame *table, u64 va)
+{
+	if (likely(f->next <= va))
+		return (struct walk){ .left = table->used };
+	return (struct walk){ .i = pt_index(f->next, table->level),
+			      .left = PT_ENTRIES,
+			      .resumed = true };
+}
+
+/* Moves on to the next used slot; false: there is none. */
+static inline bool walk_next(struct walk *w, const pte_t *entry, unsigned level)
+{
+	unsigned end = level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
+
+	if (w->left-- == 0)
+		return false;
+	if (likely(!w->resumed)) {
+		w->i = pt_next_used(entry, w->i);
+		return true;
+	}
+	while (w->i < end && pte_is_none(pte_load(&entry[w->i])))
+		w->i++;
+	return w->i < end;
 }
 
 /* A table of level 2, whose entries are many: little is done for each. */
 static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, u64 va)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	unsigned left, skipped = 0, all;
-	u64 i = first_slot(f, table, va, &left);
+	struct walk w = walk_start(f, table, va);
+	u32 budget = f->budget, skipped = 0;
 	int err = 0;
 
-	all = left;
-	for (; left > 0 && !err; left--, i++) {
-		if (unlikely(f->budget-- == 0)) {
-			f->next = va + (i << pt_shift(2));
+	for (; !err && walk_next(&w, from, 2); w.i++) {
+		pte_t e = pte_load(&from[w.i]);
+
+		if (unlikely(budget == 0)) {
+			f->next = va + (w.i << pt_shift(2));
 			err = FORK_PAUSE;
 			break;
 		}
-		pte_t e;
-
-		i = pt_next_used(from, i);
-		e = pte_load(&from[i]);
+		budget--;
 		if (likely(pte_is_table(e, 2))) {
 			struct frame *t = pte_table(e, 2);
 
-			e = pt_share(&from[i], e, &f->flush);
+			e = pt_share(&from[w.i], e, &f->flush);
 			if (unlikely(t->state & TABLE_FORK) && !pte_is_none(e))
-				err = fork_below(f, table, &from[i], PTE_NONE, 0, &e);
+				err = fork_below(f, table, &from[w.i], PTE_NONE, 0, &e);
 		} else if (slot_has_frame(e)) {
-			e = fork_large(f, &from[i], e);
+			e = fork_large(f, &from[w.i], e);
 		} else if (e.v & VM_DONTFORK) {
 			e = PTE_NONE;
 		} else if (mark_has_mapping(e)) {
@@ -155,9 +174,10 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, 
 		}
 		if (unlikely(pte_is_none(e)))
 			skipped++;
-		pte_store(&to[i], e);
+		pte_store(&to[w.i], e);
 	}
-	copy->used = (u16)(copy->used + all - left - skipped);
+	copy->used = (u16)(copy->used + (f->budget - budget) - skipped);
+	f->budget = budget;
 	return err;
 }
 
@@ -165,22 +185,17 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, 
 static int fork_table(struct fork *f, struct frame *table, struct frame *copy, u64 va)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	unsigned left;
-	u64 i;
+	struct walk w = walk_start(f, table, va);
 	int err = 0;
 
 	if (table->level == 2)
 		return fork_level2(f, table, copy, va);
-	i = first_slot(f, table, va, &left);
-	for (; left > 0 && !err; left--, i++) {
-		pte_t e, begun;
+	for (; !err && walk_next(&w, from, table->level); w.i++) {
+		pte_t e = pte_load(&from[w.i]), begun = pte_load(&to[w.i]);
 
-		i = pt_next_used(from, i);
-		e = pte_load(&from[i]);
-		begun = pte_load(&to[i]);
 		if (pte_is_table(e, table->level)) {
-			err = fork_below(f, table, &from[i], begun,
-					 va + (i << pt_shift(table->level)), &e);
+			err = fork_below(f, table, &from[w.i], begun,
+					 va + (w.i << pt_shift(table->level)), &e);
 		} else if (e.v & VM_DONTFORK) {
 			continue;
 		} else if (mark_has_mapping(e)) {
@@ -188,8 +203,9 @@ static int fork_table(struct fork *f, struct frame *table, struct frame *copy, u
 		}
 		if (pte_is_none(e))
 			continue;
-		pte_store(&to[i], e);
-		copy->used += pte_is_none(begun);
+		pte_store(&to[w.i], e);
+		if (pte_is_none(begun))
+			copy->used++;
 	}
 	return err;
 }
