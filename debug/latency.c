@@ -11,8 +11,9 @@
  * pair of places (where it began, where it ended), with the calls that led to its end and to its
  * beginning.
  *
- * The measurement itself takes some 40 instructions at each change, which lie within the sections
- * around it: lengths are upper bounds.
+ * The measurement takes time itself, at each change within a longer section. What the functions here
+ * take is subtracted (`spent`); what the machine's stubs around them take, some 40 instructions a
+ * change, is not: lengths are upper bounds.
  *
  * Everything is written by its CPU with interrupts off; readers accept a torn moment.
  */
@@ -36,7 +37,8 @@ CMDLINE_OPTION("latency", latency_option,
 enum track { IRQS, PREEMPT, EITHER, WAKEUP, TRACKS };
 
 struct section {
-	u64 since, from, fp_from; /* since 0: not in it */
+	u64 since, from; /* since 0: not in it */
+	u64 spent;       /* by the measurement, at its beginning */
 };
 
 struct longest {
@@ -47,6 +49,7 @@ struct longest {
 
 struct latency_cpu {
 	struct section section[WAKEUP];
+	u64 spent;        /* by the measurement so far */
 	u64 begin[STACK]; /* of EITHER: calls that led to its begin, 0-terminated */
 	u64 bucket[TRACKS][BUCKETS];
 	u64 max[TRACKS], sum[TRACKS];
@@ -128,31 +131,40 @@ static void remember_begin(struct latency_cpu *c, u64 fp)
 static void begin(enum track track, u64 pc, u64 fp)
 {
 	struct latency_cpu *c = this_cpu_ptr(&latency_cpu);
+	u64 now = cpu_cycles();
 
 	if (!measuring || c->section[track].since)
 		return;
+	c->section[track] = (struct section){ now, pc, c->spent };
 	if (!c->section[EITHER].since) {
 		remember_begin(c, fp);
-		c->section[EITHER] = (struct section){ cpu_cycles(), pc, fp };
+		c->section[EITHER] = c->section[track];
 	}
-	c->section[track] = (struct section){ cpu_cycles(), pc, fp };
+	c->spent += cpu_cycles() - now;
+}
+
+static u64 length_of(const struct latency_cpu *c, const struct section *s, u64 now)
+{
+	return now - s->since - (c->spent - s->spent);
 }
 
 static void end(enum track track, u64 pc, u64 fp)
 {
 	struct latency_cpu *c = this_cpu_ptr(&latency_cpu);
-	u64 now = cpu_cycles();
+	u64 now = cpu_cycles(), length;
 	struct section *either = &c->section[EITHER];
 
 	if (!c->section[track].since)
 		return;
-	note(c, track, now - c->section[track].since);
+	note(c, track, length_of(c, &c->section[track], now));
 	c->section[track].since = 0;
-	if (c->section[IRQS].since || c->section[PREEMPT].since || !either->since)
-		return;
-	note(c, EITHER, now - either->since);
-	keep_longest(c, now - either->since, either->from, pc, fp);
-	either->since = 0;
+	if (!c->section[IRQS].since && !c->section[PREEMPT].since && either->since) {
+		length = length_of(c, either, now);
+		note(c, EITHER, length);
+		keep_longest(c, length, either->from, pc, fp);
+		either->since = 0;
+	}
+	c->spent += cpu_cycles() - now;
 }
 
 void hook_irqs_off(u64 pc, u64 fp)
@@ -208,10 +220,12 @@ unsigned latency_early_init(void)
 static void reset_cpu(struct latency_cpu *c)
 {
 	struct section keep[WAKEUP];
+	u64 spent = c->spent;
 
 	memcpy(keep, c->section, sizeof(keep));
 	memset(c, 0, sizeof(*c));
 	memcpy(c->section, keep, sizeof(keep));
+	c->spent = spent;
 }
 
 int latency_control(const char *word)

@@ -126,11 +126,6 @@ void trace_wake(u32 tid)
 	event(TRACE_SCHED, EV_WAKE, 0, tid, 0);
 }
 
-void trace_fault_result(u64 va, unsigned access, int result)
-{
-	event(TRACE_FAULT, EV_FAULT_RESULT, access, va, (u64)(s64)result);
-}
-
 void trace_fault_kind(enum trace_fault_kind kind)
 {
 	event(TRACE_FAULT, EV_FAULT_KIND, kind, 0, 0);
@@ -176,6 +171,11 @@ void hook_fault_enter(const struct regs *r, u64 va, u64 error)
 void hook_fault_exit(void)
 {
 	event(TRACE_FAULT, EV_FAULT_EXIT, 0, 0, 0);
+}
+
+void hook_fault_failed(u64 va, int code)
+{
+	event(TRACE_FAULT, EV_FAULT_FAILED, 0, va, (u64)(s64)code);
 }
 
 void hook_trap_enter(const struct regs *r, unsigned vector)

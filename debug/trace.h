@@ -30,7 +30,7 @@ enum trace_kind {
 	EV_IRQ_EXIT,      /* b: vector */
 	EV_FAULT_ENTER,   /* a: bits of the error code; b: address; c: pc */
 	EV_FAULT_KIND,    /* a: enum trace_fault_kind */
-	EV_FAULT_RESULT,  /* a: access; b: address; c: 0, or what FAULT_* and si_code say */
+	EV_FAULT_FAILED,  /* b: address; c: what FAULT_* and si_code say */
 	EV_FAULT_EXIT,    /* */
 	EV_TRAP_ENTER,    /* b: vector; c: pc */
 	EV_TRAP_EXIT,     /* b: vector */
@@ -77,7 +77,6 @@ void trace_map(u32 tgid, u64 start, u64 end, u64 offset, const char *path);
 /* From the hooks. */
 void trace_switch(u32 prev, u32 state, u32 next, unsigned why, u64 caller);
 void trace_wake(u32 tid);
-void trace_fault_result(u64 va, unsigned access, int result);
 void trace_fault_kind(enum trace_fault_kind kind);
 void trace_flush(enum trace_flush kind, u64 start, u64 end);
 

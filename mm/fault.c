@@ -39,6 +39,8 @@
 
 /* Something has to be fetched, without locks: the page for the mark f->want. Not an si_code. */
 #define FAULT_FETCH (-1)
+/* Nothing is decided, but something was done that took long. */
+#define FAULT_AGAIN (-2)
 
 #define FAULT_AROUND 16u /* pages; as Linux's fault_around_bytes. Less than a table has. */
 
@@ -273,7 +275,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 
 /*
  * The cursor is above a shared table. An access that it serves, or forbids, leaves it shared;
- * anything else makes the table ours and moves the cursor down to it. 0 or FAULT_NOMEM.
+ * anything else makes the table ours and moves the cursor down to it. 0, FAULT_AGAIN or FAULT_NOMEM.
  */
 static __noinline int fault_shared(struct fault *f)
 {
@@ -299,6 +301,8 @@ static __noinline int fault_shared(struct fault *f)
 	else
 		count_kind(tables_copied);
 	tlb_gather_finish(&g);
+	if (t != c.table)
+		return FAULT_AGAIN; /* a copy takes long: let others run before what follows */
 	f->c.table = t;
 	f->c.entry = frame_virt(t);
 	f->c.level = 1;
@@ -321,8 +325,10 @@ static int fault_locked(struct fault *f)
 
 	if (unlikely(f->c.level != 1)) {
 		if (pte_is_table(e, f->c.level)) {
-			if (fault_shared(f))
-				return FAULT_NOMEM;
+			int err = fault_shared(f);
+
+			if (err)
+				return err;
 			slot = fault_slot(f);
 			e = pte_load(slot);
 		} else if (mark_is_part(e) && beside_mark(f, e)) {
@@ -445,8 +451,10 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 		}
 		if (ret == SEGV_MAPERR && vm_grow_stack(as, f.va))
 			continue;
-		if (likely(ret != FAULT_FETCH))
+		if (likely(ret >= 0))
 			break;
+		if (ret == FAULT_AGAIN)
+			continue;
 		ret = fault_fetch(&f);
 		if (ret)
 			break;

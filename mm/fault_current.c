@@ -2,7 +2,6 @@
  * Page faults of the running program: the upcall of arch/api/upcall.h. Without memory it asks proc/,
  * through a pointer, to make some.
  */
-#include "debug/trace.h"
 #include "mm/aspace.h"
 #include "sched/thread.h"
 
@@ -15,7 +14,5 @@ int vm_fault_current(uaddr_t va, enum fault_access access)
 
 	while (unlikely(ret & FAULT_OOM) && vm_out_of_memory && vm_out_of_memory())
 		ret = vm_fault(as, va, access);
-	if (hook_on(HOOK_TRACE))
-		trace_fault_result(va, access, ret);
 	return ret & ~FAULT_OOM;
 }

@@ -124,7 +124,7 @@ class Spans:
             self.end("syscall", tid, time, c - (1 << 64) if c >> 63 else c)
         elif kind == ring.FAULT_ENTER:
             self.begin("fault", tid, cpu, tid, time, a, b)
-        elif kind in (ring.FAULT_KIND, ring.FAULT_RESULT):
+        elif kind in (ring.FAULT_KIND, ring.FAULT_FAILED):
             stack = self.open.get(("fault", tid))
             if stack and kind == ring.FAULT_KIND:
                 stack[-1].detail.append(ring.FAULT_KINDS[a] if a < len(ring.FAULT_KINDS) else "?")

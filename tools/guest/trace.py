@@ -48,7 +48,7 @@ def read_files(path):
 def print_events(trace, kernel):
     """For tests and other tools: time in ns, CPU, tid, and what happened, separated by tabs."""
     words = ["none", "switch", "wake", "irq_enter", "irq_exit", "fault_enter", "fault_kind",
-             "fault_result", "fault_exit", "trap_enter", "trap_exit", "syscall_enter",
+             "fault_failed", "fault_exit", "trap_enter", "trap_exit", "syscall_enter",
              "syscall_exit", "flush", "cr3", "sample", "stack", "stack_top"]
     for time, cpu, kind, a, tid, b, c in trace.merged():
         if kind == ring.SWITCH:
