@@ -108,7 +108,7 @@ HO := build-host$(HTAG)
 HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG \
 	-Iarch/host -Ibuild-host/gen $(HSAN)
 # lib/string.c is libc's here; what only a machine can run stays out.
-HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/waitq.c sched/mutex.c \
+HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/waitq.c sched/mutex.c sched/grace.c \
 	mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
 HOBJ := $(patsubst %.c,$(HO)/%.o,$(HSRC))

@@ -6,6 +6,7 @@
 #include "fs/vfs.h"
 
 #include "arch/api/boot.h"
+#include "arch/api/ipi.h"
 #include "arch/api/irq.h"
 #include "dev/irq.h"
 #include "lib/fmt.h"
@@ -15,6 +16,7 @@
 #include "mm/slab.h"
 #include "mm/tlb.h"
 #include "sched/sched.h"
+#include "sync/rcu.h"
 #include "time/clock.h"
 #include "time/timer.h"
 #include "version.h"
@@ -92,6 +94,9 @@ static void show_tlb(struct textbuf *t)
 	textbuf_printf(t, "page %lu\nrange %lu\nspace %lu\nall %lu\navoided %lu\n", s.page, s.range,
 		       s.space, s.all, s.avoided);
 	textbuf_printf(t, "cr3_loads %lu\ncr3_skipped %lu\n", s.cr3_loads, s.cr3_skipped);
+	textbuf_printf(t,
+		       "alone %lu\nrounds %lu\nmessages %lu\nlazy_skipped %lu\nlazy_behind %lu\n",
+		       s.alone, s.rounds, s.messages, s.lazy_skipped, s.lazy_behind);
 }
 
 static void show_vm(struct textbuf *t)
@@ -289,6 +294,25 @@ static void show_interrupts(struct textbuf *t)
 		       spurious.irq15, spurious.lapic);
 }
 
+/* What CPUs told each other. A sender's counts are its own, so the sums of sent and taken agree. */
+static void show_smp(struct textbuf *t)
+{
+	struct rcu_stats rcu;
+
+	textbuf_printf(t, "cpus %u\n", nr_cpus);
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		const struct ipi_counts *c = per_cpu_ptr(&ipi_counts, cpu);
+
+		textbuf_printf(t, "cpu%u reschedule_sent %lu reschedule_taken %lu", cpu,
+			       READ_ONCE(c->reschedule_sent), READ_ONCE(c->reschedule_taken));
+		textbuf_printf(t, " call_sent %lu call_taken %lu\n", READ_ONCE(c->call_sent),
+			       READ_ONCE(c->call_taken));
+	}
+	rcu_stats(&rcu);
+	textbuf_printf(t, "rcu_queued %lu\nrcu_done %lu\nrcu_periods %lu\n", rcu.queued, rcu.done,
+		       rcu.periods);
+}
+
 static void show_version(struct textbuf *t)
 {
 	textbuf_printf(t, "Linux version 6.1.0-jiffy (Jiffy %s) (%s) #1\n", JIFFY_COMMIT,
@@ -368,6 +392,7 @@ void procfs_add_kernel_files(void)
 		{ "jiffy/frames", show_frames },
 		{ "jiffy/slab", show_slab },
 		{ "jiffy/tlb", show_tlb },
+		{ "jiffy/smp", show_smp },
 		{ "jiffy/vm", show_vm },
 		{ "jiffy/transparent_hugepage", show_large_policy },
 		{ "jiffy/sched", show_sched },

@@ -103,6 +103,8 @@ void kernel_main(void)
 	klog_clock = clock_ns;
 	irq_enable();
 	sched_start_ticking();
+	grace_init();
+	sched_start_watching();
 	console_init();
 
 	struct thread *t = thread_create("init", init_thread, NULL, SCHED_LEVEL_NORMAL);

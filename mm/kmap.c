@@ -8,8 +8,9 @@
  * address space is reused, and every space's paging-structure caches may hold them); only a large
  * page put where an empty table stands takes that away, after a flush of everything.
  *
- * Locks: kmap_lock, with interrupts off. It is held over the flush of an unmapping, so that the
- * address cannot be mapped anew before. The page walk reads without a lock.
+ * Locks: kmap_lock, with interrupts off, for the entries. Flushes come behind it: other CPUs are
+ * waited for, and may be waiting for the lock. Until the call returns the range is still the
+ * caller's, so nobody maps anything there meanwhile. The page walk reads without a lock.
  *
  * Device memory and stacks get their addresses from an allocator of ranges at the end of this
  * file: all ranges, free and taken, in one tree by address (to merge neighbours), the free ones
@@ -163,17 +164,40 @@ static bool table_is_empty(const pte_t *table)
 	return true;
 }
 
-/* Puts a leaf where an empty table stands. No space may keep the table in its caches. */
-static void replace_empty_table(pte_t *slot, pte_t leaf, unsigned level)
+/* Tables that leaves have taken the place of, through frame.owner: no space may keep one in its
+ * caches when it is freed. */
+struct dead_tables {
+	struct frame *first;
+	bool any; /* also those of the boot, which are never freed */
+};
+
+/* Puts a leaf where an empty table stands. */
+static void replace_empty_table(pte_t *slot, pte_t leaf, unsigned level, struct dead_tables *dead)
 {
 	pte_t old = pte_exchange(slot, leaf);
 	struct frame *f = pa_frame(pte_pa(old, level));
 
-	tlb_flush_all();
 	stats.tables--;
-	mmu_check_unreachable(frame_pfn(f));
-	if (f->type == FRAME_TABLE)
+	dead->any = true;
+	if (f->type != FRAME_TABLE)
+		return;
+	f->owner = (u64)dead->first;
+	dead->first = f;
+}
+
+static void dead_tables_free(struct dead_tables *dead)
+{
+	if (!dead->any)
+		return;
+	tlb_flush_all();
+	while (dead->first) {
+		struct frame *f = dead->first;
+
+		dead->first = (struct frame *)f->owner;
+		f->owner = 0;
+		mmu_check_unreachable(frame_pfn(f));
 		frame_put(f);
+	}
 }
 
 /* ---- map ------------------------------------------------------------------------------------- */
@@ -217,7 +241,7 @@ static int map_check(u64 va, u64 pa, u64 size, unsigned level, u64 *need)
 }
 
 static void map_commit(u64 va, u64 pa, u64 size, unsigned level, unsigned flags,
-		       struct spare_tables *spare)
+		       struct spare_tables *spare, struct dead_tables *dead)
 {
 	while (size > 0) {
 		unsigned l = level ? level : level_for(va, pa, size);
@@ -235,7 +259,7 @@ static void map_commit(u64 va, u64 pa, u64 size, unsigned level, unsigned flags,
 		if (pte_is_none(pte_load(slot)))
 			pte_store(slot, leaf);
 		else
-			replace_empty_table(slot, leaf, l);
+			replace_empty_table(slot, leaf, l, dead);
 		va += pt_span(l);
 		pa += pt_span(l);
 		size -= pt_span(l);
@@ -245,6 +269,7 @@ static void map_commit(u64 va, u64 pa, u64 size, unsigned level, unsigned flags,
 static int map_at(u64 va, u64 pa, u64 size, unsigned level, unsigned flags)
 {
 	struct spare_tables spare = { NULL };
+	struct dead_tables dead = { NULL, false };
 	u64 irq = spin_lock_irqsave(&kmap_lock);
 	u64 need;
 	int err = map_check(va, pa, size, level, &need);
@@ -252,10 +277,11 @@ static int map_at(u64 va, u64 pa, u64 size, unsigned level, unsigned flags)
 	if (!err)
 		err = spare_alloc(&spare, need);
 	if (!err) {
-		map_commit(va, pa, size, level, flags, &spare);
+		map_commit(va, pa, size, level, flags, &spare, &dead);
 		stats.pages_mapped += size >> PAGE_SHIFT;
 	}
 	spin_unlock_irqrestore(&kmap_lock, irq);
+	dead_tables_free(&dead);
 	return err;
 }
 
@@ -315,9 +341,10 @@ static int unmap_at(u64 va, u64 size, unsigned level)
 			at += pt_span(l);
 		}
 		stats.pages_unmapped += size >> PAGE_SHIFT;
-		tlb_flush_range(NULL, va, va + size);
 	}
 	spin_unlock_irqrestore(&kmap_lock, irq);
+	if (!err)
+		tlb_flush_range(NULL, va, va + size);
 	return err;
 }
 
@@ -363,12 +390,12 @@ static int protect_at(u64 va, u64 size, unsigned level, unsigned flags)
 			flush |= shrinks(old, new);
 			pte_exchange(slot, new);
 		}
-		if (flush)
-			tlb_flush_range(NULL, va, va + size);
-		else
-			tlb_note_avoided();
 	}
 	spin_unlock_irqrestore(&kmap_lock, irq);
+	if (flush)
+		tlb_flush_range(NULL, va, va + size);
+	else if (!err)
+		tlb_note_avoided();
 	return err;
 }
 

@@ -4,6 +4,10 @@
  * Stacks: KSTACK_SIZE bytes between unmapped guard pages, in the kernel's own address space.
  * A few stay mapped for reuse, so that fork does not pay for mapping and flushing.
  *
+ * A stack is given up behind the last switch of its thread, interrupts off. There no other CPU may be
+ * waited for, as unmapping does with several: then what is too many stays with the others, and
+ * the idle thread unmaps it.
+ *
  * Tops are coloured: threads start at different offsets within the first cache lines below the
  * page's end, so that the hot lines of many stacks do not fall into the same cache sets.
  */
@@ -21,7 +25,8 @@
 #include "sched/thread.h"
 
 #define STACK_PAGES  (KSTACK_SIZE / PAGE_SIZE)
-#define CACHE_MAX    16
+#define CACHE_FIRST  16 /* stacks kept for the first CPU, */
+#define CACHE_MORE   4  /* and for each other one */
 #define COLOURS      8
 #define COLOUR_BYTES 128
 
@@ -41,6 +46,11 @@ static u32 nr_idle, next_colour;
 /* The highest word of the mapped pages leads back to the struct. */
 #define RESERVED_BYTES 64
 
+static u32 cache_max(void)
+{
+	return CACHE_FIRST + CACHE_MORE * (nr_cpus - 1);
+}
+
 static void *top_of(const struct stack *s)
 {
 	return (void *)(s->base + KSTACK_SIZE - RESERVED_BYTES - s->colour * COLOUR_BYTES);
@@ -55,14 +65,19 @@ _Static_assert(RESERVED_BYTES + COLOURS * COLOUR_BYTES < PAGE_SIZE, "owner_word"
 
 static void unmap_stack(u64 base, u64 pages)
 {
+	struct frame *frame[STACK_PAGES];
+
 	for (u64 i = 0; i < pages; i++) {
 		paddr_t pa;
 
 		if (get_physical_address(base + i * PAGE_SIZE, &pa))
 			panic("stack page %#lx is not mapped", base + i * PAGE_SIZE);
-		unmap_page(base + i * PAGE_SIZE, PAGE_SIZE);
-		frame_put(pa_frame(pa));
+		frame[i] = pa_frame(pa);
 	}
+	if (pages)
+		unmap_range(base, pages * PAGE_SIZE); /* one flush */
+	for (u64 i = 0; i < pages; i++)
+		frame_put(frame[i]);
 	kva_free(base, STACK_PAGES);
 }
 
@@ -130,7 +145,7 @@ static void stack_free(void *top)
 	u64 flags = spin_lock_irqsave(&lock);
 	kassert(s->owner);
 	s->owner = NULL;
-	bool keep = nr_idle < CACHE_MAX;
+	bool keep = nr_idle < cache_max() || nr_cpus > 1;
 	if (keep) {
 		list_add(&idle_stacks, &s->idle);
 		nr_idle++;
@@ -142,6 +157,33 @@ static void stack_free(void *top)
 		unmap_stack(s->base, STACK_PAGES);
 		kfree(s);
 	}
+}
+
+/* Unmaps one stack that is too many. False: none is. */
+static bool trim(void)
+{
+	if (READ_ONCE(nr_idle) <= cache_max())
+		return false;
+	u64 flags = spin_lock_irqsave(&lock);
+	struct stack *s =
+		nr_idle > cache_max() ? list_first(&idle_stacks, struct stack, idle) : NULL;
+
+	if (s) {
+		list_del(&s->idle);
+		list_del(&s->all);
+		nr_idle--;
+	}
+	spin_unlock_irqrestore(&lock, flags);
+	if (!s)
+		return false;
+	unmap_stack(s->base, STACK_PAGES);
+	kfree(s);
+	return true;
+}
+
+static bool idle_work(void)
+{
+	return trim() || frame_prezero();
 }
 
 /* In a fault or a panic: no lock, since its holder may be the very thread that overflowed. */
@@ -175,7 +217,7 @@ void kstack_init(void)
 		.stack_alloc = kstack_alloc,
 		.stack_free = stack_free,
 		.switch_space = mm_switch_to,
-		.idle_work = frame_prezero,
+		.idle_work = idle_work,
 	};
 
 	thread_cache = slab_cache_create("thread", sizeof(struct thread), 64);

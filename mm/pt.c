@@ -263,12 +263,6 @@ void pt_free_side(struct vm_side *side)
 		frame_put(virt_frame(side));
 }
 
-void pt_free_table(struct frame *table)
-{
-	pt_free_side(table->side);
-	frame_put(table);
-}
-
 /* Takes an empty table, locked by the cursor, out of its parent's slot, which becomes e. */
 static void remove_table(struct pt_op *op, pte_t *slot, pte_t e, struct frame *table, u64 va)
 {

@@ -14,7 +14,7 @@
  * name a table as this space's own only under that table's lock: who came down without locks looks
  * at the entry again when he has the lock, and starts anew from the root if it has changed. The
  * first walk down takes no locks, with preemption off; a table removed is not freed while such a
- * walk may be on (today: one CPU; with several: after a grace period, in pt_free_table).
+ * walk may be on: with several CPUs pt_free_table waits for a grace period.
  *
  * Sharing. After a fork a table of level 1 may have several owners, entries of level 2 in several
  * spaces, all without PTE_WRITE. It is locked by nobody and written by nobody; each space reads it
@@ -92,8 +92,8 @@ static inline void table_lock_bare(struct frame *t)
 {
 	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
 
-	while (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
-		cpu_relax();
+	if (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
+		spin_wait(served, ticket, NULL);
 }
 
 static inline void table_lock(struct frame *t)
@@ -166,8 +166,10 @@ static inline void pt_descend(struct pt_cursor *c, u64 va)
 struct vm_side *pt_alloc_side(void);
 void pt_free_side(struct vm_side *side); /* may be NULL */
 
-/* Frees a table that is out of every tree, with its side array. */
+/* Frees a table that is out of every tree, with its side array: mm/pt_free.c. */
 void pt_free_table(struct frame *table);
+/* Waits until every table given up before is free: for those who count frames. Sleeps. */
+void pt_free_wait(void);
 
 /* ---- shared tables: mm/share.c --------------------------------------------------------------- */
 

@@ -16,8 +16,15 @@
  * generation and starts without the old translations. A CPU whose bit is not set flushes nothing:
  * its contexts fall behind, which the next switch notices.
  *
- * A CPU that runs a kernel thread keeps the last space's root loaded (lazily), and its bit set. A
- * space that dies makes such CPUs leave it for the kernel's own root first.
+ * A CPU that runs a kernel thread keeps the last space's root loaded (lazily), and its bit set; its
+ * active_space then has SPACE_LAZY. It uses no translation of the space, so flushes pass it by; when
+ * it comes back to the space it publishes itself as its user, in the order above, and forgets all if
+ * the generation has moved on. But it may read ahead through cached upper-level entries: when
+ * tables are to be freed it is interrupted too, and leaves the space for the kernel's own root.
+ * So does it when the space dies.
+ *
+ * One message round an operation: a gather that is full goes on in pages of its own while
+ * memory lasts, if other CPUs have to be told.
  *
  * INVLPG drops all upper-level entries of the current PCID whatever address it is given (Intel SDM
  * volume 3, 4.10.4.1), so one flushed page suffices for a table taken out.
@@ -31,6 +38,7 @@
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
+#include "lib/string.h"
 #include "mm/large.h"
 #include "mm/pt.h"
 
@@ -47,6 +55,13 @@ struct tlb_cpu {
 };
 
 static DEFINE_PER_CPU(struct tlb_cpu, tlb_cpu);
+
+#define count(what) (this_cpu_ptr(&tlb_cpu)->stats.what++)
+
+static inline struct aspace *space_of(struct aspace *active)
+{
+	return (struct aspace *)((u64)active & ~SPACE_LAZY);
+}
 
 static void mask_set(struct aspace *as, u32 cpu)
 {
@@ -72,15 +87,35 @@ static u32 context_for(struct tlb_cpu *cpu, u64 space)
 	return i;
 }
 
+/* Back from a kernel thread to the space that is still loaded. */
+static void resume(struct tlb_cpu *cpu, struct aspace *as)
+{
+	struct tlb_context *c = &cpu->context[cpu->current];
+	u64 gen;
+
+	/* Whoever raises the generation from here on sees us use the space: a full barrier between. */
+	(void)__atomic_exchange_n(this_cpu_ptr(&active_space), as, __ATOMIC_SEQ_CST);
+	gen = atomic_load(&as->tlb_gen);
+	if (likely(c->gen == gen))
+		return;
+	c->gen = gen;
+	mmu_flush_context();
+	cpu->stats.lazy_behind++;
+}
+
 void mm_switch_to(struct aspace *next)
 {
 	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
-	struct aspace *prev = this_cpu_read(active_space);
+	struct aspace *prev = space_of(this_cpu_read(active_space));
 	u32 id = cpu_id();
 	struct tlb_context *c;
 	bool keep;
 	u64 gen;
 
+	if (prev == next) {
+		resume(cpu, next);
+		return;
+	}
 	mask_set(next, id); /* a full barrier before the generation is read */
 	gen = atomic_load(&next->tlb_gen);
 	cpu->current = context_for(cpu, next->id);
@@ -96,47 +131,77 @@ void mm_switch_to(struct aspace *next)
 		mask_clear(prev, id);
 }
 
+/* Loads the kernel's own root. Interrupts off. */
+static void leave(struct tlb_cpu *cpu, struct aspace *as)
+{
+	cpu->current = context_for(cpu, 0);
+	cpu->context[cpu->current].space = 0;
+	this_cpu_write(active_space, NULL);
+	mmu_load_root(kmap_root(), cpu->current, false);
+	cpu->stats.cr3_loads++;
+	mask_clear(as, cpu_id());
+}
+
+/* Ids are never used twice, so contexts that still name this space serve nobody. */
 static void leave_local(void *arg)
 {
 	struct aspace *as = arg;
-	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
 	u64 flags = irq_save();
 
-	if (this_cpu_read(active_space) == as) {
-		cpu->current = context_for(cpu, 0);
-		cpu->context[cpu->current].space = 0;
-		this_cpu_write(active_space, NULL);
-		mmu_load_root(kmap_root(), cpu->current, false);
-		cpu->stats.cr3_loads++;
-		mask_clear(as, cpu_id());
-	}
-	/* Ids are never used twice, so contexts that still name this space serve nobody. */
+	if (space_of(this_cpu_read(active_space)) == as)
+		leave(this_cpu_ptr(&tlb_cpu), as);
 	irq_restore(flags);
 }
 
-static bool others_in(const u64 *mask)
+/*
+ * The CPUs that must be told of a change in `as`, this one left out. True: there are any. Those that
+ * have it loaded lazily only if tables go. Behind the raise of the generation.
+ */
+static bool others_in(struct aspace *as, bool tables, u64 mask[NR_CPUS / 64])
 {
-	u32 self = cpu_id();
+	u32 self = cpu_id(), words = (nr_cpus + 63) / 64;
+	u64 any = 0;
 
-	for (u32 i = 0; i < NR_CPUS / 64; i++) {
-		u64 bits = __atomic_load_n(&mask[i], __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < words; i++) {
+		u64 bits = __atomic_load_n(&as->cpus[i], __ATOMIC_SEQ_CST);
 
 		if (i == self / 64)
 			bits &= ~(1ul << (self % 64));
-		if (bits)
-			return true;
+		mask[i] = bits;
+		for (; bits && !tables; bits &= bits - 1) {
+			u32 cpu = i * 64 + (u32)__builtin_ctzl(bits);
+			u64 active = (u64)__atomic_load_n(per_cpu_ptr(&active_space, cpu),
+							  __ATOMIC_SEQ_CST);
+
+			if (active == ((u64)as | SPACE_LAZY)) {
+				mask[i] &= ~(bits & -bits);
+				count(lazy_skipped);
+			}
+		}
+		any |= mask[i];
 	}
-	return false;
+	return any != 0;
+}
+
+static void shootdown(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	count(rounds);
+	for (u32 i = 0; mask && i < (nr_cpus + 63) / 64; i++)
+		for (u64 bits = mask[i]; bits; bits &= bits - 1)
+			count(messages);
+	if (!mask)
+		this_cpu_ptr(&tlb_cpu)->stats.messages += nr_cpus - 1;
+	mmu_shootdown(mask, fn, arg);
 }
 
 void tlb_leave_space(struct aspace *as)
 {
+	u64 mask[NR_CPUS / 64];
+
 	preempt_disable();
 	leave_local(as);
-	if (others_in(as->cpus)) {
-		kassert(mmu_shootdown != NULL);
-		mmu_shootdown(as->cpus, leave_local, as);
-	}
+	if (unlikely(mmu_shootdown != NULL) && others_in(as, true, mask))
+		shootdown(mask, leave_local, as);
 	preempt_enable();
 }
 
@@ -147,16 +212,21 @@ struct tlb_request {
 	u64 start, end;
 	u64 gen; /* of the space after this flush */
 	bool whole;
+	bool tables; /* a table was taken out */
 };
 
+/* Here, by a message (interrupts off) or by the caller (preemption off). */
 static void flush_local(void *arg)
 {
 	const struct tlb_request *r = arg;
 	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
 	struct tlb_context *c = &cpu->context[cpu->current];
 
-	if (r->as && this_cpu_read(active_space) != r->as)
+	if (r->as && this_cpu_read(active_space) != r->as) {
+		if (r->tables && space_of(this_cpu_read(active_space)) == r->as)
+			leave_local(r->as);
 		return;
+	}
 	if (!r->whole) {
 		for (u64 va = r->start; va != r->end; va += PAGE_SIZE)
 			mmu_flush_page(va);
@@ -171,49 +241,57 @@ static void flush_local(void *arg)
 		c->gen = r->gen;
 }
 
+/* With several CPUs. */
+static __noinline void flush_others(struct tlb_request *r)
+{
+	u64 mask[NR_CPUS / 64];
+
+	if (!r->as)
+		shootdown(NULL, flush_local, r);
+	else if (others_in(r->as, r->tables, mask))
+		shootdown(mask, flush_local, r);
+	else
+		count(alone);
+}
+
 static void flush(struct tlb_request *r)
 {
 	preempt_disable();
 	if (r->as)
 		r->gen = atomic_add_fetch(&r->as->tlb_gen, 1ul);
 	flush_local(r);
-	if (unlikely(mmu_shootdown != NULL)) {
-		if (!r->as)
-			mmu_shootdown(NULL, flush_local, r);
-		else if (others_in(r->as->cpus))
-			mmu_shootdown(r->as->cpus, flush_local, r);
-	}
+	if (unlikely(mmu_shootdown != NULL))
+		flush_others(r);
 	preempt_enable();
 }
 
-#define count(what) (this_cpu_ptr(&tlb_cpu)->stats.what++)
-
-void tlb_flush_page(struct aspace *as, u64 va)
+static void flush_range(struct aspace *as, u64 start, u64 end, bool tables)
 {
-	struct tlb_request r = { .as = as, .start = va, .end = va + PAGE_SIZE };
-
-	count(page);
-	flush(&r);
-}
-
-void tlb_flush_range(struct aspace *as, u64 start, u64 end)
-{
-	struct tlb_request r = { .as = as, .start = start, .end = end };
+	struct tlb_request r = { .as = as, .start = start, .end = end, .tables = tables };
 
 	r.whole = (end - start) >> PAGE_SHIFT > TLB_FLUSH_CEILING;
 	if (r.whole)
 		count(space);
+	else if (end - start == PAGE_SIZE)
+		count(page);
 	else
 		count(range);
 	flush(&r);
 }
 
+void tlb_flush_page(struct aspace *as, u64 va)
+{
+	flush_range(as, va, va + PAGE_SIZE, false);
+}
+
+void tlb_flush_range(struct aspace *as, u64 start, u64 end)
+{
+	flush_range(as, start, end, false);
+}
+
 void tlb_flush_pages(struct aspace *as, u64 start, u64 end)
 {
-	if (end - start == PAGE_SIZE)
-		tlb_flush_page(as, start);
-	else
-		tlb_flush_range(as, start, end);
+	flush_range(as, start, end, false);
 }
 
 void tlb_flush_space(struct aspace *as)
@@ -242,48 +320,99 @@ void tlb_note_avoided(void)
 	count(avoided);
 }
 
-/* Tables and large pages among what was collected; leaves the frames. */
-static void gather_drop_others(struct tlb_gather *g)
+/* ---- gathers --------------------------------------------------------------------------------- */
+
+/* What does not fit into the gather itself: a frame of it. */
+struct tlb_more {
+	struct tlb_more *next;
+	u64 nr;
+	u64 word[PAGE_SIZE / sizeof(u64) - 2];
+};
+_Static_assert(sizeof(struct tlb_more) == PAGE_SIZE, "one frame");
+
+/* Tables and large pages among n words; how many words are left, frames all. */
+static u32 drop_others(struct tlb_gather *g, u64 *word, u32 nr)
 {
 	u32 n = 0;
 
-	for (u32 i = 0; i < g->nr; i++) {
-		u64 word = g->frame[i];
-		struct frame *f = (struct frame *)(word & ~GATHER_BITS);
+	for (u32 i = 0; i < nr; i++) {
+		struct frame *f = (struct frame *)(word[i] & ~GATHER_BITS);
 
-		if (word == (u64)f) {
-			g->frame[n++] = word;
+		if (word[i] == (u64)f) {
+			word[n++] = word[i];
 			continue;
 		}
-		if (word & GATHER_LARGE) {
+		if (word[i] & GATHER_LARGE) {
 			large_put(f);
 			continue;
 		}
 		if (frame_refs(f) == 1)
 			mmu_check_unreachable(frame_pfn(f));
-		if (word & GATHER_ZEROED)
-			frame_put_zeroed(f);
+		if (word[i] & GATHER_ZEROED)
+			pt_free_table(f);
 		else
 			pt_put_table(f, g->dead);
 	}
-	g->nr = n;
+	return n;
+}
+
+static void drop_words(struct tlb_gather *g, u64 *word, u32 nr)
+{
+	if (g->tables | g->large)
+		nr = drop_others(g, word, nr);
+	if (nr)
+		frame_put_many((struct frame **)word, nr);
 }
 
 static void gather_drop(struct tlb_gather *g)
 {
-	if (g->tables | g->large)
-		gather_drop_others(g);
-	if (g->nr)
-		frame_put_many((struct frame **)g->frame, g->nr);
+	while (unlikely(g->more != NULL)) {
+		struct tlb_more *m = g->more;
+
+		g->more = m->next;
+		drop_words(g, m->word, (u32)m->nr);
+		frame_put(virt_frame(m));
+	}
+	drop_words(g, g->frame, g->nr);
 	tlb_gather_init(g, g->as);
+}
+
+/* Moves the batch to a page of its own. False: no memory, or no other CPU is concerned. */
+static bool gather_more(struct tlb_gather *g)
+{
+	u64 mask[NR_CPUS / 64];
+	struct tlb_more *m = g->more;
+
+	if (!mmu_shootdown || !others_in(g->as, true, mask))
+		return false;
+	if (!m || m->nr + g->nr > ARRAY_SIZE(m->word)) {
+		struct frame *f = frame_alloc(FRAME_KERNEL, FRAME_ATOMIC);
+
+		if (!f)
+			return false;
+		m = frame_virt(f);
+		m->next = g->more;
+		m->nr = 0;
+		g->more = m;
+	}
+	memcpy(m->word + m->nr, g->frame, g->nr * sizeof(u64));
+	m->nr += g->nr;
+	g->nr = 0;
+	return true;
 }
 
 void tlb_gather_overflow(struct tlb_gather *g)
 {
-	if (g->end == 0)
+	struct tlb_request r = { .as = g->as, .whole = true, .tables = g->tables };
+
+	if (gather_more(g))
+		return;
+	if (g->end == 0) {
 		tlb_note_avoided();
-	else
-		tlb_flush_space(g->as);
+	} else {
+		count(space);
+		flush(&r);
+	}
 	gather_drop(g);
 }
 
@@ -292,18 +421,29 @@ void tlb_gather_flush(struct tlb_gather *g)
 	if (g->end == 0)
 		tlb_note_avoided();
 	else
-		tlb_flush_pages(g->as, g->start, g->end);
+		flush_range(g->as, g->start, g->end, g->tables);
 	gather_drop(g);
+}
+
+void tlb_stats_cpu(u32 cpu, struct tlb_stats *out)
+{
+	const u64 *from = (const u64 *)&per_cpu_ptr(&tlb_cpu, cpu)->stats;
+	u64 *to = (u64 *)out;
+
+	for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
+		to[i] = READ_ONCE(from[i]);
 }
 
 void tlb_stats(struct tlb_stats *out)
 {
 	*out = (struct tlb_stats){ 0 };
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
-		const u64 *from = (const u64 *)&per_cpu_ptr(&tlb_cpu, cpu)->stats;
+		struct tlb_stats one;
+		const u64 *from = (const u64 *)&one;
 		u64 *to = (u64 *)out;
 
+		tlb_stats_cpu(cpu, &one);
 		for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
-			to[i] += READ_ONCE(from[i]);
+			to[i] += from[i];
 	}
 }

@@ -3,8 +3,8 @@
  * A range above TLB_FLUSH_CEILING pages flushes the whole space.
  *
  * The caller has written the entries before. Nothing that the old entries named may be reused
- * before the flush has returned. Any context but NMI; with several CPUs: interrupts on, or nobody
- * else uses the space.
+ * before the flush has returned. With several CPUs: in threads, interrupts on, and no lock held
+ * that anybody takes with interrupts off: other CPUs are waited for.
  */
 #pragma once
 
@@ -40,7 +40,8 @@ struct tlb_gather {
 	u64 start, end; /* translations to forget; end 0: none */
 	u32 nr;
 	bool tables; /* a table was taken out: also CPUs that use the space lazily must flush */
-	bool large;  /* among what is collected is a large page */
+	struct tlb_more *more;        /* [mm/tlb.c] what was collected before */
+	bool large;                   /* among what is collected is a large page */
 	struct vm_mapping **dead;     /* where mappings go that end with a shared table */
 	u64 frame[TLB_GATHER_FRAMES]; /* struct frame * and GATHER_ bits */
 };
@@ -55,6 +56,7 @@ static inline void tlb_gather_init(struct tlb_gather *g, struct aspace *as)
 	g->start = UINT64_MAX;
 	g->end = 0;
 	g->nr = 0;
+	g->more = NULL;
 	g->tables = g->large = false;
 }
 
@@ -119,5 +121,13 @@ struct tlb_stats {
 	u64 avoided;                 /* changes that needed none */
 	u64 cr3_loads;               /* address-space switches that loaded the root */
 	u64 cr3_skipped;             /* of them, without forgetting translations */
+
+	/* With several CPUs: */
+	u64 alone;        /* flushes that concerned no other CPU */
+	u64 rounds;       /* those that did, with the ends of spaces */
+	u64 messages;     /* CPUs interrupted in these rounds */
+	u64 lazy_skipped; /* CPUs passed by, because they used the space lazily */
+	u64 lazy_behind;  /* of them, that found on coming back that they had missed one */
 };
-void tlb_stats(struct tlb_stats *out);
+void tlb_stats(struct tlb_stats *out);              /* all CPUs */
+void tlb_stats_cpu(u32 cpu, struct tlb_stats *out); /* what that one did */

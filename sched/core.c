@@ -25,6 +25,7 @@
 #include "sched/internal.h"
 #include "sched/memory.h"
 #include "sched/rq.h"
+#include "sync/rcu.h"
 #include "time/clock.h"
 
 _Static_assert(offsetof(struct thread, arch) == 0, "entry.S, ctx.c");
@@ -85,6 +86,10 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	if (next->as) {
 		sched_switch_space(next->as);
 		ctx_switch_user(&next->arch);
+	} else {
+		ctx_leave_user(&prev->arch);
+		if (prev->as)
+			sched_leave_space();
 	}
 	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));
 }
@@ -178,6 +183,7 @@ static void make_runnable(struct rq *rq, struct thread *t)
 
 void sched_ipi(void)
 {
+	rcu_quiescent_irq();
 	set_need_resched();
 }
 
@@ -240,6 +246,7 @@ static void tick(struct timer *timer)
 	u64 next = timer->deadline + TICK_NS;
 
 	rq->ticks++;
+	rcu_quiescent_irq();
 	if (t == rq_idle_thread(rq)) {
 		rq->idle_ticks++;
 		if (rq->runnable == 0) {

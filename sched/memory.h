@@ -26,6 +26,20 @@ extern const struct sched_memory_ops *sched_memory; /* [I] */
 /* The space whose root this CPU has loaded; NULL: the kernel's own. A kernel thread keeps the last one. */
 DECLARE_PER_CPU(struct aspace *, active_space);
 
+/*
+ * With several CPUs, bit 0 marks a space that is loaded but not used (lazily): flushes pass such a
+ * CPU by, and it looks whether there were any when it comes back (mm/tlb.c).
+ */
+#define SPACE_LAZY 1ul
+
+/* A kernel thread follows a program's. Interrupts off. */
+static inline void sched_leave_space(void)
+{
+	if (unlikely(nr_cpus > 1))
+		this_cpu_write(active_space,
+			       (struct aspace *)((u64)this_cpu_read(active_space) | SPACE_LAZY));
+}
+
 /* Interrupts off. next is not NULL. */
 static inline void sched_switch_space(struct aspace *next)
 {

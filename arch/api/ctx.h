@@ -36,7 +36,8 @@ __noreturn void ctx_enter_user(void);
 
 /*
  * The part of a switch that only user threads need: TLS bases, FPU, the stack for the next entry
- * from user mode. ctx_switch_user(next) is called when next is a user thread, interrupts off.
+ * from user mode. ctx_switch_user(next) is called when next is a user thread, ctx_leave_user(prev)
+ * when it is not; interrupts off.
  */
 
 /*

@@ -38,6 +38,15 @@ __noreturn void cpu_secondary_main(void);
  */
 void nmi_interrupt(const struct regs *r);
 
+/*
+ * This CPU has waited for another one to call fn for that long: reports it with all backtraces,
+ * panics in the end. Asked once a second. debug/watchdog.c
+ */
+void cpu_does_not_answer(u32 cpu, u64 seconds, void (*fn)(void *arg));
+
+/* Debug builds only: a thread is about to go (back) to user mode. sched/mutex.c */
+void check_user_return(void);
+
 enum fault_access { FAULT_READ = 0, FAULT_WRITE = 1, FAULT_EXEC = 2 };
 
 /*

@@ -1,7 +1,7 @@
 /*
  * The user half of a thread's machine state: FPU, FS and GS base, the stack for entries from user
  * mode. It stays in the CPU's registers while kernel threads run; only a switch to another user
- * thread moves it (machine/ctx.h).
+ * thread moves it (machine/ctx.h, which has the rule for several CPUs).
  *
  * Programs may change FS and GS base themselves (WRFSBASE) where the CPU has FSGSBASE, so that the
  * registers are the truth while a thread owns them; without FSGSBASE only ctx_set_tls changes them.
@@ -52,17 +52,33 @@ static void load_bases(const struct arch_thread *a)
 	}
 }
 
+void ctx_save_user_state(struct arch_thread *prev)
+{
+	if (this_cpu_read(ctx_user_owner) != prev)
+		return; /* it is on its way out: ctx_user_destroy */
+	fpu_save(prev->fpu);
+	save_bases(prev);
+	this_cpu_write(ctx_user_owner, (struct arch_thread *)((u64)prev | CTX_SAVED));
+}
+
 void ctx_load_user_state(struct arch_thread *next)
 {
-	struct arch_thread *prev = this_cpu_read(ctx_user_owner);
+	u64 owner = (u64)this_cpu_read(ctx_user_owner);
+	u32 here = cpu_id() + 1;
 
-	if (prev) {
+	if (owner && !(owner & CTX_SAVED)) {
+		struct arch_thread *prev = (struct arch_thread *)owner;
+
 		fpu_save(prev->fpu);
 		save_bases(prev);
 	}
-	this_cpu_ptr(&cpu_tss)->rsp[0] = next->stack_top;
-	fpu_restore(next->fpu);
-	load_bases(next);
+	/* A saved owner may be gone, and another thread at its address: that was loaded nowhere yet. */
+	if (owner != ((u64)next | CTX_SAVED) || next->loaded_on != here) {
+		this_cpu_ptr(&cpu_tss)->rsp[0] = next->stack_top;
+		fpu_restore(next->fpu);
+		load_bases(next);
+		next->loaded_on = here;
+	}
 	this_cpu_write(ctx_user_owner, next);
 }
 
@@ -87,6 +103,7 @@ int ctx_user_create(struct arch_thread *a)
 		return -ENOMEM;
 	a->fs_base = 0;
 	a->gs_base = 0;
+	a->loaded_on = 0;
 	u64 flags = irq_save();
 	a->fpu = f;
 	if ((struct arch_thread *)this_cpu_read(current_thread) == a)
@@ -128,7 +145,7 @@ void ctx_user_destroy(struct arch_thread *a)
 	u64 flags = irq_save();
 	struct fpu_area *f = a->fpu;
 
-	if (this_cpu_read(ctx_user_owner) == a)
+	if (((u64)this_cpu_read(ctx_user_owner) & ~CTX_SAVED) == (u64)a)
 		this_cpu_write(ctx_user_owner, NULL);
 	a->fpu = NULL;
 	irq_restore(flags);

@@ -38,6 +38,13 @@
 771:	.byte 0x0f, 0x1f, 0x00
 .endm
 
+/* Interrupts off, registers saved: debug builds see that nothing is held any more. */
+.macro CHECK_RETURN
+#ifdef CONFIG_DEBUG
+	call check_user_return
+#endif
+.endm
+
 .macro PUSH_REGS rax=%rax
 	pushq %rdi
 	pushq %rsi
@@ -95,6 +102,7 @@ entry_syscall:
 	sti
 	call syscall_dispatch
 	cli
+	CHECK_RETURN
 	movq %gs:current_thread, %rax
 	movl THREAD_WORK(%rax), %eax
 	testl %eax, %eax
@@ -135,6 +143,7 @@ return_user_work:
 	movq %rsp, %rdi
 	call trap_user_work
 return_user:
+	CHECK_RETURN
 	movq %gs:current_thread, %rax
 	cmpl $0, THREAD_WORK(%rax)
 	jne return_user_work

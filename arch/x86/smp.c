@@ -25,6 +25,7 @@
 #include "arch/api/boot.h"
 #include "arch/api/clock.h"
 #include "arch/api/ctx.h"
+#include "arch/api/ipi.h"
 #include "arch/api/mmu.h"
 #include "arch/api/smp.h"
 #include "arch/api/upcall.h"
@@ -111,8 +112,10 @@ u32 smp_found(void)
 
 	if (!acpi.madt || !lapic_present())
 		return 0;
-	if (nr_cpus == 1)
+	if (nr_cpus == 1) {
 		this_cpu_write(cpu_apic_id, lapic_id());
+		mmu_shootdown = ipi_call_mask;
+	}
 	while (other_cpu(n))
 		n++;
 	return n;

@@ -35,6 +35,9 @@ u32 nr_cpus = 1;
 		__builtin_unreachable();                                                           \
 	}
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
+UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
+UNREACHED(void rcu_quiescent(void))
+UNREACHED(void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock))
 UNREACHED(void thread_put(struct thread *t))
 UNREACHED(void thread_init_boot(struct thread *t))
 UNREACHED(u32 thread_count(void))

@@ -5,6 +5,7 @@
 #include "lib/uapi/mman.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
+#include "mm/pt.h"
 #include "mm/tlb.h"
 
 #define AT   0x40000000ul
@@ -26,6 +27,7 @@ static s64 map(struct aspace *as, u64 va, u64 len)
 
 KTEST(spaces_give_back_every_frame)
 {
+	pt_free_wait(); /* with several CPUs tables wait; also those of the test before */
 	u64 before = frames_named();
 	struct aspace *as = aspace_create(), *child;
 	u32 word = 1;
@@ -46,6 +48,7 @@ KTEST(spaces_give_back_every_frame)
 	ktest_check(aspace_audit() > 0);
 	aspace_put(as);
 	aspace_put(child);
+	pt_free_wait();
 	ktest_check_eq(frames_named(), before);
 }
 

@@ -18,6 +18,7 @@
 #include "arch/host/ram.h"
 #include "lib/err.h"
 #include "lib/uapi/mman.h"
+#include "sync/rcu.h"
 #include "mm/aspace.h"
 #include "mm/large.h"
 #include "mm/pt.h"
@@ -76,12 +77,28 @@ static int setup_two_cpus(void **state)
 	return setup(state);
 }
 
+/* Tables wait for a grace period: both CPUs are seen between readers, until nothing waits. */
+static void end_grace_periods(void)
+{
+	u32 waiting = 1;
+
+	while (nr_cpus > 1 && waiting) {
+		waiting = 0;
+		for (host_cpu = 0; host_cpu < nr_cpus; host_cpu++) {
+			rcu_quiescent();
+			waiting |= rcu_poll();
+		}
+	}
+	host_cpu = 0;
+}
+
 static int teardown(void **state)
 {
 	aspace_audit();
 	host_mmu_audit();
 	if (as)
 		aspace_put(as);
+	end_grace_periods();
 	assert_int_equal(frames_named(), frames_at_start);
 	host_mmu_reset();
 	host_ram_exit();

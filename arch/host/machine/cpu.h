@@ -36,6 +36,9 @@ static inline void cpu_wait_for_interrupt(void)
 {
 	host_irqs_on = true;
 }
+static inline void cpu_stop(void)
+{
+}
 static inline u64 cpu_cycles(void)
 {
 	return __builtin_ia32_rdtsc();

@@ -17,6 +17,7 @@ struct arch_thread {
 	u64 stack_top;        /* [I] */
 	struct fpu_area *fpu; /* [I] NULL: a kernel thread */
 	u64 fs_base, gs_base; /* [o] valid while it does not own the CPU's user registers */
+	u32 loaded_on;        /* [o] the CPU + 1 that has loaded the user registers last; 0: none */
 };
 
 /* Returns, in the thread that was switched to, the thread that was left. */
@@ -40,14 +41,28 @@ static __always_inline struct thread *ctx_switch(struct thread *prev, struct arc
 /*
  * FS, GS, FPU and TSS.rsp0 belong to one user thread a CPU, the owner. Kernel threads leave them
  * alone, so that a switch to a kernel thread and back costs nothing here.
+ *
+ * With several CPUs a thread may go on elsewhere, so what it leaves for a kernel thread is saved at
+ * once. It stays in the registers all the same, and the owner has CTX_SAVED: if it comes back and
+ * has not been loaded on another CPU (loaded_on), nothing is restored.
  */
+#define CTX_SAVED 1ul
+
 DECLARE_PER_CPU(struct arch_thread *, ctx_user_owner);
 
 void ctx_load_user_state(struct arch_thread *next);
+void ctx_save_user_state(struct arch_thread *prev);
 
 /* next is a user thread. */
 static inline void ctx_switch_user(struct arch_thread *next)
 {
 	if (this_cpu_read(ctx_user_owner) != next)
 		ctx_load_user_state(next);
+}
+
+/* next is a kernel thread, prev anything. */
+static inline void ctx_leave_user(struct arch_thread *prev)
+{
+	if (unlikely(nr_cpus > 1) && prev->fpu)
+		ctx_save_user_state(prev);
 }

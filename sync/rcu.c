@@ -1,0 +1,126 @@
+/*
+ * Grace periods by numbers.
+ *
+ *	rcu_period	the number of the last grace period begun, one word for all CPUs
+ *	cpu.seen	what rcu_period was when the CPU was last seen between two readers
+ *
+ * A batch of callbacks begins a period: it raises rcu_period (a full barrier) and remembers the
+ * number as its target. It is over when each CPU has seen the target. That is all: periods of
+ * several CPUs overlap, and nobody coordinates them.
+ *
+ *	remover			unlink; ...; target = ++rcu_period; all seen >= target?; free
+ *	reader's CPU		read, read; seen = rcu_period; read, read
+ *
+ * A CPU that has seen the target read it behind the barrier, hence behind the unlinking: what it
+ * reads from then on does not find the object. What it read before was read before the store to
+ * `seen` (release), which the remover has read (acquire): it is done with it.
+ *
+ * Who is between two readers? Readers have preemption off. So every interrupt that finds the
+ * preemption count at its own one has found such a moment: the tick, and the message that is
+ * sent to those who are waited for. The switch of threads and the way to user mode need to
+ * tell nothing, and cost nothing. A CPU that idles is woken by the message; one that stays in a
+ * reader for long holds everybody's memory up, and nothing else.
+ */
+#include "sync/rcu.h"
+
+#include "arch/api/cpu.h"
+#include "lib/atomic.h"
+
+struct rcu_list {
+	struct rcu_head *first, **end;
+};
+
+struct rcu_cpu {
+	u64 seen;                      /* [a] written by the CPU alone */
+	struct rcu_list next, waiting; /* [o] interrupts off */
+	u64 target;                    /* [o] of `waiting` */
+	u64 queued, done, periods;     /* [o] */
+};
+
+static DEFINE_PER_CPU(struct rcu_cpu, rcu_cpu);
+static u64 rcu_period = 1;
+void (*rcu_begin_hook)(void);
+
+static void list_append(struct rcu_list *l, struct rcu_head *h)
+{
+	if (!l->first)
+		l->end = &l->first;
+	h->next = NULL;
+	*l->end = h;
+	l->end = &h->next;
+}
+
+void call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
+{
+	u64 flags = irq_save();
+	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
+	bool first = !c->next.first && !c->waiting.first;
+
+	head->fn = fn;
+	list_append(&c->next, head);
+	c->queued++;
+	if (first && rcu_begin_hook)
+		rcu_begin_hook();
+	irq_restore(flags);
+}
+
+void rcu_quiescent(void)
+{
+	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
+
+	store_release(&c->seen, load_acquire(&rcu_period));
+}
+
+static bool period_over(u64 target)
+{
+	for (u32 cpu = 0; cpu < READ_ONCE(nr_cpus); cpu++)
+		if (load_acquire(&per_cpu_ptr(&rcu_cpu, cpu)->seen) < target)
+			return false;
+	return true;
+}
+
+bool rcu_poll(void)
+{
+	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
+	struct rcu_head *due = NULL, *h;
+
+	if (c->waiting.first && period_over(c->target)) {
+		due = c->waiting.first;
+		c->waiting.first = NULL;
+	}
+	if (!c->waiting.first && c->next.first) {
+		c->waiting.first = c->next.first;
+		c->next.first = NULL;
+		c->target = __atomic_add_fetch(&rcu_period, 1, __ATOMIC_SEQ_CST);
+		c->periods++;
+	}
+	while ((h = due)) {
+		due = h->next;
+		c->done++;
+		h->fn(h);
+	}
+	return c->waiting.first || c->next.first;
+}
+
+void rcu_laggards(void (*fn)(u32 cpu))
+{
+	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
+
+	if (!c->waiting.first)
+		return;
+	for (u32 cpu = 0; cpu < READ_ONCE(nr_cpus); cpu++)
+		if (cpu != cpu_id() && load_acquire(&per_cpu_ptr(&rcu_cpu, cpu)->seen) < c->target)
+			fn(cpu);
+}
+
+void rcu_stats(struct rcu_stats *out)
+{
+	*out = (struct rcu_stats){ 0 };
+	for (u32 cpu = 0; cpu < READ_ONCE(nr_cpus); cpu++) {
+		const struct rcu_cpu *c = per_cpu_ptr(&rcu_cpu, cpu);
+
+		out->queued += READ_ONCE(c->queued);
+		out->done += READ_ONCE(c->done);
+		out->periods += READ_ONCE(c->periods);
+	}
+}
