@@ -51,6 +51,11 @@ static inline bool still_there(const pte_t *slot, pte_t e)
 	return pte_load(slot).v == e.v;
 }
 
+static inline bool is_own_table(pte_t e)
+{
+	return (e.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) == (PTE_PRESENT | PTE_WRITE);
+}
+
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
 {
 	u64 differ = start ^ last, edges = start | (last + 1);
@@ -84,7 +89,9 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 		}
 		table = virt_frame(entry);
 		table_lock(table);
-		if (likely(still_there(slot, above))) {
+		if (likely(still_there(slot, above)) &&
+		    !(start == last && level > min_level &&
+		      is_own_table(entry[pt_index(start, level)]))) {
 			c->table = table;
 			c->entry = entry;
 			c->level = level;
@@ -118,7 +125,9 @@ void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 	}
 	table = virt_frame(entry);
 	table_lock(table);
-	if (unlikely(!still_there(slot, above))) {
+	/* Not there any more; or somebody has split the slot since: further down, then. */
+	if (unlikely(!still_there(slot, above) ||
+		     (level > 1 && is_own_table(pte_load(&entry[pt_index(va, level)]))))) {
 		table_unlock(table);
 		preempt_enable_no_resched();
 		pt_lock(c, as, va, va, 1);
