@@ -49,7 +49,7 @@ static int punch(const struct region *r)
 
 static int advise_region(struct aspace *as, const struct region *r, int advice)
 {
-	bool locked = r->mark.v & VM_LOCKED, anon = mark_kind(r->mark) == MARK_ANON, holes;
+	bool locked = r->mark.v & VM_LOCKED, anon = mark_kind(r->mark) == MARK_ANON, holes = false;
 
 	switch (advice) {
 	case MADV_FREE: return locked || !anon ? -EINVAL : zap(as, r->start, r->end, &holes);
