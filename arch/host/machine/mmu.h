@@ -22,6 +22,10 @@ void host_mmu_speculate(u64 va);
  * no more than the tables in memory. Panics with the difference; returns entries checked. */
 u64 host_mmu_audit(void);
 
+/* Several simulated CPUs run beside each other: what a context holds that is loaded again may be
+ * behind for a moment. */
+extern bool host_mmu_crowded;
+
 /* Forgets everything, counters too (a new test). */
 void host_mmu_reset(void);
 void host_mmu_set_contexts(unsigned n);
