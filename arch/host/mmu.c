@@ -20,7 +20,8 @@
  * And it checks: no frame is given up while a CPU's current context still reaches it, and
  * host_mmu_audit finds a cached translation that allows more than memory does. Contexts that are
  * not loaded are checked when they are loaded with keep, unless other CPUs run at the same moment,
- * whose flush may be on its way (host_mmu_crowded).
+ * whose flush may be on its way (host_mmu_crowded). What a CPU translates that runs a kernel thread
+ * matters when it comes back (host_mmu_lazy); through which tables it does so matters always.
  *
  * An access is one instruction: a simulated CPU takes no interrupt between its start and its end, so
  * whoever shoots translations down waits for a walk that is on. Its caller keeps interrupts off.
@@ -67,7 +68,7 @@ struct host_mmu {
 static struct host_mmu mmu[NR_CPUS];
 static unsigned contexts = 1;
 struct host_mmu_counts host_mmu_counts;
-bool host_mmu_crowded;
+bool host_mmu_crowded, host_mmu_lazy[NR_CPUS];
 void (*mmu_shootdown)(const u64 *cpu_mask, void (*fn)(void *arg), void *arg);
 
 static struct host_mmu *this_mmu(void)
@@ -370,8 +371,9 @@ static u64 audit_list(const struct host_mmu *m, const struct cached *c)
 
 static u64 audit_cpu(const struct host_mmu *m)
 {
-	return audit_list(m, m->upper[m->context]) + audit_list(m, m->leaves[m->context]) +
-	       audit_list(m, m->globals);
+	u64 n = audit_list(m, m->upper[m->context]) + audit_list(m, m->globals);
+
+	return host_mmu_lazy[m - mmu] ? n : n + audit_list(m, m->leaves[m->context]);
 }
 
 u64 host_mmu_audit(void)
@@ -393,6 +395,8 @@ static void check_cached(unsigned cpu, pfn_t first, pfn_t pfn)
 		pfn_t at = pte_pa(c->e, c->level).v >> PAGE_SHIFT;
 		pfn_t n = c->leaf ? pt_span(c->level) >> PAGE_SHIFT : 1;
 
+		if (c->leaf && !c->global && host_mmu_lazy[cpu])
+			continue;
 		if ((c->context == m->context || is_global(c)) && pfn >= at && pfn < at + n)
 			panic("frame %#lx is given up while CPU %u reaches it at %#lx", pfn, cpu,
 			      c->tag << pt_shift(c->level));

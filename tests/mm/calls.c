@@ -616,25 +616,37 @@ bool is_out_of_memory(const struct call *c)
 	return c->kind == CALL_BRK ? c->ret == (s64)c->p->brk : c->ret == -ENOMEM;
 }
 
+/* A thread of the process comes to this CPU. */
+static void use_space(struct aspace *as)
+{
+	irq_disable();
+	mm_switch(as);
+	host_mmu_lazy[host_cpu] = false;
+	irq_enable();
+}
+
+/* A kernel thread does. */
+static void leave_space(void)
+{
+	irq_disable();
+	host_mmu_lazy[host_cpu] = mm_cpus > 1;
+	sched_leave_space();
+	irq_enable();
+}
+
 void call_run(struct call *c)
 {
 	struct aspace *as = c->p->as;
 
-	if (c->load && c->kind != CALL_EXIT) {
-		irq_disable();
-		mm_switch(as);
-		irq_enable();
-	}
+	if (c->kind == CALL_TOUCH || (c->load && c->kind != CALL_EXIT))
+		use_space(as);
+	else if (c->tag % 4 == 0)
+		leave_space();
 	if (c->kind == CALL_WRONG) {
 		int want = run_wrong(c);
 
 		check(c->ret == want, "wrong call %lu: %ld, expected %d", c->n % 27, c->ret, want);
 		return;
-	}
-	if (c->kind == CALL_TOUCH && !c->load) {
-		irq_disable();
-		mm_switch(as);
-		irq_enable();
 	}
 	c->hints = (struct aspace_hints){ as->gap_end, as->gap_start, as->gap_skipped };
 	if (!call_concurrent) {

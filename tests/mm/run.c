@@ -184,6 +184,7 @@ static void machine_start(const struct run *r)
 		irq_enable();
 	}
 	host_cpu = 0;
+	memset(host_mmu_lazy, 0, sizeof(host_mmu_lazy));
 	aspace_init();
 	cpus_settle();
 	memset(procs, 0, sizeof(procs));

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "arch/api/percpu.h"
 #include "arch/api/upcall.h"
 
 void mmu_check_unreachable(pfn_t pfn);
@@ -25,6 +26,8 @@ u64 host_mmu_audit(void);
 /* Several simulated CPUs run beside each other: what a context holds that is loaded again may be
  * behind for a moment. */
 extern bool host_mmu_crowded;
+/* This CPU runs a kernel thread: it makes no access of its own through the space's translations. */
+extern bool host_mmu_lazy[NR_CPUS];
 
 /* Forgets everything, counters too (a new test). */
 void host_mmu_reset(void);
