@@ -92,6 +92,23 @@ static int choose_prot(void)
 	return prots[choose(ARRAY_SIZE(prots))];
 }
 
+/* One or two aligned 2 MiB of a window of small pages; what follows likes a part of them. False: it has
+ * none. */
+static bool choose_large(struct call *c)
+{
+	const struct window *w = &windows[c->w];
+	u64 first = -(w->base / PAGE_SIZE) % 512;
+
+	if (first + 512 > w->n)
+		return false;
+	c->at = first + choose((w->n - first) / 512) * 512;
+	c->n = one_in(3) && c->at + 1024 <= w->n ? 1024 : 512;
+	c->p->hot_w = c->w;
+	c->p->hot_n = one_in(3) ? 512 : choose(40) + 1;
+	c->p->hot_at = c->at + choose(c->n - c->p->hot_n + 1);
+	return true;
+}
+
 /* A range of a window: mostly small, sometimes most of it, often where something was touched. */
 static void choose_range(struct call *c, unsigned w)
 {
@@ -104,9 +121,13 @@ static void choose_range(struct call *c, unsigned w)
 		c->n = p->hot_n;
 		return;
 	}
-	switch (choose(10)) {
+	switch (choose(11)) {
 	case 0: c->n = choose(max) + 1; break;
 	case 1: c->n = choose(600) + 1; break;
+	case 2:
+		if (windows[w].unit == PAGE_SIZE && choose_large(c))
+			return;
+		__attribute__((fallthrough));
 	default: c->n = choose(20) + 1;
 	}
 	c->n = MIN(c->n, max);
@@ -238,6 +259,7 @@ static void choose_madvise(struct call *c)
 		MADV_NORMAL,         MADV_DONTDUMP,
 		MADV_DODUMP,         MADV_DONTNEED_LOCKED,
 		MADV_MERGEABLE,      12345,
+		MADV_HUGEPAGE,       MADV_NOHUGEPAGE,
 	};
 
 	c->kind = CALL_MADVISE;
@@ -638,6 +660,7 @@ void call_run(struct call *c)
 {
 	struct aspace *as = c->p->as;
 
+
 	if (c->kind == CALL_TOUCH || (c->load && c->kind != CALL_EXIT))
 		use_space(as);
 	else if (c->tag % 4 == 0)
@@ -879,6 +902,8 @@ static int advise_page(const struct call *c, struct page *m)
 		p.flags |= PAGE_WIPE;
 		break;
 	case MADV_KEEPONFORK: p.flags &= (u8)~PAGE_WIPE; break;
+	case MADV_HUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_NOHUGE) | PAGE_HUGE); break;
+	case MADV_NOHUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_HUGE) | PAGE_NOHUGE); break;
 	case MADV_POPULATE_READ:
 	case MADV_POPULATE_WRITE:
 		code = populate(m, 1, false, c->advice == MADV_POPULATE_WRITE);

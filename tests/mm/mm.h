@@ -47,6 +47,8 @@ u64 random_next(u64 *state);
 #define PAGE_LOCKED    4
 #define PAGE_DONTFORK  8
 #define PAGE_WIPE      16
+#define PAGE_HUGE      32
+#define PAGE_NOHUGE    64
 
 /* All that can be said of a page of a process. All zero: nothing is mapped. */
 struct page {

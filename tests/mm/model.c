@@ -319,7 +319,8 @@ static struct seen see(const struct pt_slot *slot, u64 va)
 		(u8)((bits & VM_GROWSDOWN ? PAGE_GROWSDOWN : 0) |
 		     (bits & VM_NORESERVE ? PAGE_NORESERVE : 0) |
 		     (bits & VM_LOCKED ? PAGE_LOCKED : 0) |
-		     (bits & VM_DONTFORK ? PAGE_DONTFORK : 0) | (bits & VM_WIPE ? PAGE_WIPE : 0));
+		     (bits & VM_DONTFORK ? PAGE_DONTFORK : 0) | (bits & VM_WIPE ? PAGE_WIPE : 0) |
+		     (bits & VM_HUGE ? PAGE_HUGE : 0) | (bits & VM_NOHUGE ? PAGE_NOHUGE : 0));
 	if (mark_has_mapping(slot->mark)) {
 		const struct vm_mapping *m = mark_mapping(slot->mark);
 
@@ -437,6 +438,8 @@ static bool model_region(struct walk *k, struct vm_region *r)
 			   (first->obj >= 1 && first->obj <= MAX_FILES ? 0 : MAP_ANONYMOUS);
 		r->dontfork = first->flags & PAGE_DONTFORK;
 		r->wipe = first->flags & PAGE_WIPE;
+		r->huge = first->flags & PAGE_HUGE;
+		r->nohuge = first->flags & PAGE_NOHUGE;
 		r->obj = first->obj >= 1 && first->obj <= MAX_FILES ? &files[first->obj - 1].obj :
 								      NULL;
 		r->offset = first->obj ? first->index * PAGE_SIZE : 0;
@@ -453,7 +456,8 @@ static int walk_one(const struct vm_region *r, void *arg)
 	check(model_region(k, &m), "maps has %#lx-%#lx too much", r->start, r->end);
 	check(r->start == m.start && r->end == m.end && r->prot == m.prot && r->flags == m.flags &&
 		      r->offset == m.offset && (!m.obj || m.obj == r->obj) &&
-		      r->dontfork == m.dontfork && r->wipe == m.wipe,
+		      r->dontfork == m.dontfork && r->wipe == m.wipe && r->huge == m.huge &&
+		      r->nohuge == m.nohuge,
 	      "maps: %#lx-%#lx prot %d flags %#x offset %#lx; expected %#lx-%#lx prot %d flags %#x "
 	      "offset %#lx",
 	      r->start, r->end, r->prot, r->flags, r->offset, m.start, m.end, m.prot, m.flags,

@@ -9,12 +9,13 @@
 #include "arch/api/mmu.h"
 #include "arch/host/ram.h"
 #include "lib/err.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/slab.h"
 #include "tests/mm/mm.h"
 
 #define TAIL   (PAGE_SIZE / sizeof(u32) - 1)
-#define FRAMES 40000
+#define FRAMES 80000
 
 u64 run_position;
 bool run_quiet, run_tells;
@@ -77,6 +78,17 @@ u32 file_content(const struct test_file *f, u64 index)
 	return page ? *(const u32 *)frame_virt(page) : 0;
 }
 
+static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct frame **out)
+{
+	struct test_file *f = container_of(o, struct test_file, obj);
+
+	for (unsigned i = 0; i < n; i++) {
+		out[i] = index + i < f->size ? f->page[index + i] : NULL;
+		if (out[i])
+			frame_get(out[i]);
+	}
+}
+
 static void file_get(struct vm_object *o)
 {
 	__atomic_fetch_add(&container_of(o, struct test_file, obj)->refs, 1, __ATOMIC_SEQ_CST);
@@ -113,7 +125,11 @@ void file_truncate(struct test_file *f, u64 pages)
 }
 
 static const struct vm_object_ops file_ops = {
-	.get_page = file_get_page, .get = file_get, .put = file_put, .punch = file_punch
+	.get_page = file_get_page,
+	.get_resident = file_get_resident,
+	.get = file_get,
+	.put = file_put,
+	.punch = file_punch,
 };
 
 /* A content of its own for each page of each file. */
@@ -285,10 +301,20 @@ void call_alone(struct call *c)
 		proc_free(c->p);
 }
 
+/* Everybody gets large pages while there is memory for them; then nobody, so that small pages last. */
+static void choose_policy(void)
+{
+	struct frame_stats s;
+
+	frame_stats(&s);
+	large_set_policy(s.used[FRAME_ANON] < s.total / 2 ? LARGE_ALWAYS : LARGE_NEVER);
+}
+
 static void run_record(const struct record **next, const struct record *end)
 {
 	struct call c;
 
+	choose_policy();
 	choose_from((*next)++);
 	host_cpu = (unsigned)choose(mm_cpus);
 	if (mm_cpus > 1 && choose(3) == 0) {
