@@ -223,6 +223,7 @@ extern void (*cpus_speculate)(u64 seed); /* this CPU reads ahead */
 struct run {
 	const char *name; /* for messages */
 	unsigned cpus, contexts;
+	u64 frames; /* of RAM; 0: enough */
 	const struct record *record;
 	u64 n;
 };
