@@ -14,8 +14,9 @@
 /* One gzip member by zlib: bytes, or -1. *used: of the input. */
 static long by_zlib(const uint8_t *data, size_t size, uint8_t *out, size_t *used)
 {
-	z_stream z = { .next_in = (Bytef *)data, .avail_in = (uInt)size, .next_out = out,
-		       .avail_out = ROOM };
+	z_stream z = {
+		.next_in = (Bytef *)data, .avail_in = (uInt)size, .next_out = out, .avail_out = ROOM
+	};
 	int ret;
 
 	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)

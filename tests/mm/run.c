@@ -13,7 +13,7 @@
 #include "mm/slab.h"
 #include "tests/mm/mm.h"
 
-#define TAIL   (PAGE_SIZE / sizeof(u32) - 1)
+#define TAIL (PAGE_SIZE / sizeof(u32) - 1)
 
 u64 run_position;
 bool run_quiet, run_tells;
