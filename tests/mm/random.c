@@ -11,7 +11,8 @@
  *	UNIT_SECONDS=n   no new run after  UNIT_JOBS=n   at the same time (1)
  *	UNIT_CPUS=n      simulated CPUs (1, 2, 3, 4 in turn)
  *
- * A run that fails is cut down: records are left out as long as it still fails, for half a minute.
+ * A run that fails is cut down: records are left out as long as it still fails, for UNIT_SHRINK
+ * seconds (30).
  * What is left goes to a file in UNIT_DIR (build/fuzz/mm).
  */
 #define _GNU_SOURCE
@@ -119,7 +120,7 @@ static bool run_fails(const struct record *r, u64 n)
 static u64 shrink(u64 n)
 {
 	struct record *less = calloc(n, sizeof(*less));
-	time_t end = time(NULL) + 30;
+	time_t end = time(NULL) + (time_t)env("UNIT_SHRINK", 30);
 
 	for (u64 size = n / 2; size > 0 && time(NULL) < end; size = size > 1 ? size / 2 : 0)
 		for (u64 at = 1; at < n && time(NULL) < end;) {
@@ -160,6 +161,8 @@ static void tell_failure(u64 seed, u64 ops)
 	printf("# again: UNIT_SEED=%lu UNIT_RUNS=1 UNIT_OPS=%lu %s\n", seed, ops,
 	       program_invocation_name);
 	make_records(seed, ops);
+	if (env("UNIT_SHRINK", 30) == 0)
+		return;
 	if (!run_fails(records, n))
 		n = ops;
 	snprintf(path, sizeof(path), "mkdir -p '%s'", dir);
