@@ -130,6 +130,11 @@ $(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.
 	@echo "  HOSTLD  $@"
 	$(Q)$(CC) $(HFLAGS) $^ -o $@ -lcmocka -lpthread
 
+# The other targets of ./jiffy fuzz; HSAN and HTAG come from tests/fuzz/run.
+$(HO)/fuzz_%: $(HO)/tests/fuzz/%.o $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) -fsanitize=fuzzer $^ -o $@ -lz
+
 unit: $(UNIT)
 	$(Q)for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 
@@ -141,7 +146,7 @@ unit: $(UNIT)
 SO := build-sim
 SCC := clang
 SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG -Iarch/host -Ibuild-host/gen \
-	-fsanitize=undefined -fno-sanitize-recover=all $(SIMFLAGS)
+	-fsanitize=undefined -fno-sanitize-recover=all
 SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
 	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
 SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
@@ -152,7 +157,7 @@ STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model calls group run)
 $(SO)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  SIMCC   $<"
-	$(Q)$(SCC) $(SFLAGS) $(if $(filter tests/mm/%,$<),,$(SPOINTS)) -MMD -MP -c $< -o $@
+	$(Q)$(SCC) $(SFLAGS) $(if $(filter tests/%,$<),,$(SPOINTS)) $(if $(filter mm/%,$<),$(SCOVER)) -MMD -MP -c $< -o $@
 
 $(SO)/libsim.a: $(SLIB)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -160,6 +165,11 @@ $(SO)/libsim.a: $(SLIB)
 $(SO)/mm_random: $(STEST) $(SO)/tests/mm/random.o $(SO)/libsim.a
 	@echo "  SIMLD   $@"
 	$(Q)$(SCC) -fsanitize=undefined $^ -o $@
+
+# By libFuzzer, which looks at what mm/ does (SO and SCOVER: tests/fuzz/run).
+$(SO)/fuzz_mm: $(STEST) $(SO)/tests/fuzz/mm.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined,fuzzer $^ -o $@
 
 .PHONY: sim
 sim: $(SO)/mm_random

@@ -20,8 +20,8 @@
  * And it checks: no frame is given up while a CPU's current context still reaches it, and
  * host_mmu_audit finds a cached translation that allows more than memory does. Contexts that are
  * not loaded are checked when they are loaded with keep, unless other CPUs run at the same moment,
- * whose flush may be on its way (host_mmu_crowded). What a CPU translates that runs a kernel thread
- * matters when it comes back (host_mmu_lazy); through which tables it does so matters always.
+ * whose flush may be on its way (host_mmu_crowded). What a CPU remembers that runs a kernel thread
+ * must be right when it comes back (host_mmu_lazy); but no table may be given up that it reaches.
  *
  * An access is one instruction: a simulated CPU takes no interrupt between its start and its end, so
  * whoever shoots translations down waits for a walk that is on. Its caller keeps interrupts off.
@@ -371,9 +371,11 @@ static u64 audit_list(const struct host_mmu *m, const struct cached *c)
 
 static u64 audit_cpu(const struct host_mmu *m)
 {
-	u64 n = audit_list(m, m->upper[m->context]) + audit_list(m, m->globals);
+	u64 n = audit_list(m, m->globals);
 
-	return host_mmu_lazy[m - mmu] ? n : n + audit_list(m, m->leaves[m->context]);
+	if (!host_mmu_lazy[m - mmu])
+		n += audit_list(m, m->upper[m->context]) + audit_list(m, m->leaves[m->context]);
+	return n;
 }
 
 u64 host_mmu_audit(void)

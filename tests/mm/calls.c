@@ -395,9 +395,10 @@ void call_choose(struct call *c, unsigned cpu)
 	choose_failure(c);
 }
 
-void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsigned w, u64 at, u64 n)
+void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsigned w, u64 at, u64 n,
+			    bool touches)
 {
-	u64 what = choose(32);
+	u64 what = touches && choose(4) ? 31 : choose(32);
 
 	*c = (struct call){ .cpu = cpu, .p = p, .w = w };
 	c->load = !one_in(4);
@@ -638,8 +639,7 @@ bool is_out_of_memory(const struct call *c)
 	return c->kind == CALL_BRK ? c->ret == (s64)c->p->brk : c->ret == -ENOMEM;
 }
 
-/* A thread of the process comes to this CPU. */
-static void use_space(struct aspace *as)
+void call_use_space(struct aspace *as)
 {
 	irq_disable();
 	mm_switch(as);
@@ -662,7 +662,7 @@ void call_run(struct call *c)
 
 
 	if (c->kind == CALL_TOUCH || (c->load && c->kind != CALL_EXIT))
-		use_space(as);
+		call_use_space(as);
 	else if (c->tag % 4 == 0)
 		leave_space();
 	if (c->kind == CALL_WRONG) {

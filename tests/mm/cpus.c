@@ -63,6 +63,7 @@ static struct {
 	bool nested; /* no points: on behalf of another CPU */
 	u64 seed;
 	u64 left, gap; /* points to the next hand-over; their usual number */
+	u64 late;      /* one point in so many serves a request */
 	u64 grace;     /* one hand-over in so many notes that a CPU is between readers */
 	u64 waited;    /* turns of waiting loops since somebody last did something */
 	unsigned alive;
@@ -128,7 +129,7 @@ static unsigned pick_running(bool other)
 	return n ? list[random_next(&sim.seed) % n] : host_cpu;
 }
 
-static void serve_all(void);
+static void serve_one(void);
 
 /* The first to run on a CPU's stack. */
 static void cpu_main(void)
@@ -141,7 +142,7 @@ static void cpu_main(void)
 	check(host_irqs_on, "CPU %u ends with interrupts off", host_cpu);
 	check(preempt_count() == 0, "CPU %u ends with preemption off", host_cpu);
 	while (me->requests)
-		serve_all();
+		serve_one();
 	me->running = false;
 	if (--sim.alive > 0) {
 		unsigned to = pick_running(true);
@@ -181,13 +182,16 @@ static void serve(unsigned cpu, unsigned from)
 	cpus[cpu].requests--;
 }
 
-static void serve_all(void)
+/* One request, of whoever; others may come before it that were made later. */
+static void serve_one(void)
 {
 	unsigned me = host_cpu, first = (unsigned)random_next(&sim.seed) % mm_cpus;
 
 	for (unsigned i = 0; i < mm_cpus; i++)
-		if (cpus[me].from[(first + i) % mm_cpus].pending)
+		if (cpus[me].from[(first + i) % mm_cpus].pending) {
 			serve(me, (first + i) % mm_cpus);
+			break;
+		}
 }
 
 /* For a CPU that does nothing else: on its behalf, in one step. */
@@ -238,14 +242,12 @@ static void shootdown(const u64 *mask, void (*fn)(void *arg), void *arg)
  */
 static void between_readers(void)
 {
-	bool irqs = host_irqs_on, nested = sim.nested;
+	bool irqs = host_irqs_on;
 
-	sim.nested = true;
 	host_irqs_on = false;
 	rcu_quiescent();
 	rcu_poll();
 	host_irqs_on = irqs;
-	sim.nested = nested;
 }
 
 void cpus_settle(void)
@@ -259,16 +261,28 @@ void cpus_settle(void)
 	host_cpu = me;
 }
 
-/* CPUs that idle are between readers all the time. */
+/* No other CPU is stopped inside a spin lock. */
+static bool nobody_inside(void)
+{
+	for (unsigned i = 0; i < mm_cpus; i++)
+		if (cpus[i].running && (*per_cpu_ptr(&preempt_word, i) != PREEMPT_NO_RESCHED ||
+					!(i == host_cpu ? host_irqs_on : cpus[i].irqs)))
+			return false;
+	return true;
+}
+
+/* CPUs that idle are between readers all the time. In one step: they have no stack of their own. */
 static void idle_ones(void)
 {
 	unsigned me = host_cpu, i = (unsigned)(random_next(&sim.seed) % mm_cpus);
 
-	if (cpus[i].running)
+	if (cpus[i].running || !nobody_inside())
 		return;
+	sim.nested = true;
 	host_cpu = i;
 	between_readers();
 	host_cpu = me;
+	sim.nested = false;
 }
 
 /* ---- points ---------------------------------------------------------------------------------- */
@@ -301,8 +315,8 @@ void host_point(void)
 		return;
 	cpus_time++;
 	sim.waited = 0;
-	if (cpus[host_cpu].requests && host_irqs_on && random_next(&sim.seed) % 2)
-		serve_all();
+	if (cpus[host_cpu].requests && host_irqs_on && random_next(&sim.seed) % sim.late == 0)
+		serve_one();
 	if (sim.left > 0) {
 		sim.left--;
 		return;
@@ -321,8 +335,8 @@ void host_relax(void)
 {
 	check(sim.on && !sim.nested, "a wait that nobody ends");
 	cpus_time++;
-	if (cpus[host_cpu].requests && host_irqs_on)
-		serve_all();
+	if (cpus[host_cpu].requests && host_irqs_on && random_next(&sim.seed) % 2)
+		serve_one();
 	check(++sim.waited < 100000, "all CPUs wait for each other");
 	hand_over(pick_running(true));
 }
@@ -336,6 +350,7 @@ void cpus_run(void (**fn)(void *arg), void **arg, unsigned n, u64 seed)
 
 	sim.seed = seed;
 	sim.gap = gaps[random_next(&sim.seed) % ARRAY_SIZE(gaps)];
+	sim.late = 1ul << random_next(&sim.seed) % 7;
 	sim.grace = 1ul << random_next(&sim.seed) % 8;
 	sim.waited = 0;
 	sim.alive = 0;

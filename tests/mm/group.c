@@ -190,6 +190,22 @@ static void set_up(struct proc **p, unsigned *w, u64 *at, u64 *n)
 	(*p)->hot_n = *n;
 }
 
+/* Some CPUs know what is there before it changes. */
+static void warm_up(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	unsigned me = host_cpu;
+
+	for (host_cpu = 0; host_cpu < mm_cpus; host_cpu++) {
+		if (choose(3) == 0)
+			continue;
+		call_use_space(p->as);
+		for (u64 i = 0; i < MIN(n, 4ul); i++)
+			if (choose(4))
+				host_mmu_speculate(page_va(w, at + i));
+	}
+	host_cpu = me;
+}
+
 static struct proc *unused_proc(void)
 {
 	for (unsigned k = 0; k < MAX_PROCS; k++)
@@ -236,6 +252,31 @@ static bool fits(struct call *c)
 	return true;
 }
 
+/*
+ * A file is cut while one of its pages is touched. Only that page at that place: what is cut goes
+ * from one place after the other, in no order that is promised.
+ */
+static bool add_truncate(struct proc *p, unsigned w, u64 at)
+{
+	const struct page *m = &p->w[w][at];
+	struct call *c = &g.lane[0].call[0];
+
+	if (!m->obj || m->obj > MAX_FILES)
+		return false;
+	*c = (struct call){ .kind = CALL_TRUNCATE,
+			    .p = p,
+			    .w = w,
+			    .at = at,
+			    .obj = m->obj - 1u,
+			    .n2 = MIN(choose(m->index + 3ul), (u64)FILE_PAGES) };
+	g.n = g.lane[0].n = 1;
+	run_counts.group_calls++;
+	run_counts.calls[CALL_TRUNCATE]++;
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		g.used[k] = procs[k].as != NULL;
+	return true;
+}
+
 static void run_all(u64 seed)
 {
 	void (*fn[MAX_CPUS])(void *arg) = { 0 };
@@ -262,6 +303,8 @@ static void clean_up(void)
 void group_run(const struct record **next, const struct record *end)
 {
 	u64 seed = choose(1ul << 32), n, at, size, fail;
+	bool touches; /* a call that is something else is the exception */
+	bool cut = false;
 	struct proc *p;
 	unsigned w;
 
@@ -269,6 +312,14 @@ void group_run(const struct record **next, const struct record *end)
 	set_up(&p, &w, &at, &size);
 	n = mm_cpus + choose(2 * mm_cpus);
 	fail = choose(8) == 0 ? choose(8) + 1 : 0;
+	touches = choose(3) == 0;
+	if (choose(4) == 0 && add_truncate(p, w, at)) {
+		cut = true;
+		size = 1;
+		fail = 0;
+	}
+	if (choose(4))
+		warm_up(p, w, at, size);
 	for (; n > 0 && *next < end; n--, (*next)++) {
 		struct lane *l;
 		struct call c;
@@ -276,7 +327,10 @@ void group_run(const struct record **next, const struct record *end)
 		choose_from(*next);
 		run_position++;
 		l = &g.lane[choose(2) ? n % mm_cpus : choose(mm_cpus)];
-		call_choose_concurrent(&c, (unsigned)(l - g.lane), choose_proc(p), w, at, size);
+		call_choose_concurrent(&c, (unsigned)(l - g.lane), choose_proc(p), w, at, size,
+				       touches);
+		if (cut && (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE)))
+			continue;
 		if (l->n < MAX_CALLS && fits(&c)) {
 			l->call[l->n++] = c;
 			g.n++;

@@ -193,8 +193,9 @@ struct call {
 
 /* concurrent: only what is atomic. Within [at, at + n) of window w. */
 void call_choose(struct call *c, unsigned cpu);
-void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsigned w, u64 at,
-			    u64 n);
+void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsigned w, u64 at, u64 n,
+			    bool touches);
+void call_use_space(struct aspace *as); /* a thread of it comes to this CPU */
 void call_run(struct call *c);
 bool call_explain(struct call *c);
 bool is_out_of_memory(const struct call *c); /* is that what the result says? */
@@ -225,6 +226,7 @@ extern void (*cpus_speculate)(u64 seed); /* this CPU reads ahead */
 struct run {
 	const char *name; /* for messages */
 	unsigned cpus, contexts;
+	u64 frames; /* of RAM; 0: enough */
 	const struct record *record;
 	u64 n;
 };

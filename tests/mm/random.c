@@ -4,13 +4,15 @@
  *
  *	mm_random                  until UNIT_RUNS runs or UNIT_SECONDS seconds are over
  *	mm_random --replay FILE    FILE as tests/fuzz and a failing run leave it; tells each call
+ *	mm_random --shrink FILE    makes a FILE that fails smaller, in place
  *
  *	UNIT_SEED=n      the first run's seed (1); the others count on from there
  *	UNIT_RUNS=n      runs (64)         UNIT_OPS=n    records of each (4000)
  *	UNIT_SECONDS=n   no new run after  UNIT_JOBS=n   at the same time (1)
  *	UNIT_CPUS=n      simulated CPUs (1, 2, 3, 4 in turn)
  *
- * A run that fails is cut down: records are left out as long as it still fails, for half a minute.
+ * A run that fails is cut down: records are left out as long as it still fails, for UNIT_SHRINK
+ * seconds (30).
  * What is left goes to a file in UNIT_DIR (build/fuzz/mm).
  */
 #define _GNU_SOURCE
@@ -118,7 +120,7 @@ static bool run_fails(const struct record *r, u64 n)
 static u64 shrink(u64 n)
 {
 	struct record *less = calloc(n, sizeof(*less));
-	time_t end = time(NULL) + 30;
+	time_t end = time(NULL) + (time_t)env("UNIT_SHRINK", 30);
 
 	for (u64 size = n / 2; size > 0 && time(NULL) < end; size = size > 1 ? size / 2 : 0)
 		for (u64 at = 1; at < n && time(NULL) < end;) {
@@ -137,36 +139,37 @@ static u64 shrink(u64 n)
 	return n;
 }
 
-static void save(u64 seed, u64 n)
+static void save(const char *path, u64 n)
 {
-	const char *dir = getenv("UNIT_DIR") ? getenv("UNIT_DIR") : "build/fuzz/mm";
-	char path[512];
-	FILE *f;
+	FILE *f = fopen(path, "w");
 
-	snprintf(path, sizeof(path), "mkdir -p '%s'", dir);
-	if (system(path) != 0)
-		return;
-	snprintf(path, sizeof(path), "%s/fail-%lu", dir, seed);
-	f = fopen(path, "w");
-	if (!f || fwrite(records, sizeof(*records), n, f) != n || fclose(f) != 0) {
+	if (!f || fwrite(records, sizeof(*records), n, f) != n || fclose(f) != 0)
 		printf("# cannot write %s\n", path);
-		return;
-	}
-	printf("# %lu records are left; again with each call told: ./jiffy fuzz mm --replay %s\n",
-	       n, path);
+	else
+		printf("# %lu records are left; again, with each call told: ./jiffy fuzz mm --replay "
+		       "%s\n",
+		       n - 1, path);
 }
 
 static void tell_failure(u64 seed, u64 ops)
 {
+	const char *dir = getenv("UNIT_DIR") ? getenv("UNIT_DIR") : "build/fuzz/mm";
 	u64 n = MIN(shared->position + 20, ops);
+	char path[512];
 
 	printf("not ok - random calls, seed %lu\n", seed);
 	printf("# again: UNIT_SEED=%lu UNIT_RUNS=1 UNIT_OPS=%lu %s\n", seed, ops,
 	       program_invocation_name);
 	make_records(seed, ops);
+	if (env("UNIT_SHRINK", 30) == 0)
+		return;
 	if (!run_fails(records, n))
 		n = ops;
-	save(seed, shrink(n));
+	snprintf(path, sizeof(path), "mkdir -p '%s'", dir);
+	if (system(path) != 0)
+		return;
+	snprintf(path, sizeof(path), "%s/fail-%lu", dir, seed);
+	save(path, shrink(n));
 }
 
 static const char *const call_names[CALL_KINDS] = {
@@ -258,26 +261,46 @@ static int run_many(void)
 	return tell_counts(env("UNIT_CPUS", 2) > 1) ? 0 : 1;
 }
 
-static int replay(const char *path)
+/* Records in the file. */
+static u64 load(const char *path)
 {
 	FILE *f = fopen(path, "r");
 	u64 n;
 
 	if (!f) {
 		fprintf(stderr, "mm_random: cannot read %s\n", path);
-		return 2;
+		exit(2);
 	}
 	n = fread(records, sizeof(*records), MAX_RECORDS, f);
 	fclose(f);
 	if (n < 1) {
 		fprintf(stderr, "mm_random: %s is too short: a header and records of %d bytes\n",
 			path, RECORD_BYTES);
-		return 2;
+		exit(2);
 	}
+	return n;
+}
+
+static int replay(const char *path)
+{
+	u64 n = load(path);
+
 	run_tells = true;
 	run_here(path, records, n);
 	printf("# %s: as the model says\n", path);
 	return 0;
+}
+
+static int shrink_file(const char *path)
+{
+	u64 n = load(path);
+
+	if (!run_fails(records, n)) {
+		printf("# %s: as the model says\n", path);
+		return 0;
+	}
+	save(path, shrink(n));
+	return 1;
 }
 
 int main(int argc, char **argv)
@@ -292,6 +315,8 @@ int main(int argc, char **argv)
 		return run_many();
 	if (argc == 3 && !strcmp(argv[1], "--replay"))
 		return replay(argv[2]);
-	fprintf(stderr, "usage: mm_random [--replay FILE]\n");
+	if (argc == 3 && !strcmp(argv[1], "--shrink"))
+		return shrink_file(argv[2]);
+	fprintf(stderr, "usage: mm_random [--replay FILE | --shrink FILE]\n");
 	return 2;
 }

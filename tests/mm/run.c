@@ -14,8 +14,7 @@
 #include "mm/slab.h"
 #include "tests/mm/mm.h"
 
-#define TAIL   (PAGE_SIZE / sizeof(u32) - 1)
-#define FRAMES 80000
+#define TAIL (PAGE_SIZE / sizeof(u32) - 1)
 
 u64 run_position;
 bool run_quiet, run_tells;
@@ -190,7 +189,7 @@ static void machine_start(const struct run *r)
 	host_mmu_reset();
 	cpus_start(r->cpus);
 	cpus_speculate = speculate;
-	host_ram_init(FRAMES);
+	host_ram_init(r->frames ? r->frames : 80000);
 	slab_init();
 	kernel_root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
 	kmap_set_root(frame_pa(kernel_root), NULL);
