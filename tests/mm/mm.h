@@ -3,6 +3,7 @@
  * from records of bytes. docs/testing.md tells how to run it.
  *
  *	record --call_choose--> struct call --call_run--> mm/ --call_explain--> the model
+ *	        choose.c                     calls.c               explain.c       model.c
  *
  * Each call is explained by the model after it has returned: call_explain says whether the model,
  * in its present state, gives the same result, and if so brings it to the state after the call.
@@ -82,6 +83,7 @@ extern u32 *obj_tag[MAX_OBJS];
 extern u64 obj_pages[MAX_OBJS];
 extern unsigned nr_objs;
 extern u32 next_tag;
+void objects_start(void);
 unsigned new_obj(u64 pages);
 
 u64 page_va(unsigned w, u64 at);
@@ -114,6 +116,7 @@ int window_of(u64 va, u64 len);
 /* What the page table says of pages, without touching anything. */
 struct seen {
 	struct page page; /* tag: content of the frame, if there is one */
+	u64 id;           /* of its object, if that is an anonymous one */
 	bool frame, torn; /* torn: first and last word differ */
 };
 void see_pages(struct proc *p, unsigned w, u64 at, u64 n, struct seen *out);
@@ -199,6 +202,8 @@ void call_use_space(struct aspace *as); /* a thread of it comes to this CPU */
 void call_run(struct call *c);
 bool call_explain(struct call *c);
 bool is_out_of_memory(const struct call *c); /* is that what the result says? */
+/* Did it put len bytes where the model does not look? (Then call_run has unmapped them.) */
+bool call_went_outside(const struct call *c, u64 va, u64 len);
 const char *call_text(const struct call *c); /* what was called, and the result */
 extern char call_why[512];                   /* why call_explain said no */
 extern bool call_concurrent;                 /* others ran beside it */

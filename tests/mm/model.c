@@ -327,6 +327,8 @@ static struct seen see(const struct pt_slot *slot, u64 va)
 		s.page.shared = mark_kind(slot->mark) == MARK_SHARED;
 		s.page.nowrite = s.page.shared && m->nowrite;
 		s.page.obj = number_of(m->obj);
+		if (s.page.obj > MAX_FILES)
+			s.id = m->obj->ops->inode_number(m->obj);
 		s.page.index = (u32)((m->offset + (va - m->va)) >> PAGE_SHIFT);
 	}
 	if (pte_is_present(slot->e))
@@ -358,6 +360,33 @@ void see_pages(struct proc *p, unsigned w, u64 at, u64 n, struct seen *out)
 	pt_scan(p->as, l.base, l.base + n * l.unit, look_slot, &l);
 }
 
+/*
+ * Which anonymous object of mm/ is which of the model's shows when a page is first seen; from then on
+ * it stays so. (The order of calls at the same time may depend on it: such guesses are logged, too.)
+ */
+#define IDS 8192
+static u64 obj_id[MAX_OBJS], id_obj[IDS]; /* id_obj: id * MAX_OBJS + obj */
+
+static bool is_object(u16 obj, u64 id)
+{
+	u64 *known = &id_obj[id % IDS];
+
+	if (obj <= MAX_FILES || !id)
+		return !id;
+	if (obj_id[obj] == 0 && *known / MAX_OBJS != id) {
+		set_long(&obj_id[obj], id);
+		set_long(known, id * MAX_OBJS + obj);
+	}
+	return obj_id[obj] == id;
+}
+
+void objects_start(void)
+{
+	memset(obj_id, 0, sizeof(obj_id));
+	memset(id_obj, 0, sizeof(id_obj));
+	nr_objs = 1;
+}
+
 const char *compare_seen(const struct page *m, const struct seen *s, u64 n, u64 va)
 {
 	static char text[256];
@@ -369,8 +398,8 @@ const char *compare_seen(const struct page *m, const struct seen *s, u64 n, u64 
 		u32 tag = page_tag(a);
 
 		if (a->mapped != b->mapped || a->prot != b->prot || a->flags != b->flags ||
-		    obj != b->obj || a->shared != b->shared || a->nowrite != b->nowrite ||
-		    a->index != b->index) {
+		    obj != b->obj || !is_object(a->obj, s[i].id) || a->shared != b->shared ||
+		    a->nowrite != b->nowrite || a->index != b->index) {
 			snprintf(text, sizeof(text),
 				 "page %lu (%#lx): mapped %u prot %u flags %#x obj %u index %u "
 				 "shared %u nowrite %u; expected %u %u %#x %u %u %u %u",
@@ -465,6 +494,32 @@ static int walk_one(const struct vm_region *r, void *arg)
 	return 0;
 }
 
+/* VmSize, VmData and their kin. */
+static void compare_totals(struct proc *p)
+{
+	struct vm_totals t, m = { 0 };
+
+	vm_count(p->as, 0, UINT64_MAX, &t);
+	for (unsigned w = 0; w < WINDOWS; w++)
+		for (u64 i = 0; i < windows[w].n; i++) {
+			const struct page *q = &p->w[w][i];
+			u64 len = q->mapped ? windows[w].unit : 0;
+
+			m.mapped += len;
+			m.locked += q->flags & PAGE_LOCKED ? len : 0;
+			m.stack += q->flags & PAGE_GROWSDOWN ? len : 0;
+			if (q->shared)
+				m.shared += len;
+			else if ((q->prot & PROT_WRITE) && !(q->flags & PAGE_GROWSDOWN))
+				m.data += len;
+		}
+	check(!memcmp(&t, &m, sizeof(t)),
+	      "mapped %#lx locked %#lx data %#lx stack %#lx shared %#lx; expected %#lx %#lx %#lx "
+	      "%#lx %#lx",
+	      t.mapped, t.locked, t.data, t.stack, t.shared, m.mapped, m.locked, m.data, m.stack,
+	      m.shared);
+}
+
 void compare_all(struct proc *p)
 {
 	static struct seen seen[1400];
@@ -474,6 +529,7 @@ void compare_all(struct proc *p)
 
 	check(aspace_walk(p->as, walk_one, &k) == 0, "walk");
 	check(!model_region(&k, &m), "maps lacks %#lx-%#lx", m.start, m.end);
+	compare_totals(p);
 	why = compare_files();
 	check(!why, "%s", why);
 	for (unsigned w = 0; w < WINDOWS; w++) {

@@ -135,7 +135,7 @@ static const struct vm_object_ops file_ops = {
 static void files_start(void)
 {
 	memset(files, 0, sizeof(files));
-	nr_objs = 1;
+	objects_start();
 	for (unsigned i = 0; i < MAX_FILES; i++) {
 		files[i].obj.ops = &file_ops;
 		files[i].size = FILE_PAGES;
