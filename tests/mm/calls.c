@@ -660,7 +660,6 @@ void call_run(struct call *c)
 {
 	struct aspace *as = c->p->as;
 
-
 	if (c->kind == CALL_TOUCH || (c->load && c->kind != CALL_EXIT))
 		call_use_space(as);
 	else if (c->tag % 4 == 0)
