@@ -16,7 +16,7 @@
 
 #define SCHED_LEVEL_IDLE 126
 
-s64 sys_sched_yield(struct regs *r)
+s64 sys_sched_yield(void)
 {
 	sched_yield();
 	return 0;

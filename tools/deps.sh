@@ -17,6 +17,7 @@ needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shell
 	/usr/share/doc/bochs-term:bochs-term
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'
 needs_model='spin:spin'
+needs_plot='gnuplot:gnuplot-nox'
 
 # clang's sanitizers and libFuzzer, which Debian keeps apart from the compiler.
 needs_fuzz='clang:clang /usr/lib/clang/14/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev

@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mm/large.h"
 #include "mm/tlb.h"
 #include "tests/mm/mm.h"
 
@@ -38,6 +39,7 @@ static struct shared {
 	struct run_counts counts;
 	struct vm_stats vm;
 	struct tlb_stats tlb;
+	struct large_stats large;
 } * shared;
 
 static struct record *records; /* the first one is the header: CPUs - 1, and which of: */
@@ -66,6 +68,7 @@ static void run_here(const char *name, const struct record *r, u64 n)
 			   .n = n - 1 };
 	struct vm_stats v;
 	struct tlb_stats t;
+	struct large_stats l;
 
 	run_records(&run);
 	vm_stats(&v);
@@ -73,6 +76,9 @@ static void run_here(const char *name, const struct record *r, u64 n)
 	add(&shared->counts, &run_counts, sizeof(run_counts));
 	add(&shared->vm, &v, sizeof(v));
 	add(&shared->tlb, &t, sizeof(t));
+	large_stats(&l);
+	check(l.in_use == 0, "%lu large pages left", l.in_use);
+	add(&shared->large, &l, sizeof(l));
 }
 
 static void make_records(u64 seed, u64 n)
@@ -199,10 +205,13 @@ static bool tell_counts(bool several)
 	       "%lu, taken back %lu\n",
 	       s->vm.faults, s->vm.zero_page_faults, s->vm.cow_copied, s->vm.cow_reused,
 	       s->vm.spurious, s->vm.tables_copied, s->vm.tables_taken_back);
+	printf("# pages of 2 MiB %lu, split %lu, none to be had %lu; pages mapped around %lu\n",
+	       s->vm.large_faults, s->large.splits, s->large.fallbacks, s->vm.mapped_around);
 	printf("# flushes: page %lu, range %lu, space %lu, avoided %lu; loads of CR3 %lu, kept %lu\n",
 	       s->tlb.page, s->tlb.range, s->tlb.space, s->tlb.avoided, s->tlb.cr3_loads,
 	       s->tlb.cr3_skipped);
 	ok &= s->vm.zero_page_faults && s->vm.cow_copied && s->vm.cow_reused && s->vm.spurious &&
+	      s->vm.large_faults && s->large.splits && s->large.fallbacks && s->vm.mapped_around &&
 	      s->vm.tables_copied && s->vm.tables_taken_back && s->tlb.page && s->tlb.range &&
 	      s->tlb.space && s->tlb.avoided && s->tlb.cr3_loads && s->tlb.cr3_skipped &&
 	      s->counts.injected && (!several || (s->counts.groups && s->counts.handovers));
