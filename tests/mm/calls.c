@@ -231,7 +231,7 @@ void call_use_space(struct aspace *as)
 static void leave_space(void)
 {
 	irq_disable();
-	host_mmu_lazy[host_cpu] = mm_cpus > 1;
+	host_mmu_lazy[host_cpu] = true;
 	sched_leave_space();
 	irq_enable();
 }

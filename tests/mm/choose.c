@@ -8,6 +8,8 @@
 #include "mm/space.h"
 #include "tests/mm/mm.h"
 
+#define GROUP_MOST 15 /* pages that one of several calls puts where there is room */
+
 bool call_concurrent;
 
 /* ---- choices --------------------------------------------------------------------------------- */
@@ -188,6 +190,8 @@ static void choose_mmap_anywhere(struct call *c)
 	c->n = one_in(5) ? choose(100) + 1 : choose(6) + 1;
 	if (one_in(12))
 		c->n = 500 + choose(600);
+	if (call_concurrent)
+		c->n = MIN(c->n, (u64)GROUP_MOST);
 	choose_map_args(c);
 	if (one_in(5) && c->n <= windows[W_LOW].n)
 		c->flags |= MAP_32BIT;
@@ -374,6 +378,19 @@ void call_choose(struct call *c, unsigned cpu)
 	choose_failure(c);
 }
 
+/*
+ * Is there room near the top for what a group may put there? Else something could reach out of the
+ * window, and be seen by others before it is unmapped.
+ */
+static bool room_at_top(const struct proc *p)
+{
+	const struct window *w = &windows[W_TOP];
+	u64 end = READ_ONCE(p->as->gap_end), need = 8 * MAX_CPUS * GROUP_MOST;
+
+	return none_mapped(p->w[W_TOP], need) &&
+	       (end <= w->base || end >= w->base + need * PAGE_SIZE);
+}
+
 void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsigned w, u64 at, u64 n,
 			    bool touches)
 {
@@ -406,6 +423,13 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->n = 1;
 	} else {
 		c->kind = CALL_TOUCH;
+		c->n = 1;
+	}
+	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) && c->n2 > GROUP_MOST) ||
+	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p))) {
+		c->kind = CALL_TOUCH;
+		c->w = w;
+		c->at = at;
 		c->n = 1;
 	}
 	c->access = choose_access();

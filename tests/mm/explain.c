@@ -89,6 +89,7 @@ static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
 		.prot = (u8)c->prot,
 		.flags = (u8)((c->flags & MAP_GROWSDOWN ? PAGE_GROWSDOWN : 0) |
 			      (c->flags & MAP_NORESERVE ? PAGE_NORESERVE : 0) |
+			      (c->flags & MAP_STACK ? PAGE_NOHUGE : 0) |
 			      ((c->flags & MAP_LOCKED) || c->p->future ? PAGE_LOCKED : 0)),
 		.obj = (u16)c->obj,
 	};

@@ -253,8 +253,9 @@ static bool fits(struct call *c)
 }
 
 /*
- * A file is cut while one of its pages is touched. Only that page at that place: what is cut goes
- * from one place after the other, in no order that is promised.
+ * A file is cut while one of its pages is touched. That is not one step: first the file has no such
+ * page any more, then it goes from where it is mapped. Who touches it a first time at one place
+ * cannot tell the two apart; so it is touched once by each of two other CPUs.
  */
 static bool add_truncate(struct proc *p, unsigned w, u64 at)
 {
@@ -329,7 +330,8 @@ void group_run(const struct record **next, const struct record *end)
 		l = &g.lane[choose(2) ? n % mm_cpus : choose(mm_cpus)];
 		call_choose_concurrent(&c, (unsigned)(l - g.lane), choose_proc(p), w, at, size,
 				       touches);
-		if (cut && (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE)))
+		if (cut && (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) || l->n ||
+			    g.n > 2))
 			continue;
 		if (l->n < MAX_CALLS && fits(&c)) {
 			l->call[l->n++] = c;
