@@ -23,6 +23,7 @@
 
 #include "arch/api/mmu.h"
 #include "lib/err.h"
+#include "lib/uapi/mman.h"
 #include "mm/pt.h"
 #include "tests/mm/mm.h"
 
@@ -190,20 +191,56 @@ static void set_up(struct proc **p, unsigned *w, u64 *at, u64 *n)
 	(*p)->hot_n = *n;
 }
 
-/* Some CPUs know what is there before it changes. */
-static void warm_up(struct proc *p, unsigned w, u64 at, u64 n)
+/* A call before the others, by itself. */
+static void call_before(struct call *c, unsigned cpu)
 {
 	unsigned me = host_cpu;
 
-	for (host_cpu = 0; host_cpu < mm_cpus; host_cpu++) {
+	call_concurrent = false;
+	host_cpu = c->cpu = cpu;
+	call_alone(c);
+	host_cpu = me;
+	call_concurrent = true;
+}
+
+/* Some CPUs know what is there before it changes: they have read it, or read ahead. */
+static void warm_up(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
 		if (choose(3) == 0)
 			continue;
-		call_use_space(p->as);
-		for (u64 i = 0; i < MIN(n, 4ul); i++)
+		for (u64 i = 0; i < MIN(n, 4ul); i++) {
+			struct call c = { .kind = CALL_TOUCH,
+					  .p = p,
+					  .w = w,
+					  .at = at + i,
+					  .n = 1,
+					  .access = choose(4) ? FAULT_READ : FAULT_WRITE };
+
 			if (choose(4))
-				host_mmu_speculate(page_va(w, at + i));
+				call_before(&c, cpu);
+		}
 	}
-	host_cpu = me;
+}
+
+/* A place for a child: a process that is not p ends. */
+static struct proc *make_room(const struct proc *p)
+{
+	struct proc *child = &procs[choose(MAX_PROCS)];
+
+	if (child == p)
+		child = &procs[(child - procs + 1) % MAX_PROCS];
+	if (child->as)
+		proc_end(child);
+	return child;
+}
+
+/* So that what p writes is somebody else's, too. */
+static void fork_before(struct proc *p)
+{
+	struct call c = { .kind = CALL_FORK, .p = p, .child = make_room(p) };
+
+	call_before(&c, (unsigned)choose(mm_cpus));
 }
 
 static struct proc *unused_proc(void)
@@ -262,8 +299,14 @@ static bool add_truncate(struct proc *p, unsigned w, u64 at)
 	const struct page *m = &p->w[w][at];
 	struct call *c = &g.lane[0].call[0];
 
+	struct call forget = {
+		.kind = CALL_MADVISE, .p = p, .w = w, .at = at, .n = 1, .advice = MADV_DONTNEED
+	};
+
 	if (!m->obj || m->obj > MAX_FILES)
 		return false;
+	if (choose(2)) /* the touches will ask the file for it */
+		call_before(&forget, 0);
 	*c = (struct call){ .kind = CALL_TRUNCATE,
 			    .p = p,
 			    .w = w,
@@ -301,66 +344,104 @@ static void clean_up(void)
 			proc_free(&procs[k]);
 }
 
+/* What a group is about, beside its place. */
+enum theme {
+	ANYTHING, /* any calls */
+	TOUCHES,  /* accesses, and now and then a call */
+	FORKS,    /* accesses while the process forks */
+	CUTS,     /* accesses while a file is cut */
+};
+
+static void add_call(const struct call *c, unsigned cpu)
+{
+	struct lane *l = &g.lane[cpu];
+
+	l->call[l->n++] = *c;
+	g.n++;
+	run_counts.group_calls++;
+	run_counts.calls[c->kind]++;
+}
+
+/* The call that the theme is about. */
+static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
+{
+	enum theme theme = (enum theme)choose(4);
+	unsigned cpu = (unsigned)choose(mm_cpus);
+	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
+
+	if (theme == CUTS && !add_truncate(p, w, at))
+		theme = TOUCHES;
+	if (theme == FORKS) {
+		make_room(p);
+		if (fits(&fork))
+			add_call(&fork, cpu);
+	}
+	return theme;
+}
+
+/* The records become calls on CPUs. */
+static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
+			 unsigned w, u64 at, u64 size)
+{
+	enum theme theme = begin_theme(p, w, at);
+
+	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
+		unsigned cpu;
+		struct call c;
+
+		choose_from(*next);
+		run_position++;
+		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
+		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, theme == CUTS ? 1 : size,
+				       theme != ANYTHING);
+		if (theme == CUTS &&
+		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||
+		     g.lane[cpu].n || g.n > 2))
+			continue;
+		if (g.lane[cpu].n < MAX_CALLS && fits(&c))
+			add_call(&c, cpu);
+	}
+	if (theme == CUTS)
+		g.injected = false; /* a page that cannot be cut stays, and the log says so */
+}
+
+/* What the page tables say afterwards, also of children. */
+static void see_all(void)
+{
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		for (unsigned w = 0; g.used[k] && !g.forks[k] && w < WINDOWS; w++)
+			see_pages(&procs[k], w, 0, windows[w].n, seen[k][w]);
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++)
+		for (unsigned i = 0; i < g.lane[cpu].n; i++) {
+			const struct call *c = &g.lane[cpu].call[i];
+			struct proc child = { .as = c->space };
+
+			for (unsigned w = 0; c->kind == CALL_FORK && c->ret == 0 && w < WINDOWS;
+			     w++)
+				see_pages(&child, w, 0, windows[w].n, seen[c->child - procs][w]);
+		}
+}
+
 void group_run(const struct record **next, const struct record *end)
 {
-	u64 seed = choose(1ul << 32), n, at, size, fail;
-	bool touches; /* a call that is something else is the exception */
-	bool cut = false;
+	u64 seed = choose(1ul << 32), at, size, fail_at = choose(8) + 1;
 	struct proc *p;
 	unsigned w;
 
 	call_concurrent = true;
 	set_up(&p, &w, &at, &size);
-	n = mm_cpus + choose(2 * mm_cpus);
-	fail = choose(8) == 0 ? choose(8) + 1 : 0;
-	touches = choose(3) == 0;
-	if (choose(4) == 0 && add_truncate(p, w, at)) {
-		cut = true;
-		size = 1;
-		fail = 0;
-	}
+	g.injected = choose(8) == 0;
+	if (choose(3) == 0)
+		fork_before(p);
 	if (choose(4))
 		warm_up(p, w, at, size);
-	for (; n > 0 && *next < end; n--, (*next)++) {
-		struct lane *l;
-		struct call c;
-
-		choose_from(*next);
-		run_position++;
-		l = &g.lane[choose(2) ? n % mm_cpus : choose(mm_cpus)];
-		call_choose_concurrent(&c, (unsigned)(l - g.lane), choose_proc(p), w, at, size,
-				       touches);
-		if (cut && (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) || l->n ||
-			    g.n > 2))
-			continue;
-		if (l->n < MAX_CALLS && fits(&c)) {
-			l->call[l->n++] = c;
-			g.n++;
-			run_counts.group_calls++;
-			run_counts.calls[c.kind]++;
-		}
-	}
-	g.injected = fail;
-	alloc_fail_at = fail;
+	choose_calls(next, end, p, w, at, size);
+	alloc_fail_at = g.injected ? fail_at : 0;
 	run_all(seed);
-	g.failed = fail && alloc_fail_at == 0;
+	g.failed = g.injected && alloc_fail_at == 0;
 	alloc_fail_at = 0;
 	run_counts.injected += g.failed;
-	for (unsigned k = 0; k < MAX_PROCS; k++)
-		for (unsigned i = 0; g.used[k] && !g.forks[k] && i < WINDOWS; i++)
-			see_pages(&procs[k], i, 0, windows[i].n, seen[k][i]);
-	for (unsigned cpu = 0; cpu < mm_cpus; cpu++)
-		for (unsigned i = 0; i < g.lane[cpu].n; i++) {
-			struct call *c = &g.lane[cpu].call[i];
-
-			if (c->kind == CALL_FORK && c->ret == 0) {
-				struct proc child = { .as = c->space };
-
-				for (unsigned k = 0; k < WINDOWS; k++)
-					see_pages(&child, k, 0, windows[k].n,
-						  seen[c->child - procs][k]);
-			}
-		}
+	see_all();
 	if (!explain_rest(0)) {
 		tell();
 		run_fail("no order explains it; the best comes to %u of %u calls: %s", g.best, g.n,

@@ -126,6 +126,7 @@ const char *compare_files(void);
 void compare_all(struct proc *p); /* regions and contents; fails with the difference */
 
 void proc_start(struct proc *p); /* if there is none yet */
+void proc_end(struct proc *p);
 void proc_alloc(struct proc *p);
 void proc_free(struct proc *p);
 

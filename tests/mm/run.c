@@ -208,7 +208,7 @@ static void machine_start(const struct run *r)
 	files_start();
 }
 
-static void proc_end(struct proc *p)
+void proc_end(struct proc *p)
 {
 	aspace_put(p->as);
 	p->as = NULL;
