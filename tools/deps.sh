@@ -18,6 +18,7 @@ needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shell
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'
 needs_model='spin:spin'
 needs_plot='gnuplot:gnuplot-nox'
+needs_mutate='python3:python3 git:git /usr/include/cmocka.h:libcmocka-dev /usr/include/zlib.h:zlib1g-dev'
 
 need_is_met()
 {

@@ -33,7 +33,7 @@
 #define LOCK(c)	   (c)	     /* of the queues of CPUs 0 and 1 */
 #define RUNNING(c) (2 + (c)) /* rq->runnable */
 #define IDLE	   4	     /* CPU 1 in idle_cpus */
-#include "tso.h"
+#include "tso.inc"
 
 #define OFF    0
 #define ON     1
