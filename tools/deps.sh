@@ -19,6 +19,7 @@ needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shell
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'
 needs_model='spin:spin'
 needs_plot='gnuplot:gnuplot-nox'
+needs_mutate='python3:python3 git:git /usr/include/cmocka.h:libcmocka-dev /usr/include/zlib.h:zlib1g-dev'
 
 # clang's sanitizers and libFuzzer, which Debian keeps apart from the compiler.
 needs_fuzz='clang:clang /usr/lib/clang/14/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev

@@ -19,6 +19,7 @@
  *	BUG_RELEASE_EARLY	the lock is released before the registers are saved
  *	BUG_WAKE_NO_LOCK	a wake-up takes no run queue's lock
  *	BUG_WAKE_OLD_QUEUE	a wake-up locks the queue of the CPU that it read before, and does not look again
+ *	BUG_WAKE_PLAIN		a wake-up sets the state of a thread that runs by a plain store
  *	BUG_LOOK_LATE		finish_switch looks whether the thread is dead after the release
  *	BUG_PUT_EARLY		a dying thread drops its own reference before its last switch
  *	BUG_DEAD_PREEMPTED	a dead thread can be preempted before its last switch
@@ -130,7 +131,13 @@ inline preempt()
 inline run_thread()
 {
 	do
-	:: running && sleeps < SLEEPS -> sleeps++; state = SLEEPING; sched_block()
+	:: running && sleeps < SLEEPS ->
+		sleeps++;
+		state = SLEEPING;
+		if
+		:: sched_block()
+		:: state = RUNNABLE /* waitq_finish: the condition is true by now */
+		fi
 	:: running && !preempted -> preempted = true; preempt()
 	:: running && sleeps == SLEEPS ->
 		state = DEAD;
@@ -184,15 +191,25 @@ proctype waker()
 #endif
 		if
 		:: same_home && state == SLEEPING ->
-			state = RUNNABLE;
 			if
 			:: !on_rq ->
+				state = RUNNABLE;
 				if
 				:: home = 0
 				:: home = 1
 				fi;
 				on_rq = true
-			:: else
+			:: else ->
+#ifdef BUG_WAKE_PLAIN
+				state = RUNNABLE
+#else
+				atomic {
+					if
+					:: state == SLEEPING -> state = RUNNABLE
+					:: else
+					fi
+				}
+#endif
 			fi
 		:: else
 		fi;
