@@ -258,7 +258,7 @@ $(O)/bench/native-jemalloc: bench/native/reference.c bench/native/timing.h
 $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/native/machine/*.h arch/x86/machine/ctx.h)
 	@mkdir -p $(@D)
 	@echo "  HOSTCC  $<"
-	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
+	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -static -fno-stack-protector \
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
 
 # Plugins of QEMU: what it counts while it translates.
