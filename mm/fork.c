@@ -109,32 +109,57 @@ static pte_t fork_large(struct fork *f, pte_t *slot, pte_t e)
 	return e;
 }
 
-/* The slots of a parent's table that are still to be done: `left` used ones from i on, or, behind a
- * pause, as many as there are. */
+/*
+ * The used slots of a parent's table from f->next on, in order. Of a table with few they are found from
+ * both ends first (pt_used), and sorted: what a small process has lies near the ends of its upper tables.
+ * Behind a pause the table may have other slots than before: all are looked at.
+ */
+#define WALK_FEW 8u
+
 struct walk {
-	u64 i;
+	u64 i; /* this one */
 	unsigned left;
 	bool resumed;
+	u8 next;
+	u16 few[WALK_FEW];
 };
 
-static struct walk walk_start(const struct fork *f, const struct frame *table, u64 va)
+static void walk_collect(struct walk *w, const struct frame *table)
 {
-	if (likely(f->next <= va))
-		return (struct walk){ .left = table->used };
-	return (struct walk){ .i = pt_index(f->next, table->level),
-			      .left = PT_ENTRIES,
-			      .resumed = true };
+	struct pt_used used = pt_used_of(table);
+
+	for (unsigned n = 0; n < w->left; n++) {
+		u16 i = (u16)pt_next_used(&used);
+		unsigned at = n;
+
+		for (; at > 0 && w->few[at - 1] > i; at--)
+			w->few[at] = w->few[at - 1];
+		w->few[at] = i;
+	}
 }
 
-/* Moves on to the next used slot; false: there is none. */
+static void walk_start(struct walk *w, const struct fork *f, const struct frame *table, u64 va)
+{
+	w->resumed = f->next > va;
+	w->i = w->resumed ? pt_index(f->next, table->level) : 0;
+	w->left = w->resumed ? PT_ENTRIES : table->used;
+	w->next = 0;
+	if (w->left <= WALK_FEW)
+		walk_collect(w, table);
+	else
+		w->next = WALK_FEW;
+}
+
+/* Moves on to the next one; false: there is none. */
 static inline bool walk_next(struct walk *w, const pte_t *entry, unsigned level)
 {
 	unsigned end = level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
 
-	if (w->left-- == 0)
+	if (w->left == 0)
 		return false;
-	if (likely(!w->resumed)) {
-		w->i = pt_next_used(entry, w->i);
+	w->left--;
+	if (w->next < WALK_FEW) {
+		w->i = w->few[w->next++];
 		return true;
 	}
 	while (w->i < end && pte_is_none(pte_load(&entry[w->i])))
@@ -146,10 +171,11 @@ static inline bool walk_next(struct walk *w, const pte_t *entry, unsigned level)
 static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, u64 va)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	struct walk w = walk_start(f, table, va);
+	__attribute__((uninitialized)) struct walk w;
 	u32 budget = f->budget, skipped = 0;
 	int err = 0;
 
+	walk_start(&w, f, table, va);
 	for (; !err && walk_next(&w, from, 2); w.i++) {
 		pte_t e = pte_load(&from[w.i]);
 
@@ -185,11 +211,12 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, 
 static int fork_table(struct fork *f, struct frame *table, struct frame *copy, u64 va)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	struct walk w = walk_start(f, table, va);
+	__attribute__((uninitialized)) struct walk w;
 	int err = 0;
 
 	if (table->level == 2)
 		return fork_level2(f, table, copy, va);
+	walk_start(&w, f, table, va);
 	for (; !err && walk_next(&w, from, table->level); w.i++) {
 		pte_t e = pte_load(&from[w.i]), begun = pte_load(&to[w.i]);
 

@@ -1578,6 +1578,35 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
+/* Eight slots from i on, at once. */
+static inline bool eight_are_empty(const pte_t *entry, u64 i)
+{
+	const pte_t *e = &entry[i];
+
+	return !(e[0].v | e[1].v | e[2].v | e[3].v | e[4].v | e[5].v | e[6].v | e[7].v);
+}
+
+u64 pt_search_used(struct pt_used *u)
+{
+	for (;;) {
+		if (u->low % 8 || !eight_are_empty(u->entry, u->low)) {
+			if (!pte_is_none(pte_load(&u->entry[u->low])))
+				return u->low++;
+			u->low++;
+		} else {
+			u->low += 8;
+		}
+		if (u->high % 8 || !eight_are_empty(u->entry, u->high - 8)) {
+			if (!pte_is_none(pte_load(&u->entry[u->high - 1])))
+				return --u->high;
+			u->high--;
+		} else {
+			u->high -= 8;
+		}
+		kassert(u->low < u->high);
+	}
+}
+
 static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_t e)
 {
 	if (!slot_has_frame(e)) {
@@ -1594,14 +1623,13 @@ static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_
 
 static void destroy_table(struct pt_op *op, struct frame *table)
 {
-	pte_t *entry = frame_virt(table);
-	unsigned level = table->level, left = table->used;
+	struct pt_used used = pt_used_of(table);
+	unsigned level = table->level;
 
-	for (u64 i = 0; left > 0; left--, i++) {
-		pte_t e;
+	for (unsigned left = table->used; left > 0; left--) {
+		u64 i = pt_next_used(&used);
+		pte_t e = pte_load(&used.entry[i]);
 
-		i = pt_next_used(entry, i);
-		e = entry[i];
 		if (!pte_is_table(e, level))
 			destroy_slot(op, table, (unsigned)i, e);
 		else if (pt_unref_table(pte_table(e, level)))
