@@ -134,6 +134,13 @@ void backtrace_log(u64 pc, u64 fp)
 	unsigned n = backtrace_collect(fp, pcs, BACKTRACE_MAX);
 
 	klog(KLOG_ERR, "backtrace:\n");
+	backtrace_log_list(pc, pcs, n);
+	if (n == BACKTRACE_MAX)
+		klog(KLOG_ERR, "  ...\n");
+}
+
+void backtrace_log_list(u64 pc, const u64 *pcs, unsigned n)
+{
 	if (pc)
 		frame_log(pc, pc);
 	/*
@@ -142,6 +149,4 @@ void backtrace_log(u64 pc, u64 fp)
 	 */
 	for (unsigned i = 0; i < n; i++)
 		frame_log(pcs[i], pcs[i] - 1);
-	if (n == BACKTRACE_MAX)
-		klog(KLOG_ERR, "  ...\n");
 }

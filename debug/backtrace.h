@@ -24,6 +24,9 @@ char *symbol_format(char *buf, size_t n, u64 addr);
  */
 void backtrace_log(u64 pc, u64 fp);
 
+/* Logs what backtrace_collect gave, behind pc (0: none). Any context. */
+void backtrace_log_list(u64 pc, const u64 *pcs, unsigned n);
+
 /* Stores up to max return addresses from the frame at fp upwards; returns how many. Any context. */
 unsigned backtrace_collect(u64 fp, u64 *pcs, unsigned max);
 

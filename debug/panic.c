@@ -4,12 +4,14 @@
  *
  * The first CPU that panics owns the machine. It takes no lock that it could find held, reads
  * nothing that debug_readable does not vouch for, and allocates nothing. A panic of the same CPU
- * within its panic prints one line and ends; one within that ends at once. Other CPUs that get here
- * wait for ever with interrupts off.
+ * within its panic prints one line and ends; one within that ends at once. The other CPUs are
+ * stopped by an NMI (debug/watchdog.c), so that they neither add to the damage nor wait in vain; those
+ * that get here themselves wait for ever with interrupts off.
  */
 #include "debug/panic.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/ipi.h"
 #include "arch/api/upcall.h"
 #include "debug/backtrace.h"
 #include "lib/atomic.h"
@@ -30,6 +32,11 @@ static u32 panic_depth;    /* [panic_cpu] */
 bool panic_in_progress(void)
 {
 	return atomic_load(&panic_cpu) != 0;
+}
+
+bool panic_is_mine(void)
+{
+	return atomic_load(&panic_cpu) == cpu_id() + 1;
 }
 
 __printf(1, 2) static void panic_print(const char *fmt, ...)
@@ -96,9 +103,10 @@ static void panic_enter(const char *fmt, va_list ap)
 	irq_disable();
 	if (!atomic_cas(&panic_cpu, &owner, me) && owner != me) {
 		for (;;)
-			cpu_relax();
+			cpu_stop();
 	}
 	if (panic_depth++ == 0) {
+		ipi_nmi_others();
 		klog_panic_begin();
 		return;
 	}

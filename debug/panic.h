@@ -20,3 +20,5 @@ extern void (*panic_flush)(void);
 
 /* True from the first panic on, on every CPU: waits for locks are bounded then. */
 bool panic_in_progress(void);
+/* This CPU is the one that panics. */
+bool panic_is_mine(void);

@@ -47,18 +47,34 @@ static unsigned slot_of(u64 index, unsigned level)
 	return (unsigned)(index >> ((level - 1) * NODE_BITS)) & (NODE_SLOTS - 1);
 }
 
-struct frame *page_cache_get(struct page_cache *c, u64 index)
+/* Lock held. */
+static struct frame *get_locked(struct page_cache *c, u64 index)
 {
-	spin_lock(&c->lock);
-
 	void *p = index < capacity(c->height) ? c->root : NULL;
 
 	for (unsigned level = c->height; p && level > 0; level--)
 		p = ((struct page_node *)p)->slot[slot_of(index, level)];
 	if (p)
 		frame_get(p);
-	spin_unlock(&c->lock);
 	return p;
+}
+
+struct frame *page_cache_get(struct page_cache *c, u64 index)
+{
+	struct frame *f;
+
+	spin_lock(&c->lock);
+	f = get_locked(c, index);
+	spin_unlock(&c->lock);
+	return f;
+}
+
+void page_cache_get_many(struct page_cache *c, u64 index, unsigned n, struct frame **out)
+{
+	spin_lock(&c->lock);
+	for (unsigned i = 0; i < n; i++)
+		out[i] = get_locked(c, index + i);
+	spin_unlock(&c->lock);
 }
 
 /* Makes the tree high enough for index. Lock held. */

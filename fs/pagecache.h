@@ -19,6 +19,9 @@ void page_cache_init(struct page_cache *c);
 /* The frame of page `index` with a reference, or NULL: a hole. Does not sleep. */
 struct frame *page_cache_get(struct page_cache *c, u64 index);
 
+/* The same for pages index ... index + n - 1, into out[]. */
+void page_cache_get_many(struct page_cache *c, u64 index, unsigned n, struct frame **out);
+
 /*
  * Puts f there, with a reference of its own. 0, -ENOMEM, or -EEXIST when another frame came first
  * (page_cache_get has it). Does not sleep.

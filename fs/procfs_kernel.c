@@ -6,14 +6,17 @@
 #include "fs/vfs.h"
 
 #include "arch/api/boot.h"
+#include "arch/api/ipi.h"
 #include "arch/api/irq.h"
 #include "dev/irq.h"
 #include "lib/fmt.h"
 #include "mm/aspace.h"
 #include "mm/kmap.h"
+#include "mm/large.h"
 #include "mm/slab.h"
 #include "mm/tlb.h"
 #include "sched/sched.h"
+#include "sync/rcu.h"
 #include "time/clock.h"
 #include "time/timer.h"
 #include "version.h"
@@ -26,9 +29,11 @@ void (*procfs_cpuinfo_hook)(struct textbuf *t);
 
 static void show_meminfo(struct textbuf *t)
 {
+	struct large_stats large;
 	struct frame_stats s;
 
 	frame_stats(&s);
+	large_stats(&large);
 	u64 available = frame_stats_available(&s);
 	const struct {
 		const char *name;
@@ -43,6 +48,7 @@ static void show_meminfo(struct textbuf *t)
 		{ "SwapTotal:", 0 },
 		{ "SwapFree:", 0 },
 		{ "AnonPages:", s.used[FRAME_ANON] },
+		{ "AnonHugePages:", large.in_use * LARGE_PAGES },
 		{ "Shmem:", s.used[FRAME_FILE] },
 		{ "Slab:", s.used[FRAME_SLAB] },
 		{ "SReclaimable:", 0 },
@@ -88,17 +94,39 @@ static void show_tlb(struct textbuf *t)
 	textbuf_printf(t, "page %lu\nrange %lu\nspace %lu\nall %lu\navoided %lu\n", s.page, s.range,
 		       s.space, s.all, s.avoided);
 	textbuf_printf(t, "cr3_loads %lu\ncr3_skipped %lu\n", s.cr3_loads, s.cr3_skipped);
+	textbuf_printf(t,
+		       "alone %lu\nrounds %lu\nmessages %lu\nlazy_skipped %lu\nlazy_behind %lu\n",
+		       s.alone, s.rounds, s.messages, s.lazy_skipped, s.lazy_behind);
 }
 
 static void show_vm(struct textbuf *t)
 {
+	struct large_stats large;
 	struct vm_stats s;
 
 	vm_stats(&s);
+	large_stats(&large);
 	textbuf_printf(t, "faults %lu\nminor_faults %lu\nzero_page_faults %lu\n", s.faults,
 		       s.minor_faults, s.zero_page_faults);
 	textbuf_printf(t, "cow_copied %lu\ncow_reused %lu\nspurious %lu\n", s.cow_copied,
 		       s.cow_reused, s.spurious);
+	textbuf_printf(t, "tables_copied %lu\ntables_taken_back %lu\n", s.tables_copied,
+		       s.tables_taken_back);
+	textbuf_printf(t, "large_faults %lu\nlarge_in_use %lu\n", s.large_faults, large.in_use);
+	textbuf_printf(t, "large_fallbacks %lu\nlarge_splits %lu\nmapped_around %lu\n",
+		       large.fallbacks, large.splits, s.mapped_around);
+}
+
+/* As Linux's /sys/kernel/mm/transparent_hugepage/enabled. */
+static void show_large_policy(struct textbuf *t)
+{
+	static const char *const words[] = {
+		[LARGE_NEVER] = "always madvise [never]\n",
+		[LARGE_MADVISE] = "always [madvise] never\n",
+		[LARGE_ALWAYS] = "[always] madvise never\n",
+	};
+
+	textbuf_printf(t, "%s", words[large_policy()]);
 }
 
 static void show_kmap(struct textbuf *t)
@@ -266,6 +294,25 @@ static void show_interrupts(struct textbuf *t)
 		       spurious.irq15, spurious.lapic);
 }
 
+/* What CPUs told each other. A sender's counts are its own, so the sums of sent and taken agree. */
+static void show_smp(struct textbuf *t)
+{
+	struct rcu_stats rcu;
+
+	textbuf_printf(t, "cpus %u\n", nr_cpus);
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		const struct ipi_counts *c = per_cpu_ptr(&ipi_counts, cpu);
+
+		textbuf_printf(t, "cpu%u reschedule_sent %lu reschedule_taken %lu", cpu,
+			       READ_ONCE(c->reschedule_sent), READ_ONCE(c->reschedule_taken));
+		textbuf_printf(t, " call_sent %lu call_taken %lu\n", READ_ONCE(c->call_sent),
+			       READ_ONCE(c->call_taken));
+	}
+	rcu_stats(&rcu);
+	textbuf_printf(t, "rcu_queued %lu\nrcu_done %lu\nrcu_periods %lu\n", rcu.queued, rcu.done,
+		       rcu.periods);
+}
+
 static void show_version(struct textbuf *t)
 {
 	textbuf_printf(t, "Linux version 6.1.0-jiffy (Jiffy %s) (%s) #1\n", JIFFY_COMMIT,
@@ -345,7 +392,9 @@ void procfs_add_kernel_files(void)
 		{ "jiffy/frames", show_frames },
 		{ "jiffy/slab", show_slab },
 		{ "jiffy/tlb", show_tlb },
+		{ "jiffy/smp", show_smp },
 		{ "jiffy/vm", show_vm },
+		{ "jiffy/transparent_hugepage", show_large_policy },
 		{ "jiffy/sched", show_sched },
 		{ "jiffy/kmap", show_kmap },
 	};

@@ -164,6 +164,17 @@ static void object_name(struct vm_object *obj, char *buf, size_t len)
 	dentry_put(d);
 }
 
+static void tmpfs_get_resident(struct vm_object *obj, u64 index, unsigned n, struct frame **out)
+{
+	struct inode *inode = object_inode(obj);
+	u64 pages = (READ_ONCE(inode->size) + PAGE_SIZE - 1) >> PAGE_SHIFT;
+	unsigned there = index < pages ? (unsigned)MIN((u64)n, pages - index) : 0;
+
+	page_cache_get_many(&inode->pages, index, there, out);
+	for (unsigned i = there; i < n; i++)
+		out[i] = NULL;
+}
+
 static bool tmpfs_has_page(struct vm_object *obj, u64 index)
 {
 	struct frame *f = page_cache_get(&object_inode(obj)->pages, index);
@@ -188,6 +199,7 @@ static int tmpfs_punch(struct vm_object *obj, u64 first, u64 last)
 static const struct vm_object_ops object_ops = {
 	.get_page = tmpfs_get_page,
 	.has_page = tmpfs_has_page,
+	.get_resident = tmpfs_get_resident,
 	.punch = tmpfs_punch,
 	.get = object_get,
 	.put = object_put,

@@ -104,6 +104,7 @@ void kernel_main(void)
 	irq_enable();
 	sched_start_ticking();
 	grace_init();
+	sched_start_watching();
 	console_init();
 
 	struct thread *t = thread_create("init", init_thread, NULL, SCHED_LEVEL_NORMAL);

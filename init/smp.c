@@ -24,6 +24,7 @@ void cpu_secondary_main(void)
 	smp_cpu_init();
 	clock_init_cpu();
 	smp_cpu_ready();
+	sched_start_watching();
 	sched_cpu_enter();
 }
 
@@ -60,4 +61,10 @@ void smp_init(void)
 	}
 	if (found)
 		log_info("smp: %u of %u processors\n", nr_cpus, found + 1);
+	u64 apart;
+	if (!smp_tsc_in_step(&apart)) {
+		log_warn("smp: the time-stamp counters of the processors are %lu counts apart\n",
+			 apart);
+		clock_tsc_out_of_step();
+	}
 }

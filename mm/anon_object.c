@@ -86,6 +86,21 @@ static bool anon_has_page(struct vm_object *o, u64 index)
 	return has;
 }
 
+static void anon_get_resident(struct vm_object *o, u64 index, unsigned n, struct frame **out)
+{
+	struct anon_object *a = anon_of(o);
+
+	spin_lock(&a->lock);
+	for (unsigned i = 0; i < n; i++) {
+		struct frame **slot = index + i < a->pages ? find(a, index + i) : NULL;
+
+		out[i] = slot ? *slot : NULL;
+		if (out[i])
+			frame_get(out[i]);
+	}
+	spin_unlock(&a->lock);
+}
+
 static int anon_punch(struct vm_object *o, u64 first, u64 last)
 {
 	struct anon_object *a = anon_of(o);
@@ -146,6 +161,7 @@ static u64 anon_inode_number(struct vm_object *o)
 static const struct vm_object_ops anon_ops = {
 	.get_page = anon_get_page,
 	.has_page = anon_has_page,
+	.get_resident = anon_get_resident,
 	.punch = anon_punch,
 	.get = anon_get,
 	.put = anon_put,

@@ -16,6 +16,7 @@
 #include "lib/err.h"
 #include "lib/string.h"
 #include "mm/anon_object.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 #include "mm/slab.h"
@@ -32,6 +33,7 @@ void aspace_init(void)
 {
 	aspace_cache = slab_cache_create("aspace", sizeof(struct aspace), 64);
 	pt_init();
+	large_init();
 }
 
 struct aspace *aspace_create(void)
@@ -50,6 +52,7 @@ struct aspace *aspace_create(void)
 	table_init(root, PT_LEVELS);
 	as->root_frame = root;
 	as->root = frame_virt(root);
+	as->root_entry = pte_make(frame_pa(root), PTE_TABLE);
 	memcpy(as->root + PT_USER_ROOT_SLOTS,
 	       (pte_t *)phys_to_virt(kmap_root()) + PT_USER_ROOT_SLOTS,
 	       (PT_ENTRIES - PT_USER_ROOT_SLOTS) * sizeof(pte_t));
@@ -87,11 +90,12 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 	spin_lock(&from->lock);
 	to->brk_start = from->brk_start;
 	to->brk = from->brk;
-	to->gap_end = to->gap_start = from->gap_end;
-	to->gap_skipped = from->gap_skipped;
 	spin_unlock(&from->lock);
+	to->gap_end = to->gap_start = READ_ONCE(from->gap_end);
+	to->gap_skipped = READ_ONCE(from->gap_skipped);
 	memcpy(to->limit, from->limit, sizeof(to->limit));
 	to->grows = from->grows;
+	to->no_large = from->no_large;
 }
 
 /* ---- finding a place ------------------------------------------------------------------------- */
@@ -102,127 +106,122 @@ static u64 alignment_for(u64 len)
 	return len >= GiB ? GiB : len >= 2 * MiB ? 2 * MiB : PAGE_SIZE;
 }
 
+/*
+ * The three hints are read and written without a lock: two threads that search at once may take the
+ * same place (the second finds it taken, and searches on) or miss a hole, which the search from the top
+ * finds.
+ */
 u64 aspace_find_gap(struct aspace *as, u64 len)
 {
-	u64 align = alignment_for(len), from, skipped, largest, va;
+	u64 align = alignment_for(len), skipped = READ_ONCE(as->gap_skipped), from, va, largest;
 
-	spin_lock(&as->lock);
-	if (len <= as->gap_skipped) {
-		as->gap_end = as->gap_start = VM_MMAP_TOP;
-		as->gap_skipped = 0;
-	}
-	from = as->gap_end;
-	va = (from - len) & -align;
-	if (len < from && va >= as->gap_start) {
-		as->gap_skipped = MAX(as->gap_skipped, from - (va + len));
-		as->gap_end = as->gap_start = va;
-		spin_unlock(&as->lock);
-		return va;
-	}
-	skipped = as->gap_skipped;
-	spin_unlock(&as->lock);
-
-	va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, from, &largest);
-	if (!va && from != VM_MMAP_TOP) {
-		va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, VM_MMAP_TOP, &largest);
+	if (unlikely(len <= skipped)) {
+		WRITE_ONCE(as->gap_end, VM_MMAP_TOP);
+		WRITE_ONCE(as->gap_start, VM_MMAP_TOP);
 		skipped = 0;
 	}
-	if (va) {
-		spin_lock(&as->lock);
-		as->gap_end = as->gap_start = va;
-		as->gap_skipped = MAX(skipped, largest);
-		spin_unlock(&as->lock);
+	from = READ_ONCE(as->gap_end);
+	va = (from - len) & -align;
+	if (likely(len < from && va >= READ_ONCE(as->gap_start))) {
+		largest = from - (va + len);
+	} else {
+		va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, from, &largest);
+		if (!va && from != VM_MMAP_TOP) {
+			va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, VM_MMAP_TOP, &largest);
+			skipped = 0;
+		}
+		if (!va)
+			return 0;
 	}
+	WRITE_ONCE(as->gap_skipped, MAX(skipped, largest));
+	WRITE_ONCE(as->gap_start, va);
+	WRITE_ONCE(as->gap_end, va);
 	return va;
 }
 
 /*
- * [start, end) became free: the next search starts at its end, and need not look if it is enough. A hole above that it may have grown
- * together with is not looked at: mapping and unmapping the same size over and over must be cheap,
- * and a search that finds nothing starts again from the top in any case.
+ * [start, end) became free: the next search starts at its end, and need not look if it is enough. A
+ * hole above that it may have grown together with is not looked at: mapping and unmapping the same size
+ * over and over must be cheap, and a search that finds nothing starts again from the top in any case.
  */
 void aspace_gap_freed(struct aspace *as, u64 start, u64 end)
 {
-	if (end <= READ_ONCE(as->gap_end) || end > VM_MMAP_TOP)
+	u64 gap_end = READ_ONCE(as->gap_end);
+
+	if (end <= gap_end || end > VM_MMAP_TOP)
 		return;
-	spin_lock(&as->lock);
-	if (end > as->gap_end) {
-		as->gap_start = start <= as->gap_end ? MIN(as->gap_start, start) : start;
-		as->gap_end = end;
-	}
-	spin_unlock(&as->lock);
+	if (start > gap_end || start < READ_ONCE(as->gap_start))
+		WRITE_ONCE(as->gap_start, start);
+	WRITE_ONCE(as->gap_end, end);
 }
 
 /* ---- mmap ------------------------------------------------------------------------------------ */
 
-/* Makes [va, va + len) say `mark`. */
-static inline int map_mark(struct aspace *as, u64 va, u64 len, pte_t mark, bool noreplace)
-{
-	__attribute__((uninitialized)) struct pt_op op;
-
-	pt_op_init(&op, PT_MAP);
-	op.mark = mark;
-	op.noreplace = noreplace;
-	return pt_op_run(&op, as, va, va + len);
-}
-
-/* The same for a mapping of obj. Its address is part of the mark, so it comes with the place. */
-static int map_object(struct aspace *as, u64 va, u64 len, unsigned kind, u64 bits,
-		      struct vm_object *obj, u64 offset, bool nowrite, bool noreplace)
-{
-	struct vm_mapping *m = mapping_create(obj, va, offset, nowrite);
-	int err;
-
-	if (!m)
-		return -ENOMEM;
-	err = map_mark(as, va, len, mark_mapped(kind, m, bits), noreplace);
-	mapping_put(m, 1);
-	return err;
-}
-
-struct map_request {
-	u64 len;
-	u64 bits;
+/* What a mapping shows that is not private anonymous memory. */
+struct map_source {
 	unsigned kind; /* of the mark */
 	struct vm_object *obj;
 	u64 offset;
 	bool nowrite;
-	bool low; /* MAP_32BIT */
 };
 
-static inline int map_at(struct aspace *as, u64 va, const struct map_request *r, bool noreplace)
+/* Makes [va, va + len) say so; NULL: anonymous memory. The address of a mapping of an object is part of
+ * the mark, so it comes with the place. */
+static inline int map_at(struct aspace *as, u64 va, u64 len, u64 bits,
+			 const struct map_source *from, bool noreplace)
 {
-	if (r->kind == MARK_ANON)
-		return map_mark(as, va, r->len, mark_anon(r->bits), noreplace);
-	return map_object(as, va, r->len, r->kind, r->bits, r->obj, r->offset, r->nowrite,
-			  noreplace);
-}
-
-/* Anywhere, at the hint if that is free. The address or -errno. */
-static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r)
-{
-	u64 top = r->low ? 2 * GiB : USER_TOP, unused;
+	struct vm_mapping *m;
 	int err;
 
-	if (hint) {
-		hint = MAX(hint & PAGE_MASK, VM_MMAP_BOTTOM);
-		if (hint < top && r->len <= top - hint && !vm_near_stack(as, hint + r->len)) {
-			err = map_at(as, hint, r, true);
-			if (err != -EEXIST)
-				return err ? err : (s64)hint;
-		}
+	if (!from)
+		return pt_map(as, va, va + len, mark_anon(bits), noreplace);
+	m = mapping_create(from->obj, va, from->offset, from->nowrite);
+	if (!m)
+		return -ENOMEM;
+	err = pt_map(as, va, va + len, mark_mapped(from->kind, m, bits), noreplace);
+	mapping_put(m, 1);
+	return err;
+}
+
+/* At the hint, if that is free (else -EEXIST). The address or -errno. */
+static s64 map_at_hint(struct aspace *as, u64 hint, u64 len, u64 bits, int flags,
+		       const struct map_source *from)
+{
+	u64 top = flags & MAP_32BIT ? 2 * GiB : USER_TOP;
+	int err;
+
+	hint = MAX(hint & PAGE_MASK, VM_MMAP_BOTTOM);
+	if (hint >= top || len > top - hint || vm_near_stack(as, hint + len))
+		return -EEXIST;
+	err = map_at(as, hint, len, bits, from, true);
+	return err ? err : (s64)hint;
+}
+
+/* Where the flags say. The address or -errno. */
+static __always_inline s64 map_somewhere(struct aspace *as, uaddr_t addr, u64 len, u64 bits,
+					 int flags, const struct map_source *from)
+{
+	u64 va, unused;
+	int err;
+
+	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
+		err = map_at(as, addr, len, bits, from, flags & MAP_FIXED_NOREPLACE);
+		return err ? err : (s64)addr;
+	}
+	if (addr) {
+		s64 ret = map_at_hint(as, addr, len, bits, flags, from);
+
+		if (ret != -EEXIST)
+			return ret;
 	}
 	do {
-		u64 va = r->low ? pt_find_gap(as, r->len, PAGE_SIZE, GiB, 2 * GiB, &unused) :
-				  aspace_find_gap(as, r->len);
-
-		if (!va)
+		va = flags & MAP_32BIT ? pt_find_gap(as, len, PAGE_SIZE, GiB, 2 * GiB, &unused) :
+					 aspace_find_gap(as, len);
+		if (unlikely(!va))
 			return -ENOMEM;
-		err = map_at(as, va, r, true);
-		if (!err)
-			return (s64)va;
-	} while (err == -EEXIST); /* another thread was faster */
-	return err;
+		err = map_at(as, va, len, bits, from, true);
+	} while (unlikely(err == -EEXIST)); /* another thread was faster */
+	return err ? err : (s64)va;
 }
 
 /* What MAP_SHARED_VALIDATE knows: Linux's flags from before it. */
@@ -231,7 +230,7 @@ static s64 map_anywhere(struct aspace *as, u64 hint, const struct map_request *r
 	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
 	 MAP_HUGETLB | VM_MMAP_NOWRITE | 0x7c000000 /* MAP_HUGE_2MB and _1GB */)
 
-static int check_type(int flags, const struct vm_object *obj)
+static inline int check_type(int flags, const struct vm_object *obj)
 {
 	int type = flags & MAP_TYPE;
 
@@ -244,40 +243,7 @@ static int check_type(int flags, const struct vm_object *obj)
 	return 0;
 }
 
-/* May this be locked, mapped at all? Only with limits or locks is there anything to ask. */
-static int check_limits(struct aspace *as, uaddr_t addr, const struct map_request *r, int flags)
-{
-	if (r->bits & VM_LOCKED) {
-		if ((flags & MAP_LOCKED) && as->limit[VM_LIMIT_LOCK] == 0)
-			return -EPERM;
-		if (vm_may_lock(as, r->len))
-			return -EAGAIN;
-	}
-	return vm_may_expand(as, r->len, r->kind, r->bits, addr,
-			     flags & MAP_FIXED ? addr + r->len : 0) ?
-		       0 :
-		       -ENOMEM;
-}
-
-/* What is seldom: limits, locks, stacks. They are noted before the page table says so. */
-static int mmap_special(struct aspace *as, uaddr_t addr, struct map_request *r, int flags)
-{
-	int err;
-
-	if ((flags & MAP_LOCKED) || as->lock_future)
-		r->bits |= VM_LOCKED;
-	r->low = flags & MAP_32BIT;
-	err = check_limits(as, addr, r, flags);
-	if (err)
-		return err;
-	if (r->bits & VM_LOCKED)
-		WRITE_ONCE(as->locked, true);
-	if (r->bits & VM_GROWSDOWN)
-		WRITE_ONCE(as->grows, true);
-	return 0;
-}
-
-int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset)
+static inline int check_place(uaddr_t addr, u64 len, int flags, bool file, u64 offset)
 {
 	u64 size = ALIGN_UP(len, PAGE_SIZE);
 	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
@@ -295,63 +261,103 @@ int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset)
 	return fixed && addr < VM_MMAP_BOTTOM ? -EPERM : 0;
 }
 
-static bool wants_populate(const struct map_request *r, int lock_future, int flags)
+int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset)
 {
-	if (r->bits & VM_LOCKED)
+	return check_place(addr, len, flags, file, offset);
+}
+
+/* May this be locked, mapped at all? Only with limits or locks is there anything to ask. */
+static int check_limits(struct aspace *as, uaddr_t addr, u64 len, unsigned kind, u64 bits,
+			int flags)
+{
+	if (bits & VM_LOCKED) {
+		if ((flags & MAP_LOCKED) && as->limit[VM_LIMIT_LOCK] == 0)
+			return -EPERM;
+		if (vm_may_lock(as, len))
+			return -EAGAIN;
+	}
+	return vm_may_expand(as, len, kind, bits, addr, flags & MAP_FIXED ? addr + len : 0) ?
+		       0 :
+		       -ENOMEM;
+}
+
+static bool wants_populate(u64 bits, int lock_future, int flags)
+{
+	if (bits & VM_LOCKED)
 		return !(lock_future & MCL_ONFAULT);
 	return (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
+}
+
+/* With limits, locks, stacks, pages at once. Limits and locks are noted before the page table says so. */
+static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
+				   const struct map_source *from)
+{
+	s64 ret;
+	int err;
+
+	if ((flags & MAP_LOCKED) || as->lock_future)
+		bits |= VM_LOCKED;
+	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
+	if (err)
+		return err;
+	if (bits & VM_LOCKED)
+		WRITE_ONCE(as->locked, true);
+	if (bits & VM_GROWSDOWN)
+		WRITE_ONCE(as->grows, true);
+	ret = map_somewhere(as, addr, len, bits, flags, from);
+	if (ret > 0 && wants_populate(bits, as->lock_future, flags))
+		vm_populate(as, (u64)ret, (u64)ret + len, true); /* errors come with the access */
+	return ret;
+}
+
+static __noinline s64 mmap_object(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
+				  struct vm_object *obj, u64 offset)
+{
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+	struct map_source from = {
+		.kind = shared ? MARK_SHARED : MARK_PRIVATE,
+		.obj = obj ? obj : anon_object_create(len >> PAGE_SHIFT),
+		.offset = obj ? offset : 0,
+		.nowrite = !shared || (flags & VM_MMAP_NOWRITE),
+	};
+	s64 ret;
+
+	if (!from.obj)
+		return -ENOMEM;
+	ret = mmap_special(as, addr, len, bits, flags, &from);
+	if (!obj)
+		from.obj->ops->put(from.obj);
+	return ret;
 }
 
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
 	    u64 offset)
 {
-	struct map_request r = { .len = ALIGN_UP(len, PAGE_SIZE), .obj = obj, .offset = offset };
-	struct vm_object *own = NULL;
-	s64 ret;
-	int err = vm_mmap_check(addr, len, flags, obj != NULL, offset);
+	u64 bits = prot_to_bits(prot) | (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
+		   (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
+	int err = check_place(addr, len, flags, obj != NULL, offset);
 
-	if (!err)
-		err = check_type(flags, obj);
-	if (err)
+	if (unlikely(err))
 		return err;
-
-	r.bits = prot_to_bits(prot) | (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
-		 (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
-	r.nowrite = (flags & VM_MMAP_NOWRITE) || (flags & MAP_TYPE) == MAP_PRIVATE;
-	r.kind = (flags & MAP_TYPE) != MAP_PRIVATE ? MARK_SHARED : obj ? MARK_PRIVATE : MARK_ANON;
-	err = mmap_special(as, addr, &r, flags);
-	if (err)
+	err = check_type(flags, obj);
+	if (unlikely(err))
 		return err;
-	if (r.kind == MARK_SHARED && !obj) {
-		r.obj = own = anon_object_create(r.len >> PAGE_SHIFT);
-		r.offset = 0;
-		if (!own)
-			return -ENOMEM;
-	}
-	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
-		err = map_at(as, addr, &r, flags & MAP_FIXED_NOREPLACE);
-		ret = err ? err : (s64)addr;
-	} else {
-		ret = map_anywhere(as, addr, &r);
-	}
-	if (own)
-		own->ops->put(own);
-	if (ret > 0 &&
-	    wants_populate(&r, as->lock_future, flags)) /* an error comes with the access */
-		vm_populate(as, (u64)ret, (u64)ret + r.len, true);
-	return ret;
+	len = ALIGN_UP(len, PAGE_SIZE);
+	if (obj || (flags & MAP_TYPE) != MAP_PRIVATE)
+		return mmap_object(as, addr, len, bits, flags, obj, offset);
+	if (unlikely((flags & (MAP_LOCKED | MAP_GROWSDOWN | MAP_POPULATE)) || as->lock_future ||
+		     vm_has_limits(as)))
+		return mmap_special(as, addr, len, bits, flags, NULL);
+	return map_somewhere(as, addr, len, bits, flags, NULL);
 }
 
 /* ---- the rest of the family ------------------------------------------------------------------ */
 
 static int unmap(struct aspace *as, u64 start, u64 end)
 {
-	__attribute__((uninitialized)) struct pt_op op;
-	int err;
+	int err = pt_unmap(as, start, end);
 
-	pt_op_init(&op, PT_UNMAP);
-	err = pt_op_run(&op, as, start, end);
-	if (!err)
+	if (likely(!err))
 		aspace_gap_freed(as, start, end);
 	return err;
 }
@@ -396,33 +402,29 @@ static bool may_write(struct aspace *as, u64 start, u64 end)
 
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
 {
-	__attribute__((uninitialized)) struct pt_op op;
 	int grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
-	u64 end;
+	u64 end = addr + ALIGN_UP(len, PAGE_SIZE);
 	int err;
 
 	if (grows == (PROT_GROWSDOWN | PROT_GROWSUP) || !IS_ALIGNED(addr, PAGE_SIZE))
 		return -EINVAL;
 	if (len == 0)
 		return 0;
-	end = addr + ALIGN_UP(len, PAGE_SIZE);
 	if (end <= addr)
 		return -ENOMEM;
 	if ((prot & ~grows) & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM))
 		return -EINVAL;
 	if (addr >= USER_TOP)
 		return -ENOMEM;
-	if (grows) {
+	if (unlikely(grows)) {
 		err = growing_start(as, &addr, end, grows);
 		if (err)
 			return err;
 	}
-	if ((prot & PROT_WRITE) && as->limit[VM_LIMIT_DATA] != UINT64_MAX &&
+	if ((prot & PROT_WRITE) && unlikely(as->limit[VM_LIMIT_DATA] != UINT64_MAX) &&
 	    !may_write(as, addr, end))
 		return -ENOMEM;
-	pt_op_init(&op, PT_PROTECT);
-	op.bits = prot_to_bits(prot);
-	err = pt_op_run(&op, as, addr, MIN(end, USER_TOP));
+	err = pt_protect(as, addr, MIN(end, USER_TOP), prot_to_bits(prot));
 	return !err && end > USER_TOP ? -ENOMEM : err;
 }
 
@@ -449,7 +451,7 @@ static int brk_grow(struct aspace *as, u64 from, u64 end)
 		return -ENOMEM;
 	if ((bits & VM_LOCKED) && vm_may_lock(as, end - from))
 		return -EAGAIN;
-	err = map_mark(as, from, end - from, mark_anon(bits), true);
+	err = pt_map(as, from, end, mark_anon(bits), true);
 	if (!err && (bits & VM_LOCKED) && !(as->lock_future & MCL_ONFAULT))
 		vm_populate(as, from, end, true);
 	return err;
@@ -613,6 +615,9 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 			out.flags |= MAP_LOCKED;
 		out.dontfork = r.mark.v & VM_DONTFORK;
 		out.wipe = r.mark.v & VM_WIPE;
+		out.huge = r.mark.v & VM_HUGE;
+		out.nohuge = r.mark.v & VM_NOHUGE;
+		out.large_wanted = mark_kind(r.mark) == MARK_ANON && large_wanted(as, r.mark);
 		if (r.mapping) {
 			out.obj = r.mapping->obj;
 			out.offset = r.mapping->offset + (r.start - r.mapping->va);
@@ -630,18 +635,11 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 static int stats_slot(const struct pt_slot *s, void *arg)
 {
 	struct aspace_stats *out = arg;
-	pfn_t pfn;
 
 	if (pte_is_none(s->mark))
 		return 0;
 	out->mapped += s->size;
-	if (pte_is_present(s->e))
-		pfn = pte_pfn(s->e);
-	else if (mark_kind(s->e) == MARK_HELD)
-		pfn = mark_pfn(s->e);
-	else
-		return 0;
-	if (!pfn_is_zero_page(pfn))
+	if (slot_has_frame(s->e) && !pfn_is_zero_page(slot_pfn(s->e)))
 		out->resident += s->size >> PAGE_SHIFT;
 	return 0;
 }
@@ -659,6 +657,16 @@ void aspace_stats(struct aspace *as, struct aspace_stats *out)
 	out->brk_start = as->brk_start;
 	out->brk = as->brk;
 	spin_unlock(&as->lock);
+}
+
+void aspace_disable_large(struct aspace *as, bool disable)
+{
+	WRITE_ONCE(as->no_large, disable);
+}
+
+bool aspace_large_disabled(struct aspace *as)
+{
+	return READ_ONCE(as->no_large);
 }
 
 u64 aspace_minor_faults(struct aspace *as)

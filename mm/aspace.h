@@ -49,6 +49,9 @@ int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags);
 int vm_munlock(struct aspace *as, uaddr_t addr, u64 len);
 int vm_mlockall(struct aspace *as, int flags);
 int vm_munlockall(struct aspace *as);
+/* PR_SET_THP_DISABLE: no pages of 2 MiB for it and its children, whatever else is wished. */
+void aspace_disable_large(struct aspace *as, bool disable);
+bool aspace_large_disabled(struct aspace *as);
 
 /* Resource limits, in bytes; a new space has none, but its stacks do not grow. fork copies them. */
 enum vm_limit { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_STACK, VM_LIMIT_LOCK, VM_LIMITS };
@@ -66,6 +69,7 @@ void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out);
 /* What is in memory of [start, end), in pages; [1]: named by others, too. mm/usage.c */
 struct vm_usage {
 	u64 resident, anon, locked;
+	u64 large; /* in pages of 2 MiB */
 	u64 clean[2], dirty[2];
 };
 void vm_usage(struct aspace *as, u64 start, u64 end, struct vm_usage *out);
@@ -115,6 +119,8 @@ struct vm_region {
 	int prot; /* PROT_* */
 	int flags; /* MAP_SHARED or MAP_PRIVATE, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_NORESERVE, MAP_LOCKED */
 	bool dontfork, wipe;   /* MADV_DONTFORK, MADV_WIPEONFORK */
+	bool huge, nohuge;     /* MADV_HUGEPAGE, MADV_NOHUGEPAGE */
+	bool large_wanted;     /* a write may get a page of 2 MiB, where one fits */
 	struct vm_object *obj; /* NULL: anonymous. Valid during the callback. */
 	u64 offset;
 };
@@ -137,6 +143,8 @@ u64 aspace_minor_faults(
 struct vm_stats {
 	u64 faults, minor_faults, zero_page_faults, cow_copied, cow_reused, spurious;
 	u64 tables_copied, tables_taken_back; /* shared by fork, by faults */
+	u64 large_faults;                     /* that got a page of 2 MiB */
+	u64 mapped_around;                    /* pages mapped beside the one that was read */
 };
 void vm_stats(struct vm_stats *out);
 

@@ -11,6 +11,7 @@
  * For tests and debug builds: nothing may run beside it.
  */
 #include "lib/kassert.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 enum audit_pass { AUDIT_CLEAR, AUDIT_COUNT, AUDIT_COMPARE };
@@ -37,6 +38,7 @@ static void audit_frame(pfn_t pfn, enum audit_pass pass)
 	if (pfn_is_zero_page(pfn))
 		return;
 	kassert(f->type == FRAME_ANON || f->type == FRAME_FILE);
+	kassert(f->order == 0 || f->order == LARGE_ORDER);
 	if (f->type == FRAME_FILE) {
 		kassert(frame_refs(f) >= 2); /* the slot's and the object's */
 		return;
@@ -47,6 +49,27 @@ static void audit_frame(pfn_t pfn, enum audit_pass pass)
 		kassert_eq(f->owner, frame_refs(f));
 	else
 		f->owner = 0;
+}
+
+/* A large page: its head is counted, or all 512 frames are. */
+static void audit_large(pte_t e, enum audit_pass pass)
+{
+	struct frame *head = pfn_frame(slot_pfn(e));
+
+	kassert(IS_ALIGNED(slot_pfn(e), LARGE_PAGES) && head->type == FRAME_ANON);
+	kassert(!(e.v & VM_SIDE) && !head->words[0]); /* nobody is in its lock */
+	for (unsigned i = 0; i < LARGE_PAGES; i++) {
+		if (head->order == 0 || i == 0)
+			audit_frame(slot_pfn(e) + i, pass);
+		else
+			kassert(head[i].type == FRAME_ANON && frame_refs(&head[i]) == 0);
+	}
+	if (!pte_is_present(e))
+		return;
+	kassert((e.v & PTE_LARGE) && (e.v & PTE_USER) && bits_accessible(e.v));
+	kassert(!(e.v & PTE_WRITE) || (e.v & VM_WRITE));
+	for (unsigned i = 0; i < LARGE_PAGES; i++)
+		kassert(!(e.v & PTE_WRITE) || large_refs(head, i) == 1);
 }
 
 static void audit_leaf(const struct frame *table, pte_t e, pte_t mark)
@@ -69,7 +92,7 @@ static void audit_leaf(const struct frame *table, pte_t e, pte_t mark)
 static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass pass)
 {
 	pte_t side = table->side ? table->side->mark[i] : PTE_NONE;
-	bool has_frame = pte_is_present(e) || mark_kind(e) == MARK_HELD;
+	bool has_frame = slot_has_frame(e);
 
 	kassert(mark_kind(e) <= MARK_HELD || pte_is_present(e));
 	kassert(!(e.v & VM_FORK) || table->level > 1 || (table->state & TABLE_FORK));
@@ -78,6 +101,10 @@ static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass
 	if (!has_frame) {
 		kassert(mark_kind(e) != 0);
 		audit_mapping(e, pass);
+		return;
+	}
+	if (table->level == LARGE_LEVEL) {
+		audit_large(e, pass);
 		return;
 	}
 	kassert(table->level == 1);

@@ -4,19 +4,24 @@
  * The slot tells (mm/mark.h). Nothing there: SEGV_MAPERR. Less permission than the access needs:
  * SEGV_ACCERR. Otherwise a frame is found and put into the slot:
  *
- *	anonymous mark, write        a zeroed frame
+ *	anonymous mark, write        a zeroed frame; where the mark covers 2 MiB and that is wished
+ *	                             (mm/large.h), a large page
  *	anonymous mark, read         the shared zero page, without the right to write
  *	private mark, read           the object's frame, without the right to write
  *	private mark, write          a copy of it
  *	shared mark                  the object's frame
  *	leaf without PTE_WRITE, but  the zero page: a zeroed frame. A frame of ours that nobody else
- *	VM_WRITE, and a write        names: the right to write. Anything else: a copy
+ *	VM_WRITE, and a write        names: the right to write. Anything else: a copy. (Of a large
+ *	                             page that others name, one of 4 KiB, after splitting it)
  *	leaf that allows the access  somebody was faster, or the CPU remembers less permission than
  *	                             there is: forget the page, try again
  *
- * All under the lock of the lowest table over the address, but for the object's page: fetching that
- * may sleep, so it happens without locks, and the slot must say the same afterwards, or all starts
- * anew.
+ * All under the lock of the lowest table over the address, but for the object's page and for large
+ * pages: fetching the one may sleep, clearing the other takes long, so that happens without locks,
+ * and the slot must say the same afterwards, or all starts anew.
+ *
+ * Who reads a page of an object gets those around it as well that are there already: up to
+ * FAULT_AROUND pages, within an aligned window of that size, and where slots say the same mark.
  *
  * What a fault needs (a frame, tables down to level 1, a side array) is allocated before the first
  * change. A new frame in place of an old one (zero page, copy) needs a flush: other CPUs, or this
@@ -25,13 +30,16 @@
 #include "arch/api/page.h"
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 #define FAULT_SIGBUS (FAULT_BUS | BUS_ADRERR)
 #define FAULT_NOMEM  (FAULT_BUS | FAULT_OOM | BUS_ADRERR)
 
-/* The object's page has to be fetched, without locks. Not an si_code. */
+/* Something has to be fetched, without locks: the page for the mark f->want. Not an si_code. */
 #define FAULT_FETCH (-1)
+
+#define FAULT_AROUND 16u /* pages; as Linux's fault_around_bytes. Less than a table has. */
 
 struct fault {
 	struct aspace *as;
@@ -39,14 +47,20 @@ struct fault {
 	enum fault_access access;
 	struct pt_cursor c;
 
-	pte_t want; /* fetch for this mark; its mapping has got a reference */
+	pte_t want; /* fetch for this mark; its mapping, if it has one, has got a reference */
 
-	/* Fetched for `mark`, with references: */
+	/* What was fetched, once something was: */
+	bool fetched;
+	bool no_large;       /* there is none to be had, or it was had */
+	struct frame *large; /* for any anonymous mark */
+	/* ... for `mark`, with references: */
 	pte_t mark;
-	struct vm_mapping *mapping;
-	u64 cuts;           /* of its object, before: see vm_object.h */
-	struct frame *page; /* the object's; NULL: nothing fetched yet */
-	struct frame *copy; /* private write: our copy of it */
+	struct vm_mapping *mapping;   /* NULL: nothing is */
+	u64 cuts;                     /* of its object, before: see vm_object.h */
+	struct frame *page;           /* the object's; NULL: nothing fetched yet */
+	struct frame *copy;           /* private write: our copy of it */
+	unsigned around_n, around_at; /* pages around it, the first at this index of level 1 */
+	struct frame *around[FAULT_AROUND]; /* NULL: not there */
 
 	struct vm_mapping *dead; /* to destroy when the locks are gone */
 };
@@ -76,13 +90,44 @@ static void fault_install(struct fault *f, pte_t leaf)
 	pte_store(fault_slot(f), leaf);
 }
 
+/* A write to 2 MiB or more that are all alike: *small if no large page can be had. */
+static __noinline int fault_large(struct fault *f, pte_t mark, bool *small)
+{
+	pte_t leaf;
+
+	if (!f->fetched || !f->large) {
+		*small = (f->fetched && f->no_large) || !large_wanted(f->as, mark);
+		f->want = mark;
+		return FAULT_FETCH;
+	}
+	*small = false;
+	if (f->c.level > LARGE_LEVEL && pt_spare(&f->c, f->c.level - LARGE_LEVEL))
+		return FAULT_NOMEM;
+	pt_descend_to(&f->c, f->va, LARGE_LEVEL);
+	leaf = leaf_make(frame_pfn(f->large), mark.v);
+	leaf.v |= PTE_WRITE | PTE_DIRTY | PTE_LARGE;
+	pte_store(fault_slot(f), leaf);
+	f->large = NULL;
+	count(large_faults);
+	return 0;
+}
+
 static int fault_anon(struct fault *f, pte_t mark)
 {
 	struct frame *frame;
 	pte_t leaf;
 
-	if (unlikely(f->c.level > 1) && pt_spare(&f->c, f->c.level - 1))
-		return FAULT_NOMEM;
+	if (unlikely(f->c.level > 1)) {
+		if (f->access == FAULT_WRITE) {
+			bool small;
+			int ret = fault_large(f, mark, &small);
+
+			if (!small)
+				return ret;
+		}
+		if (pt_spare(&f->c, f->c.level - 1))
+			return FAULT_NOMEM;
+	}
 	if (f->access != FAULT_WRITE) {
 		fault_install(f, leaf_make(frame_pfn(zero_frame), mark.v));
 		count(zero_page_faults);
@@ -97,6 +142,26 @@ static int fault_anon(struct fault *f, pte_t mark)
 	return 0;
 }
 
+/* The pages around the one that was just mapped, where the slots are as it was. */
+static void map_around(struct fault *f, pte_t mark, u64 bits)
+{
+	struct vm_side *side = f->c.table->side;
+
+	for (unsigned i = 0; i < f->around_n; i++) {
+		unsigned index = f->around_at + i;
+		pte_t *slot = &f->c.entry[index], leaf;
+
+		if (!f->around[i] || pte_load(slot).v != mark.v)
+			continue;
+		leaf = leaf_make(frame_pfn(f->around[i]), mark.v);
+		leaf.v |= bits;
+		side->mark[index].v = mark.v & ~VM_BITS;
+		pte_store(slot, leaf);
+		f->around[i] = NULL; /* the slot owns it */
+		count(mapped_around);
+	}
+}
+
 /* A mark of a mapping: its page has been fetched for just this mark, or must be. */
 static int fault_mapped(struct fault *f, pte_t mark)
 {
@@ -104,8 +169,9 @@ static int fault_mapped(struct fault *f, pte_t mark)
 	struct frame *frame;
 	struct vm_side *side;
 	pte_t leaf;
+	u64 bits = VM_SIDE;
 
-	if (!f->page || f->mark.v != mark.v ||
+	if (!f->fetched || !f->page || f->mark.v != mark.v ||
 	    f->cuts != atomic_load(&f->mapping->obj->cuts)) { /* truncated meanwhile? */
 		f->want = mark;
 		mapping_get(mark_mapping(mark), 1);
@@ -124,10 +190,10 @@ static int fault_mapped(struct fault *f, pte_t mark)
 		f->c.table->side = side;
 	}
 	frame = f->copy ? f->copy : f->page;
-	leaf = leaf_make(frame_pfn(frame), mark.v);
-	leaf.v |= VM_SIDE;
 	if (f->copy || (shared && (mark.v & VM_WRITE)))
-		leaf.v |= PTE_WRITE | (f->access == FAULT_WRITE ? PTE_DIRTY : 0);
+		bits |= PTE_WRITE | (f->access == FAULT_WRITE ? PTE_DIRTY : 0);
+	leaf = leaf_make(frame_pfn(frame), mark.v);
+	leaf.v |= bits;
 	/* The slot's reference of the mapping moves to the side mark. */
 	side = f->c.table->side;
 	side->mark[pt_index(f->va, 1)].v = mark.v & ~VM_BITS;
@@ -136,7 +202,27 @@ static int fault_mapped(struct fault *f, pte_t mark)
 		f->copy = NULL; /* the slot owns it */
 	else
 		f->page = NULL;
+	if (f->around_n)
+		map_around(f, mark, bits);
 	return 0;
+}
+
+static int fault_cow(struct fault *f, pte_t *slot, pte_t e);
+
+/* fault_cow for a large page. Not alone with it, we split it, and go on with the small page. */
+static __noinline int cow_large(struct fault *f, pte_t *slot, pte_t e)
+{
+	if (large_is_alone(pfn_frame(pte_pfn(e)))) {
+		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
+		count(cow_reused);
+		tlb_note_avoided();
+		return 0;
+	}
+	if (pt_spare(&f->c, 1))
+		return FAULT_NOMEM;
+	pt_descend(&f->c, f->va);
+	slot = fault_slot(f);
+	return fault_cow(f, slot, pte_load(slot));
 }
 
 /* A write to a leaf that may be written, but not by the hardware. */
@@ -147,6 +233,8 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 	bool zero = pfn_is_zero_page(pte_pfn(e));
 
 	dassert(frame_refs(f->c.table) == 1);
+	if (unlikely(f->c.level > 1))
+		return cow_large(f, slot, e);
 	if (mark_kind(mark) == MARK_SHARED || (old->type == FRAME_ANON && frame_refs(old) == 1)) {
 		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
 		count(cow_reused);
@@ -240,23 +328,39 @@ static int fault_locked(struct fault *f)
 
 static void fault_release(struct fault *f)
 {
+	if (f->large)
+		large_put(f->large);
+	if (!f->mapping)
+		return;
 	if (f->page)
 		frame_put(f->page);
 	if (f->copy)
 		frame_put(f->copy);
-	if (f->mapping)
-		mapping_put(f->mapping, 1);
-	f->page = f->copy = NULL;
-	f->mapping = NULL;
+	for (unsigned i = 0; i < f->around_n; i++)
+		if (f->around[i])
+			frame_put(f->around[i]);
+	mapping_put(f->mapping, 1);
+}
+
+/* The pages in the window around page `index` of the object, which is f->va's, that are there. */
+static void fetch_around(struct fault *f, struct vm_object *obj, u64 index)
+{
+	unsigned slot = pt_index(f->va, 1), first = ALIGN_DOWN(slot, FAULT_AROUND);
+	unsigned before = (unsigned)MIN((u64)(slot - first), index);
+
+	f->around_at = slot - before;
+	f->around_n = first + FAULT_AROUND - f->around_at;
+	obj->ops->get_resident(obj, index - before, f->around_n, f->around);
 }
 
 /* Gets the page for f->mark, and our copy of it if that is what the slot will hold. May sleep. */
-static int fault_fetch(struct fault *f)
+static int fetch_mapped(struct fault *f)
 {
 	struct vm_object *obj = f->mapping->obj;
 	u64 index = (f->mapping->offset + (f->va - f->mapping->va)) >> PAGE_SHIFT;
 	int err;
 
+	f->around_n = 0;
 	f->cuts = atomic_load(&obj->cuts);
 	err = obj->ops->get_page(obj, index, &f->page);
 	if (err) {
@@ -270,7 +374,29 @@ static int fault_fetch(struct fault *f)
 		copy_page(frame_virt(f->copy), frame_virt(f->page));
 		count(cow_copied);
 	}
+	if (f->access != FAULT_WRITE && obj->ops->get_resident)
+		fetch_around(f, obj, index);
 	return 0;
+}
+
+/* Gets what f->want asks for, in place of what was fetched for a mark that is no more. */
+static int fault_fetch(struct fault *f)
+{
+	if (f->fetched)
+		fault_release(f);
+	else
+		f->no_large = false;
+	f->fetched = true;
+	f->page = f->copy = f->large = NULL;
+	f->mapping = NULL;
+	if (!mark_has_mapping(f->want)) {
+		f->large = large_alloc();
+		f->no_large = true;
+		return 0;
+	}
+	f->mark = f->want;
+	f->mapping = mark_mapping(f->want);
+	return fetch_mapped(f);
 }
 
 int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
@@ -281,8 +407,7 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 	f.as = as;
 	f.va = va & PAGE_MASK;
 	f.access = access;
-	f.mapping = NULL;
-	f.page = f.copy = NULL;
+	f.fetched = false;
 	f.dead = NULL;
 	count(faults);
 	atomic_fetch_add(&as->faults, 1ul);
@@ -300,14 +425,11 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 			continue;
 		if (likely(ret != FAULT_FETCH))
 			break;
-		fault_release(&f); /* what was fetched for a mark that is no more */
-		f.mark = f.want;
-		f.mapping = mark_mapping(f.want);
 		ret = fault_fetch(&f);
 		if (ret)
 			break;
 	}
-	if (f.mapping)
+	if (unlikely(f.fetched))
 		fault_release(&f);
 	if (!ret) {
 		count(minor_faults); /* nothing here waits for a disk */

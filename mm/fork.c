@@ -3,7 +3,8 @@
  *
  * The upper tables of the parent are copied: marks as they are, one entry for 1 GiB; the tables of
  * level 1 are shared (mm/share.c), one entry for 2 MiB, whatever is below. Only a table in which
- * something was excepted from fork (MADV_DONTFORK, MADV_WIPEONFORK) is copied for the child. One
+ * something was excepted from fork (MADV_DONTFORK, MADV_WIPEONFORK) is copied for the child. Large
+ * pages are entries of level 2: their block gets one count more, and both lose PTE_WRITE. One
  * flush of the parent at the end makes the lost rights to write true.
  *
  * The child's tables are built apart, each filled before the entry above it is written: the child
@@ -14,6 +15,7 @@
  * it sees all of the fork or nothing.
  */
 #include "lib/err.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 struct fork {
@@ -70,6 +72,22 @@ static int fork_below(struct fork *f, struct frame *table, pte_t *slot, pte_t *o
 	return err;
 }
 
+/* The child's entry for a large page of the parent's, which from now on nobody may write as it is. */
+static pte_t fork_large(struct fork *f, pte_t *slot, pte_t e)
+{
+	if (e.v & VM_DONTFORK)
+		return PTE_NONE;
+	if (e.v & VM_WIPE)
+		return mark_anon(e.v & VM_BITS);
+	large_get(pfn_frame(slot_pfn(e)));
+	if (pte_is_present(e) && (e.v & PTE_WRITE)) {
+		e = pte_clear_bits(slot, PTE_WRITE);
+		f->flush = true;
+		e.v &= ~PTE_WRITE;
+	}
+	return e;
+}
+
 /* A table of level 2, whose entries are many: little is done for each. */
 static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
 {
@@ -88,6 +106,8 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
 			e = pt_share(&from[i], e, &f->flush);
 			if (unlikely(t->state & TABLE_FORK) && !pte_is_none(e))
 				err = fork_below(f, table, &from[i], &e);
+		} else if (slot_has_frame(e)) {
+			e = fork_large(f, &from[i], e);
 		} else if (e.v & VM_DONTFORK) {
 			e = PTE_NONE;
 		} else if (mark_has_mapping(e)) {

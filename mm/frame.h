@@ -108,13 +108,21 @@ static inline paddr_t virt_to_phys(const void *p)
 {
 	return PADDR((u64)p - DIRECT_MAP);
 }
+/* A byte of the frame table stands for 128 bytes of memory: so no detour by the frame's number. */
 static inline void *frame_virt(const struct frame *f)
 {
-	return phys_to_virt(frame_pa(f));
+	return (void *)(DIRECT_MAP +
+			((u64)f - (u64)FRAME_ARRAY) * (PAGE_SIZE / sizeof(struct frame)));
 }
 static inline struct frame *virt_frame(const void *p)
 {
 	return pa_frame(virt_to_phys(p));
+}
+/* The same for the page's first byte. */
+static inline struct frame *page_frame(const void *page)
+{
+	return (struct frame *)((u64)FRAME_ARRAY +
+				((u64)page - DIRECT_MAP) / (PAGE_SIZE / sizeof(struct frame)));
 }
 
 /* Is there a struct frame for this number? (It may be RESERVED.) */

@@ -25,7 +25,8 @@
 #include "sched/thread.h"
 
 #define STACK_PAGES  (KSTACK_SIZE / PAGE_SIZE)
-#define CACHE_MAX    16
+#define CACHE_FIRST  16 /* stacks kept for the first CPU, */
+#define CACHE_MORE   4  /* and for each other one */
 #define COLOURS      8
 #define COLOUR_BYTES 128
 
@@ -45,6 +46,11 @@ static u32 nr_idle, next_colour;
 /* The highest word of the mapped pages leads back to the struct. */
 #define RESERVED_BYTES 64
 
+static u32 cache_max(void)
+{
+	return CACHE_FIRST + CACHE_MORE * (nr_cpus - 1);
+}
+
 static void *top_of(const struct stack *s)
 {
 	return (void *)(s->base + KSTACK_SIZE - RESERVED_BYTES - s->colour * COLOUR_BYTES);
@@ -59,14 +65,19 @@ _Static_assert(RESERVED_BYTES + COLOURS * COLOUR_BYTES < PAGE_SIZE, "owner_word"
 
 static void unmap_stack(u64 base, u64 pages)
 {
+	struct frame *frame[STACK_PAGES];
+
 	for (u64 i = 0; i < pages; i++) {
 		paddr_t pa;
 
 		if (get_physical_address(base + i * PAGE_SIZE, &pa))
 			panic("stack page %#lx is not mapped", base + i * PAGE_SIZE);
-		unmap_page(base + i * PAGE_SIZE, PAGE_SIZE);
-		frame_put(pa_frame(pa));
+		frame[i] = pa_frame(pa);
 	}
+	if (pages)
+		unmap_range(base, pages * PAGE_SIZE); /* one flush */
+	for (u64 i = 0; i < pages; i++)
+		frame_put(frame[i]);
 	kva_free(base, STACK_PAGES);
 }
 
@@ -134,7 +145,7 @@ static void stack_free(void *top)
 	u64 flags = spin_lock_irqsave(&lock);
 	kassert(s->owner);
 	s->owner = NULL;
-	bool keep = nr_idle < CACHE_MAX || nr_cpus > 1;
+	bool keep = nr_idle < cache_max() || nr_cpus > 1;
 	if (keep) {
 		list_add(&idle_stacks, &s->idle);
 		nr_idle++;
@@ -151,10 +162,11 @@ static void stack_free(void *top)
 /* Unmaps one stack that is too many. False: none is. */
 static bool trim(void)
 {
-	if (READ_ONCE(nr_idle) <= CACHE_MAX)
+	if (READ_ONCE(nr_idle) <= cache_max())
 		return false;
 	u64 flags = spin_lock_irqsave(&lock);
-	struct stack *s = nr_idle > CACHE_MAX ? list_first(&idle_stacks, struct stack, idle) : NULL;
+	struct stack *s =
+		nr_idle > cache_max() ? list_first(&idle_stacks, struct stack, idle) : NULL;
 
 	if (s) {
 		list_del(&s->idle);

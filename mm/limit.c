@@ -66,7 +66,7 @@ bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from
 	u64 limit_data = READ_ONCE(as->limit[VM_LIMIT_DATA]);
 	struct vm_totals all, there = { 0 };
 
-	if (likely(limit_as == UINT64_MAX && limit_data == UINT64_MAX))
+	if (likely(!vm_has_limits(as)))
 		return true;
 	vm_count(as, 0, USER_TOP, &all);
 	if (from < end)
@@ -155,7 +155,6 @@ static bool stack_above(struct aspace *as, u64 va, struct region *r)
 
 bool vm_grow_stack(struct aspace *as, u64 va)
 {
-	__attribute__((uninitialized)) struct pt_op op;
 	struct region r;
 	int err;
 
@@ -166,10 +165,7 @@ bool vm_grow_stack(struct aspace *as, u64 va)
 		return true; /* another thread was faster */
 	if (!may_grow(as, &r, va))
 		return false;
-	pt_op_init(&op, PT_MAP);
-	op.mark = mark_anon(r.mark.v & VM_BITS);
-	op.noreplace = true;
-	err = pt_op_run(&op, as, va, r.start);
+	err = pt_map(as, va, r.start, mark_anon(r.mark.v & VM_BITS), true);
 	if (!err) {
 		spin_lock(&as->lock);
 		as->grown = va;

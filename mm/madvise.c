@@ -7,6 +7,7 @@
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
@@ -49,7 +50,8 @@ static int punch(const struct region *r)
 
 static int advise_region(struct aspace *as, const struct region *r, int advice)
 {
-	bool locked = r->mark.v & VM_LOCKED, anon = mark_kind(r->mark) == MARK_ANON, holes;
+	bool locked = r->mark.v & VM_LOCKED, anon = mark_kind(r->mark) == MARK_ANON;
+	bool holes = false;
 
 	switch (advice) {
 	case MADV_FREE: return locked || !anon ? -EINVAL : zap(as, r->start, r->end, &holes);
@@ -62,6 +64,8 @@ static int advise_region(struct aspace *as, const struct region *r, int advice)
 	case MADV_DOFORK: return change_flags(as, r, 0, VM_DONTFORK);
 	case MADV_WIPEONFORK: return anon ? change_flags(as, r, VM_WIPE, 0) : -EINVAL;
 	case MADV_KEEPONFORK: return change_flags(as, r, 0, VM_WIPE);
+	case MADV_HUGEPAGE: return change_flags(as, r, VM_HUGE, VM_NOHUGE);
+	case MADV_NOHUGEPAGE: return change_flags(as, r, VM_NOHUGE, VM_HUGE);
 	default: return 0;
 	}
 }
@@ -90,11 +94,11 @@ static int advise(struct aspace *as, u64 start, u64 end, int advice)
 }
 
 /* MADV_POPULATE_*: one fault for each page, as a program would take it. */
-static int advise_populate(struct aspace *as, u64 at, u64 end, int advice)
+static int advise_populate(struct aspace *as, u64 start, u64 end, int advice)
 {
 	enum fault_access access = advice == MADV_POPULATE_WRITE ? FAULT_WRITE : FAULT_READ;
 
-	for (; at < end; at += PAGE_SIZE) {
+	for (u64 at = start; at < end; at = large_next(as, at, at == start)) {
 		int code = at < USER_TOP ? vm_fault(as, at, access) : SEGV_MAPERR;
 
 		if (!code)

@@ -5,8 +5,9 @@
  *	0                nothing is mapped
  *	a table          (levels 4-2) ask below
  *	a mark           not present, not zero: what the range is, when no frame is there yet
- *	a present leaf   a frame; private anonymous memory says the rest in the leaf's own bits, for
- *	                 anything else VM_SIDE sends to the table's side array, where the mark waits
+ *	a present leaf   a frame (at level 2: 512 of them, only of private anonymous memory); private
+ *	                 anonymous memory says the rest in the leaf's own bits, for anything else
+ *	                 VM_SIDE sends to the table's side array, where the mark waits
  *	a held frame     a mark of kind MARK_HELD: a frame whose range is PROT_NONE, out of the
  *	                 hardware's sight; VM_SIDE as in a leaf
  *
@@ -32,10 +33,12 @@
 #define VM_LOCKED    PTE_SOFT(5)
 #define VM_DONTFORK  PTE_SOFT(6) /* a child gets nothing here */
 #define VM_WIPE      PTE_SOFT(7) /* a child gets the mark without the frame (MADV_WIPEONFORK) */
+#define VM_HUGE      PTE_SOFT(8) /* MADV_HUGEPAGE */
+#define VM_NOHUGE    PTE_SOFT(9) /* MADV_NOHUGEPAGE */
 
 #define VM_PROT  (VM_READ | VM_WRITE | PTE_NOEXEC)
 #define VM_FORK  (VM_DONTFORK | VM_WIPE)
-#define VM_FLAGS (VM_GROWSDOWN | VM_NORESERVE | VM_LOCKED | VM_FORK)
+#define VM_FLAGS (VM_GROWSDOWN | VM_NORESERVE | VM_LOCKED | VM_FORK | VM_HUGE | VM_NOHUGE)
 #define VM_BITS  (VM_PROT | VM_FLAGS)
 
 enum mark_kind {
@@ -96,6 +99,23 @@ static inline bool mark_is_held(pte_t e)
 	return !pte_is_present(e) && mark_kind(e) == MARK_HELD;
 }
 
+/* Of a slot that is no table: does it name a frame, and the (first) one? */
+static inline bool slot_has_frame(pte_t e)
+{
+	return pte_is_present(e) || mark_kind(e) == MARK_HELD;
+}
+
+static inline pfn_t slot_pfn(pte_t e)
+{
+	return pte_is_present(e) ? pte_pfn(e) : mark_pfn(e);
+}
+
+/* A mark without a frame. */
+static inline bool mark_is_untouched(pte_t e)
+{
+	return !pte_is_none(e) && !slot_has_frame(e);
+}
+
 /* Does this mark (not a leaf, not HELD) name a mapping? */
 static inline bool mark_has_mapping(pte_t e)
 {
@@ -113,7 +133,7 @@ static inline struct vm_mapping *mark_mapping(pte_t e)
  */
 static inline pte_t mark_of_slot(pte_t e, const struct vm_side *side, unsigned index)
 {
-	if (!pte_is_present(e) && mark_kind(e) != MARK_HELD)
+	if (!slot_has_frame(e))
 		return e;
 	if (!(e.v & VM_SIDE))
 		return mark_anon(e.v & VM_BITS);

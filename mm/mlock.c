@@ -5,6 +5,7 @@
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
@@ -41,7 +42,7 @@ static int populate_region(struct aspace *as, const struct region *r)
 
 	if (!bits_accessible(r->mark.v))
 		return -EFAULT;
-	for (u64 at = r->start; at < r->end && !ret; at += PAGE_SIZE)
+	for (u64 at = r->start; at < r->end && !ret; at = large_next(as, at, at == r->start))
 		ret = vm_fault(as, at,
 			       write                ? FAULT_WRITE :
 			       r->mark.v & VM_READ  ? FAULT_READ :

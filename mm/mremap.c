@@ -10,7 +10,8 @@
  * The mark of a mapping says which address its object's offset belongs to, so what moves gets a new
  * struct vm_mapping.
  *
- * The zero page does not move: the new slot's mark asks for it again.
+ * The zero page does not move: the new slot's mark asks for it again. A large page moves as it is if
+ * its new place is aligned, too; otherwise it is split first.
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
@@ -65,25 +66,53 @@ struct move {
 
 static bool has_frame(const struct pt_slot *s)
 {
-	if (pte_is_present(s->e))
-		return !pfn_is_zero_page(pte_pfn(s->e));
-	return mark_is_held(s->e);
+	return slot_has_frame(s->e) && !pfn_is_zero_page(slot_pfn(s->e));
 }
 
-/* Counts what the page at this slot may need at its new place. */
+/* Can the large page at this slot stay one? Only as a whole, and to an aligned address. */
+static bool stays_large(const struct move *m, const struct pt_slot *s)
+{
+	return s->va >= m->old.start && s->va + s->size <= m->old.start + m->len &&
+	       IS_ALIGNED(m->to - m->old.start, s->size);
+}
+
+/* A page goes to `to`, into a table of `level`: tables that may be missing there. */
+static void count_tables_for(struct move *m, u64 to, unsigned level, bool side)
+{
+	for (unsigned k = level; k < PT_LEVELS; k++) {
+		if (m->last[k] == to >> pt_shift(k + 1))
+			break;
+		m->last[k] = to >> pt_shift(k + 1);
+		m->tables++;
+		m->sides += k == 1 && side;
+	}
+}
+
+/* Counts what the page at this slot may need at its new place; and, large, to be split before. */
 static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
 {
 	struct move *m = arg;
-	u64 to = s->va - m->old.start + m->to;
+	u64 from = MAX(s->va, m->old.start), end = MIN(s->va + s->size, m->old.start + m->len);
+	u64 by = m->to - m->old.start;
 
-	if (!pte_is_none(s->e) && has_frame(s))
-		for (unsigned k = 1; k < PT_LEVELS; k++) {
-			if (m->last[k] == to >> pt_shift(k + 1))
-				break;
-			m->last[k] = to >> pt_shift(k + 1);
-			m->tables++;
-			m->sides += k == 1 && (s->e.v & VM_SIDE);
-		}
+	if (!has_frame(s))
+		return 0;
+	if (s->level > 1 && stays_large(m, s)) {
+		count_tables_for(m, s->va + by, s->level, false);
+		return 0;
+	}
+	m->tables += s->level > 1;
+	for (; from < end; from += PAGE_SIZE)
+		count_tables_for(m, from + by, 1, s->e.v & VM_SIDE);
+	return 0;
+}
+
+static int split_slot(const struct pt_slot *s, struct frame *table, void *arg)
+{
+	struct move *m = arg;
+
+	if (s->level > 1 && has_frame(s) && !stays_large(m, s))
+		pt_split(&m->op.c, table, s->va);
 	return 0;
 }
 
@@ -124,13 +153,12 @@ static int move_slot(const struct pt_slot *s, struct frame *table, void *arg)
 {
 	struct move *m = arg;
 	struct pt_cursor *c = &m->op.c, top = *c;
-	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(s->va, 1);
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(s->va, s->level);
 	u64 to = s->va - m->old.start + m->to;
 	pte_t e = s->e;
 
 	if (!has_frame(s))
 		return 0;
-	kassert_eq(s->level, 1);
 	if (pte_is_present(e)) {
 		e = pte_exchange(slot, s->mark);
 		tlb_gather_page(&m->op.tlb, s->va, PAGE_SIZE);
@@ -140,12 +168,12 @@ static int move_slot(const struct pt_slot *s, struct frame *table, void *arg)
 	if (e.v & VM_SIDE) /* its reference is the old slot's again */
 		table->side->mark[pt_index(s->va, 1)] = PTE_NONE;
 
-	pt_descend(c, to);
+	pt_descend_to(c, to, s->level);
 	if (e.v & VM_SIDE) {
 		need_side(m, c->table);
 		c->table->side->mark[pt_index(to, 1)].v = m->mark.v & ~VM_BITS;
 	}
-	pte_store(&c->entry[pt_index(to, 1)], e);
+	pte_store(&c->entry[pt_index(to, s->level)], e);
 	c->table = top.table;
 	c->entry = top.entry;
 	c->level = top.level;
@@ -161,6 +189,7 @@ static void move_commit(struct move *m)
 	pt_op_range(&m->op, m->to, m->to + m->new_len);
 	m->op.kind = PT_PROTECT;
 	pt_op_unshare(&m->op, start, end);
+	pt_visit(&m->op.c, start, end, split_slot, m);
 	pt_visit(&m->op.c, start, end, move_slot, m);
 	if (!m->keep) {
 		m->op.kind = PT_UNMAP;
@@ -273,7 +302,6 @@ static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int fl
 /* More of the same behind [addr, addr + len), if that is free. */
 static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 {
-	__attribute__((uninitialized)) struct pt_op op;
 	struct old_region r;
 	int err = look(as, &r, addr, addr + len);
 
@@ -282,12 +310,11 @@ static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 	if (addr + new_len > USER_TOP || addr + new_len < addr) {
 		err = -EEXIST;
 	} else {
-		pt_op_init(&op, PT_MAP);
-		op.noreplace = true;
-		op.mark = r.mapping ?
-				  mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
-				  mark_anon(r.mark.v & VM_BITS);
-		err = pt_op_run(&op, as, addr + len, addr + new_len);
+		pte_t mark = r.mapping ?
+				     mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
+				     mark_anon(r.mark.v & VM_BITS);
+
+		err = pt_map(as, addr + len, addr + new_len, mark, true);
 	}
 	look_done(&r);
 	return err;

@@ -22,6 +22,7 @@
 #include "lib/err.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
+#include "mm/large.h"
 #include "mm/slab.h"
 
 struct frame *zero_frame;
@@ -38,87 +39,120 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table)
 	cursor_keep(c, table);
 }
 
-/* May who came down without the lock above have it? Not if it has been taken out or shared
- * meanwhile, or was copied and not taken back yet: then the way leads through the table above. */
-static inline bool table_is_ours(const struct frame *t)
-{
-	return !(t->state & (TABLE_STALE | TABLE_COPIED)) && frame_refs(t) == 1;
-}
-
-void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
+/*
+ * The lowest level whose table covers start ... last; where that is just what one entry covers, the
+ * level of the entry's table.
+ */
+static inline unsigned covering_level(u64 start, u64 last)
 {
 	u64 differ = start ^ last, edges = start | (last + 1);
+	unsigned level;
 
-	c->as = as;
-	c->locked = NULL;
-	c->spare = NULL;
-	c->spare_side = NULL;
-	c->want_sides = 0;
-	preempt_disable();
-	for (;;) {
-		pte_t *entry = as->root;
-		unsigned level = PT_LEVELS, shift = pt_shift(PT_LEVELS);
-		struct frame *table;
-
-		while (level > min_level && differ >> shift == 0) {
-			pte_t e = pte_load(&entry[(start >> shift) & (PT_ENTRIES - 1)]);
-
-			/* Levels above 1: a table of ours, or one slot just as large as the range? */
-			if ((e.v & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
-				    (PTE_PRESENT | PTE_WRITE) ||
-			    !(edges & ((1ul << shift) - 1)))
-				break;
-			entry = phys_to_virt(PADDR(e.v & PTE_ADDR));
-			shift -= 9;
-			level--;
-		}
-		table = virt_frame(entry);
-		table_lock(table);
-		if (likely(table_is_ours(table))) {
-			c->table = table;
-			c->entry = entry;
-			c->level = level;
-			cursor_keep(c, table);
-			return;
-		}
-		table_unlock(table);
-	}
+#pragma GCC unroll 4
+	for (level = 1; level < PT_LEVELS; level++)
+		if (differ >> pt_shift(level + 1) == 0 && (edges & (pt_span(level + 1) - 1)))
+			break;
+	return level;
 }
 
-/* pt_lock for one page, the way that all faults take: the same without what ranges need. */
-void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+/*
+ * Walks down to the lowest table for va that is this space's own, but not below level `lowest`, and
+ * locks it; *entries are its entries. False: it was taken away meanwhile. Preemption is off.
+ *
+ * What was read on the way may be old by the time that the lock is ours: so the last entry is read
+ * again. Whoever takes a table out of its entry, or PTE_WRITE for sharing, holds the table's lock: if
+ * the entry still says the same, the table is ours and stays so. (The table's own count would not do:
+ * that is 1 again when the child of a fork has gone, yet the entry above, as it has no PTE_WRITE, lets
+ * the next fork share it without this lock.)
+ *
+ * frame.flags stays 0: nobody comes to the topmost of a cursor's tables a second time.
+ */
+static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned lowest,
+					    pte_t **entries)
 {
-	pte_t *entry = as->root;
-	unsigned level = PT_LEVELS;
-	struct frame *table;
+	const pte_t *slot = &as->root_entry;
+	pte_t *entry = as->root, *below;
+
+#pragma GCC unroll 3
+	for (unsigned level = PT_LEVELS; level > 1 && level > lowest; level--) {
+		const pte_t *next = &entry[pt_index(va, level)];
+
+		if (unlikely(!pte_own_table(pte_load(next), &below)))
+			break;
+		slot = next;
+		entry = below;
+	}
+	*entries = entry;
+	table_lock_bare(page_frame(entry));
+	if (likely(pte_own_table(pte_load(slot), &below) && below == entry))
+		return true;
+	table_unlock(page_frame(entry));
+	return false;
+}
+
+static __noinline pte_t *lock_again(struct aspace *as, u64 va, unsigned lowest)
+{
+	pte_t *entry;
+
+	while (!lock_on_the_way(as, va, lowest, &entry))
+		cpu_relax();
+	return entry;
+}
+
+/* The entries of the lowest table that covers the range; it is locked, and preemption goes off. */
+static __always_inline pte_t *lock_covering(struct aspace *as, u64 start, u64 last, unsigned lowest)
+{
+	unsigned level = MAX(covering_level(start, last), lowest);
+	pte_t *entry;
 
 	preempt_disable();
-#pragma GCC unroll 3
-	for (; level > 1; level--) {
-		u64 e = pte_load(&entry[pt_index(va, level)]).v;
+	if (unlikely(!lock_on_the_way(as, start, level, &entry)))
+		entry = lock_again(as, start, level);
+	return entry;
+}
 
-		if (unlikely((e & (PTE_PRESENT | PTE_WRITE | PTE_LARGE)) !=
-			     (PTE_PRESENT | PTE_WRITE)))
-			break;
-		entry = phys_to_virt(PADDR(e & PTE_ADDR));
-	}
-	table = virt_frame(entry);
-	table_lock(table);
-	if (unlikely(!table_is_ours(table))) {
-		table_unlock(table);
-		preempt_enable_no_resched();
-		pt_lock(c, as, va, va, 1);
-		return;
-	}
+static inline void cursor_start(struct pt_cursor *c, struct aspace *as, pte_t *entry)
+{
+	struct frame *table = page_frame(entry);
+
 	c->as = as;
 	c->table = table;
 	c->entry = entry;
-	c->level = level;
+	c->level = table->level;
 	c->locked = NULL;
 	c->spare = NULL;
 	c->spare_side = NULL;
 	c->want_sides = 0;
 	cursor_keep(c, table);
+}
+
+void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level)
+{
+	cursor_start(c, as, lock_covering(as, start, last, min_level));
+}
+
+/* A table of our own may have come below the one that is locked, before it was: further down. */
+static __noinline void lock_below(struct pt_cursor *c, u64 va)
+{
+	pte_t *below;
+
+	while (c->level > 1 && pte_own_table(pte_load(&c->entry[pt_index(va, c->level)]), &below)) {
+		table_unlock(c->table);
+		cursor_start(c, c->as, lock_again(c->as, va, 1));
+	}
+}
+
+/* pt_lock for one page, the way that all faults take. */
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	pte_t *entry;
+
+	preempt_disable();
+	if (unlikely(!lock_on_the_way(as, va, 1, &entry)))
+		entry = lock_again(as, va, 1);
+	cursor_start(c, as, entry);
+	if (unlikely(c->level > 1))
+		lock_below(c, va);
 }
 
 void pt_unlock(struct pt_cursor *c)
@@ -169,13 +203,13 @@ int pt_spare(struct pt_cursor *c, unsigned n)
 	return 0;
 }
 
-struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
+struct frame *pt_split(struct pt_cursor *c, struct frame *table, u64 va)
 {
-	pte_t *slot = (pte_t *)frame_virt(table) + index;
-	pte_t e = pte_load(slot);
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, table->level);
+	pte_t e = pte_load(slot), *entry;
 	struct frame *t = c->spare;
 
-	kassert(t && table->level > 1 && !pte_is_present(e));
+	kassert(t && table->level > 1 && !pte_is_table(e, table->level));
 	dassert(frame_refs(table) == 1);
 	c->spare = (struct frame *)t->owner;
 	t->level = table->level - 1;
@@ -183,12 +217,13 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
 		t->state |= TABLE_FORK;
 	table_lock(t);
 	cursor_keep(c, t);
+	entry = frame_virt(t);
 	if (pte_is_none(e)) {
 		table->used++;
+	} else if (unlikely(slot_has_frame(e))) {
+		large_split(c, slot, va, entry);
+		t->used = PT_ENTRIES;
 	} else {
-		pte_t *entry = frame_virt(t);
-
-		kassert(mark_kind(e) != MARK_HELD);
 		for (unsigned i = 0; i < PT_ENTRIES; i++)
 			entry[i] = e;
 		t->used = PT_ENTRIES;
@@ -199,16 +234,16 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index)
 	return t;
 }
 
-void pt_descend(struct pt_cursor *c, u64 va)
+void pt_descend_to(struct pt_cursor *c, u64 va, unsigned level)
 {
-	while (c->level > 1) {
+	while (c->level > level) {
 		pte_t e = pte_load(&c->entry[pt_index(va, c->level)]);
 
 		if (pte_is_table(e, c->level)) {
 			c->table = pte_table(e, c->level);
 			pt_lock_table(c, c->table);
 		} else {
-			c->table = pt_split(c, c->table, pt_index(va, c->level));
+			c->table = pt_split(c, c->table, va);
 		}
 		c->entry = frame_virt(c->table);
 		c->level--;
@@ -331,11 +366,19 @@ void pt_init(void)
 
 /* ---- one slot -------------------------------------------------------------------------------- */
 
-/* The frame of a leaf or a held entry goes after the flush. */
-static inline void drop_frame(struct pt_op *op, pfn_t pfn)
+/* The frame of a leaf or a held entry of this level goes after the flush. */
+static inline void drop_frame(struct pt_op *op, pfn_t pfn, unsigned level)
 {
-	if (!pfn_is_zero_page(pfn))
+	if (unlikely(level != 1))
+		tlb_gather_large(&op->tlb, pfn_frame(pfn));
+	else if (!pfn_is_zero_page(pfn))
 		tlb_gather_frame(&op->tlb, pfn_frame(pfn));
+}
+
+/* The translation of a leaf goes, or allows less. One INVLPG forgets a large one, too. */
+static inline void gather_leaf(struct pt_op *op, u64 va)
+{
+	tlb_gather_page(&op->tlb, va, PAGE_SIZE);
 }
 
 /*
@@ -351,13 +394,13 @@ static __always_inline pte_t slot_take(struct pt_op *op, struct frame *table, un
 	dassert(frame_refs(table) == 1);
 	if (pte_is_present(e)) {
 		e = pte_exchange(slot, to);
-		tlb_gather_page(&op->tlb, va, pt_span(table->level));
-		drop_frame(op, pte_pfn(e));
+		gather_leaf(op, va);
+		drop_frame(op, pte_pfn(e), table->level);
 		mark = PTE_NONE;
 	} else {
 		pte_store(slot, to);
 		if (mark_kind(e) == MARK_HELD) {
-			drop_frame(op, mark_pfn(e));
+			drop_frame(op, mark_pfn(e), table->level);
 			mark = PTE_NONE;
 		}
 	}
@@ -410,7 +453,7 @@ static inline void slot_dontneed(struct pt_op *op, struct frame *table, unsigned
 {
 	pte_t mark;
 
-	if (!pte_is_present(e) && mark_kind(e) != MARK_HELD)
+	if (!slot_has_frame(e))
 		return;
 	/* The reference of the side mark moves into the slot with the mark. */
 	mark = mark_of_slot(e, table->side, index);
@@ -450,7 +493,7 @@ static void leaf_protect(struct pt_op *op, struct frame *table, unsigned index, 
 	} while (!__atomic_compare_exchange_n(&slot->v, &old.v, new.v, false, __ATOMIC_SEQ_CST,
 					      __ATOMIC_RELAXED));
 	if (!pte_is_present(new) || (old.v & ~new.v &PTE_WRITE) || (new.v & ~old.v &PTE_NOEXEC))
-		tlb_gather_page(&op->tlb, va, pt_span(table->level));
+		gather_leaf(op, va);
 }
 
 static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u64 va, pte_t e)
@@ -466,7 +509,7 @@ static int slot_protect(struct pt_op *op, struct frame *table, unsigned index, u
 	} else if (mark_kind(e) == MARK_HELD && bits_accessible(op->bits)) {
 		pte_t leaf = leaf_make(mark_pfn(e), (e.v & VM_FLAGS) | op->bits);
 
-		leaf.v |= e.v & VM_SIDE;
+		leaf.v |= (e.v & VM_SIDE) | (table->level > 1 ? PTE_LARGE : 0);
 		if (shared && (op->bits & VM_WRITE))
 			leaf.v |= PTE_WRITE;
 		pte_store(slot, leaf);
@@ -570,14 +613,14 @@ static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
  * compare-and-exchange. The hardware may set A and D meanwhile. Returns the address of the first
  * slot that is something else.
  */
-static u64 protect_plain(struct pt_op *op, struct frame *table, u64 va, u64 end)
+static u64 protect_plain(pte_t *entry, u64 va, u64 end, u64 bits, bool *flush)
 {
-	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, 1), *first = slot;
-	u64 lose = (VM_PROT | (op->bits & VM_WRITE ? 0 : PTE_WRITE)) & ~op->bits;
+	pte_t *slot = entry + pt_index(va, 1), *first = slot;
+	u64 lose = (VM_PROT | (bits & VM_WRITE ? 0 : PTE_WRITE)) & ~bits;
 	u64 any = 0, all = UINT64_MAX;
 	pte_t *last = slot + ((end - va) >> PAGE_SHIFT);
 
-	dassert(frame_refs(table) == 1);
+	dassert(frame_refs(page_frame(entry)) == 1);
 #pragma GCC unroll 4
 	for (; slot < last; slot++) {
 		u64 e = pte_load(slot).v;
@@ -589,24 +632,27 @@ static u64 protect_plain(struct pt_op *op, struct frame *table, u64 va, u64 end)
 		pte_clear_bits(slot, lose);
 	}
 	last = slot;
-	if (op->bits & ~all)
+	if (bits & ~all)
 		for (slot = first; slot < last; slot++)
-			pte_set_bits(slot, op->bits);
-	end = va + ((u64)(last - first) << PAGE_SHIFT);
-	if ((any & lose & PTE_WRITE) || (op->bits & ~all & PTE_NOEXEC))
-		tlb_gather_page(&op->tlb, va, end - va);
-	return end;
+			pte_set_bits(slot, bits);
+	*flush = (any & lose & PTE_WRITE) || (bits & ~all & PTE_NOEXEC);
+	return va + ((u64)(last - first) << PAGE_SHIFT);
 }
 
 static int protect_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
-	const pte_t *entry = frame_virt(table);
-	bool plain = bits_accessible(op->bits);
+	pte_t *entry = frame_virt(table);
+	bool plain = bits_accessible(op->bits), flush;
 	int err = 0;
 
 	while (va < end && !err) {
-		if (plain)
-			va = protect_plain(op, table, va, end);
+		if (plain) {
+			u64 done = protect_plain(entry, va, end, op->bits, &flush);
+
+			if (flush && done > va)
+				tlb_gather_page(&op->tlb, va, done - va);
+			va = done;
+		}
 		if (va < end) {
 			pte_t e = pte_load(&entry[pt_index(va, 1)]);
 
@@ -698,13 +744,13 @@ static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end)
 			break;
 		if (!pte_is_table(e, table->level)) {
 			/* DONTNEED has nothing to do in a mark, nor others in a hole. */
-			if (whole || op->kind == PT_DONTNEED ||
+			if (whole || (op->kind == PT_DONTNEED && !slot_has_frame(e)) ||
 			    (pte_is_none(e) && op->kind != PT_MAP)) {
 				err = op_slot(op, table, i, va, e);
 				va = next;
 				continue;
 			}
-			pt_split(&op->c, table, i);
+			pt_split(&op->c, table, va);
 		}
 		err = op_below(op, table, i, va, next, whole);
 		va = next;
@@ -731,7 +777,8 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 				pt_lock_table(c, table);
 				continue;
 			}
-			if (kind == PT_DONTNEED || (pte_is_none(e) && kind != PT_MAP))
+			if ((kind == PT_DONTNEED && !slot_has_frame(e)) ||
+			    (pte_is_none(e) && kind != PT_MAP))
 				return 0;
 		}
 		missing |= 1u << (level - 1);
@@ -913,66 +960,7 @@ void pt_prune(struct aspace *as, u64 va)
 	}
 }
 
-/*
- * The usual cases of mmap and munmap, untouched memory: all slots of the cursor's table from start
- * to end are empty and become the mark; or all say the same mark and become empty. Two passes, no
- * decisions in between. False: it is not so, nothing was done.
- */
-static bool map_empty(struct pt_op *op, u64 start, u64 end)
-{
-	struct frame *table = op->c.table;
-	unsigned shift = pt_shift(op->c.level), n = (unsigned)((end - start) >> shift);
-	pte_t *first = op->c.entry + pt_index(start, op->c.level), *last = first + n, *slot;
-	u64 any = 0;
-
-	if (unlikely(op->mark.v & VM_FORK))
-		return false;
-#pragma GCC unroll 8
-	for (slot = first; slot < last; slot++)
-		any |= pte_load(slot).v;
-	if (any)
-		return false;
-#pragma GCC unroll 8
-	for (slot = first; slot < last; slot++)
-		pte_store(slot, op->mark);
-	table->used += (u16)n;
-	if (mark_has_mapping(op->mark))
-		mapping_get(mark_mapping(op->mark), n);
-	return true;
-}
-
-static bool unmap_marks(struct pt_op *op, u64 start, u64 end)
-{
-	struct frame *table = op->c.table;
-	unsigned shift = pt_shift(op->c.level), n = (unsigned)((end - start) >> shift);
-	pte_t *first = op->c.entry + pt_index(start, op->c.level), *last = first + n, *slot;
-	pte_t mark = pte_load(first);
-
-	if (pte_is_none(mark) || pte_is_present(mark) || mark_kind(mark) == MARK_HELD)
-		return false;
-#pragma GCC unroll 8
-	for (slot = first; slot < last; slot++)
-		if (pte_load(slot).v != mark.v)
-			return false;
-#pragma GCC unroll 8
-	for (slot = first; slot < last; slot++)
-		pte_store(slot, PTE_NONE);
-	table->used -= (u16)n;
-	if (mark_has_mapping(mark))
-		mapping_put_later(mark_mapping(mark), n, &op->dead);
-	return true;
-}
-
-static inline bool op_untouched(struct pt_op *op, u64 start, u64 end)
-{
-	if (!IS_ALIGNED(start | end, pt_span(op->c.level)))
-		return false;
-	return op->kind == PT_MAP   ? map_empty(op, start, end) :
-	       op->kind == PT_UNMAP ? unmap_marks(op, start, end) :
-				      false;
-}
-
-/* The cursor's table has become empty. One of level 1 stays, until another one is empty: who maps
+/* The table that covered an operation has become empty. One of level 1 stays, until another one is empty: who maps
  * and unmaps a page again and again needs no table each time. */
 static void prune_later(struct aspace *as, u64 va, unsigned level)
 {
@@ -986,37 +974,24 @@ static void prune_later(struct aspace *as, u64 va, unsigned level)
 		pt_prune(as, va & PAGE_MASK);
 }
 
-static int op_prepare(struct pt_op *op, u64 start, u64 end)
+/* The cursor holds the table that covers the range; it is given up. */
+static int op_locked(struct pt_op *op, u64 start, u64 end)
 {
-	unsigned n = pt_op_missing(op, start, end);
-
-	return n | op->c.want_sides ? pt_spare(&op->c, n) : 0;
-}
-
-int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
-{
-	unsigned level;
+	struct aspace *as = op->c.as;
+	unsigned level = op->c.level, n;
 	bool prune;
 	int err = 0;
 
-	dassert(start < end && IS_ALIGNED(start | end, PAGE_SIZE) && end <= pt_span(4) * 256);
-	tlb_gather_init(&op->tlb, as);
-	if (end - start == PAGE_SIZE)
-		pt_lock_page(&op->c, as, start);
-	else
-		pt_lock(&op->c, as, start, end - 1, 1);
-	if (op_untouched(op, start, end))
-		goto done;
 	if (op->noreplace && !pt_range_is_empty(&op->c, start, end))
 		err = -EEXIST;
-	if (!err && op->c.level > 1)
-		err = op_prepare(op, start, end);
+	if (!err && level > 1) {
+		n = pt_op_missing(op, start, end);
+		err = n | op->c.want_sides ? pt_spare(&op->c, n) : 0;
+	}
 	if (!err) {
 		err = pt_op_range(op, start, end);
 		tlb_gather_finish(&op->tlb);
 	}
-done:
-	level = op->c.level;
 	prune = op->c.table->used == 0 && level < PT_LEVELS;
 	pt_unlock(&op->c);
 	if (unlikely(prune))
@@ -1024,6 +999,188 @@ done:
 	if (unlikely(op->dead != NULL))
 		mapping_destroy_all(op->dead);
 	return err;
+}
+
+int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
+{
+	dassert(start < end && IS_ALIGNED(start | end, PAGE_SIZE) && end <= pt_span(4) * 256);
+	tlb_gather_init(&op->tlb, as);
+	pt_lock(&op->c, as, start, end - 1, 1);
+	return op_locked(op, start, end);
+}
+
+/* ---- the usual cases, without a cursor ------------------------------------------------------- */
+
+/*
+ * mmap and munmap of untouched memory: all slots of the covering table from start to end are empty and
+ * become the mark; or all say the same mark and become empty. No decisions on the way, and nothing to
+ * flush. The slots are not present, so the hardware does not change them.
+ */
+struct slots {
+	pte_t *slot;
+	unsigned n; /* 0: the range begins or ends inside a slot */
+};
+
+static inline struct slots slots_of(pte_t *entry, u64 start, u64 end)
+{
+	unsigned level = page_frame(entry)->level, shift = pt_shift(level);
+
+	if (unlikely((start | end) & (pt_span(level) - 1)))
+		return (struct slots){ NULL, 0 };
+	return (struct slots){ entry + pt_index(start, level), (unsigned)((end - start) >> shift) };
+}
+
+static inline bool slots_are_empty(const pte_t *slot, unsigned n)
+{
+	u64 any = 0;
+
+	for (; n >= 8; n -= 8, slot += 8)
+		any |= slot[0].v | slot[1].v | slot[2].v | slot[3].v | slot[4].v | slot[5].v |
+		       slot[6].v | slot[7].v;
+	for (; n > 0; n--)
+		any |= (slot++)->v;
+	return !any;
+}
+
+static inline void slots_fill(pte_t *slot, unsigned n, pte_t mark)
+{
+	for (; n >= 8; n -= 8, slot += 8) {
+#pragma GCC unroll 8
+		for (unsigned i = 0; i < 8; i++)
+			pte_store(&slot[i], mark);
+	}
+	for (; n > 0; n--)
+		pte_store(slot++, mark);
+}
+
+/* How many of n slots, from the first on, say `mark`: they become empty. */
+static inline unsigned slots_clear(pte_t *slot, unsigned n, pte_t mark)
+{
+	unsigned left = n;
+
+	for (; left >= 8; left -= 8, slot += 8) {
+#pragma GCC unroll 8
+		for (unsigned i = 0; i < 8; i++) {
+			if (unlikely(slot[i].v != mark.v))
+				return n - left + i;
+			pte_store(&slot[i], PTE_NONE);
+		}
+	}
+	for (; left > 0; left--) {
+		if (unlikely(slot->v != mark.v))
+			break;
+		pte_store(slot++, PTE_NONE);
+	}
+	return n - left;
+}
+
+static inline void unlock_table(struct frame *table)
+{
+	spin_release_ticket((u16 *)&table->lock);
+	preempt_enable();
+}
+
+static inline void op_start(struct pt_op *op, struct aspace *as, pte_t *entry, enum pt_op_kind kind)
+{
+	cursor_start(&op->c, as, entry);
+	tlb_gather_init(&op->tlb, as);
+	pt_op_init(op, kind);
+}
+
+static __noinline int map_slowly(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
+				 bool noreplace)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	op_start(&op, as, entry, PT_MAP);
+	op.mark = mark;
+	op.noreplace = noreplace;
+	return op_locked(&op, start, end);
+}
+
+int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
+{
+	pte_t *entry = lock_covering(as, start, end - 1, 1);
+	struct frame *table = page_frame(entry);
+	struct slots s = slots_of(entry, start, end);
+
+	if (unlikely(s.n == 0 || (mark.v & VM_FORK) || !slots_are_empty(s.slot, s.n)))
+		return map_slowly(as, entry, start, end, mark, noreplace);
+	slots_fill(s.slot, s.n, mark);
+	table->used += (u16)s.n;
+	if (mark_has_mapping(mark))
+		mapping_get(mark_mapping(mark), s.n);
+	unlock_table(table);
+	return 0;
+}
+
+static __noinline int unmap_slowly(struct aspace *as, pte_t *entry, u64 start, u64 end)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	op_start(&op, as, entry, PT_UNMAP);
+	return op_locked(&op, start, end);
+}
+
+int pt_unmap(struct aspace *as, u64 start, u64 end)
+{
+	pte_t *entry = lock_covering(as, start, end - 1, 1);
+	struct frame *table = page_frame(entry);
+	struct slots s = slots_of(entry, start, end);
+	unsigned level = table->level, n = 0;
+	pte_t mark = PTE_NONE;
+	bool empty;
+	int err;
+
+	if (likely(s.n > 0)) {
+		mark = pte_load(s.slot);
+		if (likely(mark_is_untouched(mark)))
+			n = slots_clear(s.slot, s.n, mark);
+		table->used -= (u16)n;
+	}
+	if (likely(n > 0 && n == s.n)) {
+		empty = table->used == 0 && level < PT_LEVELS;
+		unlock_table(table);
+		if (empty)
+			prune_later(as, start, level);
+		err = 0;
+	} else {
+		/* Whole slots only, if n > 0: that needs no memory, so it does not fail half-way. */
+		err = unmap_slowly(as, entry, start + ((u64)n << pt_shift(level)), end);
+	}
+	if (mark_has_mapping(mark) && n > 0)
+		mapping_put(mark_mapping(mark), n);
+	return err;
+}
+
+/* [start, done) is done, and has to be flushed if `flush`. */
+static __noinline int protect_slowly(struct aspace *as, pte_t *entry, u64 start, u64 done, u64 end,
+				     u64 bits, bool flush)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	op_start(&op, as, entry, PT_PROTECT);
+	op.bits = bits;
+	if (flush)
+		tlb_gather_page(&op.tlb, start, done - start);
+	return op_locked(&op, done, end);
+}
+
+int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
+{
+	pte_t *entry = lock_covering(as, start, end - 1, 1);
+	struct frame *table = page_frame(entry);
+	u64 done = start;
+	bool flush = false;
+
+	if (likely(table->level == 1 && bits_accessible(bits)))
+		done = protect_plain(entry, start, end, bits, &flush);
+	if (unlikely(done < end))
+		return protect_slowly(as, entry, start, done, end, bits, flush);
+	if (flush)
+		tlb_flush_pages(as, start, end);
+	unlock_table(table);
+	return 0;
 }
 
 /* ---- readers --------------------------------------------------------------------------------- */
@@ -1149,20 +1306,16 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 
 static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_t e)
 {
-	pfn_t pfn = 0;
-
-	if (pte_is_present(e))
-		pfn = pte_pfn(e);
-	else if (mark_kind(e) == MARK_HELD)
-		pfn = mark_pfn(e);
-	else {
+	if (!slot_has_frame(e)) {
 		drop_mark(op, e);
 		return;
 	}
 	if (e.v & VM_SIDE)
 		drop_mark(op, table->side->mark[i]);
-	if (!pfn_is_zero_page(pfn))
-		frame_put(pfn_frame(pfn));
+	if (unlikely(table->level > 1))
+		large_put(pfn_frame(slot_pfn(e)));
+	else if (!pfn_is_zero_page(slot_pfn(e)))
+		frame_put(pfn_frame(slot_pfn(e)));
 }
 
 static void destroy_table(struct pt_op *op, struct frame *table)

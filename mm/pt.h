@@ -10,8 +10,9 @@
  * Locks. Each table has a lock (struct frame.lock). An operation on [start, end) locks the lowest
  * table that covers the range, then tables below it as it comes to them, each before it reads the
  * table's entries, and keeps all until it is done. Since nobody locks a table without holding its
- * parent's lock, except as his first, and then only goes down, there is no cycle. A table taken out
- * of the tree is marked stale under its lock: who waited for it starts anew from the root. The
+ * parent's lock, except as his first, and then only goes down, there is no cycle. An entry ceases to
+ * name a table as this space's own only under that table's lock: who came down without locks looks
+ * at the entry again when he has the lock, and starts anew from the root if it has changed. The
  * first walk down takes no locks, with preemption off; a table removed is not freed while such a
  * walk may be on: with several CPUs pt_free_table waits for a grace period.
  *
@@ -45,7 +46,7 @@ struct pt_cursor {
 };
 
 /* frame.state of a table. */
-#define TABLE_STALE 1u /* taken out of its tree: whoever waited for the lock starts anew */
+#define TABLE_STALE 1u /* taken out of its tree: nobody may lock it from above any more */
 #define TABLE_COPIED                                                                               \
 	2u /* while shared, a copy was made: leaves with PTE_WRITE may not be ours alone */
 #define TABLE_FORK 4u /* slots with VM_FORK may be in it: fork copies it */
@@ -61,6 +62,18 @@ static inline bool pte_is_shared(pte_t e)
 	return !(e.v & PTE_WRITE);
 }
 
+/*
+ * Does e point to a table of this space alone? Then it says PTE_TABLE and the address, nothing else, and
+ * *entries are the table's. Not for entries of level 1.
+ */
+static inline bool pte_own_table(pte_t e, pte_t **entries)
+{
+	u64 page = e.v - PTE_TABLE + DIRECT_MAP;
+
+	*entries = (pte_t *)page;
+	return IS_ALIGNED(page, PAGE_SIZE);
+}
+
 static inline void table_init(struct frame *t, unsigned level)
 {
 	t->side = NULL;
@@ -72,24 +85,27 @@ static inline void table_init(struct frame *t, unsigned level)
 }
 
 /*
- * A ticket lock in struct frame.lock: the upper half draws, the lower half is served. frame.flags
+ * A ticket lock in struct frame.lock: the lower half is served, the upper half draws. frame.flags
  * tells the holding cursor's CPU + 1: preemption is off while it holds, so the CPU names it.
  */
+static inline void table_lock_bare(struct frame *t)
+{
+	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
+
+	if (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
+		spin_wait(served, ticket, NULL);
+}
+
 static inline void table_lock(struct frame *t)
 {
-	u32 ticket = __atomic_fetch_add(&t->lock, 1u << 16, __ATOMIC_ACQUIRE) >> 16;
-
-	while (unlikely((__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) & 0xffff) != ticket))
-		cpu_relax();
+	table_lock_bare(t);
 	WRITE_ONCE(t->flags, (u16)(cpu_id() + 1));
 }
 
 static inline void table_unlock(struct frame *t)
 {
-	u16 *served = (u16 *)&t->lock;
-
 	WRITE_ONCE(t->flags, 0);
-	__atomic_store_n(served, (u16)(*served + 1), __ATOMIC_RELEASE);
+	spin_release_ticket((u16 *)&t->lock);
 }
 
 static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
@@ -133,13 +149,18 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table);
 int pt_spare(struct pt_cursor *c, unsigned n);
 
 /*
- * Puts a spare table in the place of an empty slot or a mark, whose 512 parts say what it said.
- * Returns the table, locked.
+ * Puts a spare table in the place of the slot of `table` for va (any address in it): of an empty one, a mark or a large page (mm/large.h), whose 512 parts say what it said. Returns the
+ * table, locked.
  */
-struct frame *pt_split(struct pt_cursor *c, struct frame *table, unsigned index);
+struct frame *pt_split(struct pt_cursor *c, struct frame *table, u64 va);
 
-/* Moves the cursor's table down to level 1 for va, splitting. The spare tables must suffice. */
-void pt_descend(struct pt_cursor *c, u64 va);
+/* Moves the cursor's table down to this level for va, splitting. The spare tables must suffice. */
+void pt_descend_to(struct pt_cursor *c, u64 va, unsigned level);
+static inline void pt_descend(struct pt_cursor *c, u64 va)
+{
+	if (unlikely(c->level > 1))
+		pt_descend_to(c, va, 1);
+}
 
 /* A cleared side array for a table (struct frame.side). NULL: out of memory. */
 struct vm_side *pt_alloc_side(void);
@@ -147,6 +168,8 @@ void pt_free_side(struct vm_side *side); /* may be NULL */
 
 /* Frees a table that is out of every tree, with its side array: mm/pt_free.c. */
 void pt_free_table(struct frame *table);
+/* Waits until every table given up before is free: for those who count frames. Sleeps. */
+void pt_free_wait(void);
 
 /* ---- shared tables: mm/share.c --------------------------------------------------------------- */
 
@@ -217,7 +240,6 @@ struct pt_op {
 	enum pt_op_kind kind;
 	pte_t mark;            /* MAP */
 	u64 bits;              /* PROTECT: VM_PROT */
-	bool noreplace;        /* MAP: -EEXIST if something is there */
 	struct vm_object *obj; /* DONTNEED: only pages first ... last of this one, or NULL */
 	union {
 		struct {
@@ -227,6 +249,7 @@ struct pt_op {
 			u64 first, last; /* DONTNEED of obj */
 		};
 	};
+	bool noreplace;          /* MAP: -EEXIST if something is there */
 	bool cows;               /* DONTNEED of obj: also private copies of its pages */
 	bool holes;              /* out: DONTNEED, FLAGS met a hole */
 	bool shared;             /* pt_op_missing found shared tables to unshare */
@@ -259,6 +282,14 @@ static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->map_n = 0;
 }
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
+
+/*
+ * The operations MAP, UNMAP and PROTECT as a whole: quick for untouched memory (MAP, UNMAP) and for
+ * touched private memory in one table (PROTECT). With noreplace -EEXIST if something is there.
+ */
+int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace);
+int pt_unmap(struct aspace *as, u64 start, u64 end);
+int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits);
 
 /*
  * The pieces of pt_op_run, for operations that do more under one lock. All under the cursor's lock,

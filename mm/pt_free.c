@@ -22,7 +22,8 @@ static DEFINE_PER_CPU(struct table_end, table_end); /* [o] interrupts off */
 
 static void free_now(struct frame *table)
 {
-	if (table->used == 0)
+	/* The upper half of a root is the kernel's, and not counted. */
+	if (table->used == 0 && table->level != PT_LEVELS)
 		frame_put_zeroed(table);
 	else
 		frame_put(table);
@@ -69,4 +70,12 @@ void pt_free_table(struct frame *table)
 	if (!t->waiting)
 		begin(t);
 	irq_restore(flags);
+}
+
+void pt_free_wait(void)
+{
+	if (nr_cpus == 1)
+		return;
+	rcu_barrier();
+	rcu_barrier(); /* the list that the first period's end has passed on */
 }

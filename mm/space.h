@@ -13,6 +13,7 @@
 struct aspace {
 	/* Read by each switch and each fault. */
 	pte_t *root;              /* [I] the table itself */
+	pte_t root_entry;         /* [I] what an entry that points to it would say */
 	struct frame *root_frame; /* [I] */
 	u64 id;                   /* [I] never used twice: names the space in the CPUs' contexts */
 	atomic64_t tlb_gen;       /* [a] raised by each flush: see mm/tlb.c */
@@ -22,19 +23,21 @@ struct aspace {
 	/* Faults since its creation. [a] */
 	atomic64_t faults, minor_faults, cow_faults;
 
-	u64 empty_table; /* [a] a table of level 1 left empty by pt_op_run: its address | 1; or 0 */
+	u64 empty_table; /* [a] a table of level 1 left empty by an unmapping: its address | 1; or 0 */
 
-	/* Where the next mapping without a wish goes: see aspace.c. */
+	/* Where the next mapping without a wish goes: hints, see aspace.c. */
+	u64 gap_end;     /* [a] no free hole larger than gap_skipped lies above */
+	u64 gap_skipped; /* [a] */
+	u64 gap_start;   /* [a] [gap_start, gap_end) was free when last looked at */
+
 	spinlock_t lock;        /* protects what follows */
-	u64 gap_end;            /* [lock] no free hole larger than gap_skipped lies above */
-	u64 gap_skipped;        /* [lock] */
-	u64 gap_start;          /* [lock] [gap_start, gap_end) was free when last looked at */
 	uaddr_t brk_start, brk; /* [lock] */
 
 	/* Limits, and whether the seldom is there at all: see mm/limit.c, mm/mlock.c. */
 	u64 limit[VM_LIMITS];           /* [a] bytes */
 	bool grows;                     /* [a] a region with VM_GROWSDOWN was made */
 	bool locked;                    /* [a] one with VM_LOCKED */
+	bool no_large;                  /* [a] PR_SET_THP_DISABLE */
 	u64 peak_mapped, peak_resident; /* [a] */
 	u8 lock_future;                 /* [a] MCL_* for mappings to come */
 
@@ -61,6 +64,12 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from);
 #define VM_STACK_GAP    (256 * PAGE_SIZE)
 #define VM_STACK_LOWEST (64 * KiB) /* as Linux's mmap_min_addr */
 
+/* Is there any limit that vm_may_expand has to look at? */
+static inline bool vm_has_limits(const struct aspace *as)
+{
+	return (READ_ONCE(as->limit[VM_LIMIT_AS]) & READ_ONCE(as->limit[VM_LIMIT_DATA])) !=
+	       UINT64_MAX;
+}
 /* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
 /* May len bytes more be locked? 0, -EAGAIN. */

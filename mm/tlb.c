@@ -39,6 +39,7 @@
 #include "arch/api/preempt.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 
 struct tlb_context {
@@ -206,6 +207,7 @@ void tlb_leave_space(struct aspace *as)
 
 /* ---- flushing -------------------------------------------------------------------------------- */
 
+/* What other CPUs are told. */
 struct tlb_request {
 	struct aspace *as; /* NULL: kernel */
 	u64 start, end;
@@ -214,73 +216,101 @@ struct tlb_request {
 	bool tables; /* a table was taken out */
 };
 
-/* Here, by a message (interrupts off) or by the caller (preemption off). */
-static void flush_local(void *arg)
+/* Not a user of the space. By a message, interrupts off, or preemption off. */
+static __noinline void flush_lazily(struct aspace *as, bool tables)
 {
-	const struct tlb_request *r = arg;
+	if (tables && space_of(this_cpu_read(active_space)) == as)
+		leave_local(as);
+}
+
+/* Preemption off. */
+static __always_inline void flush_here(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
+				       bool tables)
+{
 	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
 	struct tlb_context *c = &cpu->context[cpu->current];
 
-	if (r->as && this_cpu_read(active_space) != r->as) {
-		if (r->tables && space_of(this_cpu_read(active_space)) == r->as)
-			leave_local(r->as);
+	if (as && unlikely(this_cpu_read(active_space) != as)) {
+		flush_lazily(as, tables);
 		return;
 	}
-	if (!r->whole) {
-		for (u64 va = r->start; va != r->end; va += PAGE_SIZE)
+	if (!whole) {
+		for (u64 va = start; va != end; va += PAGE_SIZE)
 			mmu_flush_page(va);
-	} else if (r->as) {
+	} else if (as) {
 		mmu_flush_context();
 	} else {
 		mmu_flush_all();
 	}
 	/* One generation further only if this flush was the next one: flushes of two CPUs may
 	 * arrive in either order. A whole flush makes up for all before it. */
-	if (r->as && (r->whole ? c->gen < r->gen : c->gen == r->gen - 1))
-		c->gen = r->gen;
+	if (as && (whole ? c->gen < gen : c->gen == gen - 1))
+		c->gen = gen;
+}
+
+static void flush_by_message(void *arg)
+{
+	const struct tlb_request *r = arg;
+
+	flush_here(r->as, r->start, r->end, r->gen, r->whole, r->tables);
 }
 
 /* With several CPUs. */
-static __noinline void flush_others(struct tlb_request *r)
+static __noinline void flush_others(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
+				    bool tables)
 {
+	struct tlb_request r = { as, start, end, gen, whole, tables };
 	u64 mask[NR_CPUS / 64];
 
-	if (!r->as)
-		shootdown(NULL, flush_local, r);
-	else if (others_in(r->as, r->tables, mask))
-		shootdown(mask, flush_local, r);
+	if (!as)
+		shootdown(NULL, flush_by_message, &r);
+	else if (others_in(as, tables, mask))
+		shootdown(mask, flush_by_message, &r);
 	else
 		count(alone);
 }
 
-static void flush(struct tlb_request *r)
+static __always_inline void flush(struct aspace *as, u64 start, u64 end, bool whole, bool tables)
 {
+	u64 gen = 0;
+
 	preempt_disable();
-	if (r->as)
-		r->gen = atomic_add_fetch(&r->as->tlb_gen, 1ul);
-	flush_local(r);
+	if (as)
+		gen = atomic_add_fetch(&as->tlb_gen, 1ul);
+	flush_here(as, start, end, gen, whole, tables);
 	if (unlikely(mmu_shootdown != NULL))
-		flush_others(r);
+		flush_others(as, start, end, gen, whole, tables);
 	preempt_enable();
+}
+
+static __always_inline void flush_page(struct aspace *as, u64 va, bool tables)
+{
+	count(page);
+	flush(as, va, va + PAGE_SIZE, false, tables);
 }
 
 static void flush_range(struct aspace *as, u64 start, u64 end, bool tables)
 {
-	struct tlb_request r = { .as = as, .start = start, .end = end, .tables = tables };
-
-	r.whole = (end - start) >> PAGE_SHIFT > TLB_FLUSH_CEILING;
-	if (r.whole)
+	if ((end - start) >> PAGE_SHIFT > TLB_FLUSH_CEILING) {
 		count(space);
-	else if (end - start == PAGE_SIZE)
-		count(page);
-	else
+		flush(as, 0, 0, true, tables);
+	} else {
 		count(range);
-	flush(&r);
+		flush(as, start, end, false, tables);
+	}
+}
+
+static inline void flush_pages(struct aspace *as, u64 start, u64 end, bool tables)
+{
+	if (end - start == PAGE_SIZE)
+		flush_page(as, start, tables);
+	else
+		flush_range(as, start, end, tables);
 }
 
 void tlb_flush_page(struct aspace *as, u64 va)
 {
-	flush_range(as, va, va + PAGE_SIZE, false);
+	flush_page(as, va, false);
 }
 
 void tlb_flush_range(struct aspace *as, u64 start, u64 end)
@@ -288,20 +318,21 @@ void tlb_flush_range(struct aspace *as, u64 start, u64 end)
 	flush_range(as, start, end, false);
 }
 
+void tlb_flush_pages(struct aspace *as, u64 start, u64 end)
+{
+	flush_pages(as, start, end, false);
+}
+
 void tlb_flush_space(struct aspace *as)
 {
-	struct tlb_request r = { .as = as, .whole = true };
-
 	count(space);
-	flush(&r);
+	flush(as, 0, 0, true, false);
 }
 
 void tlb_flush_all(void)
 {
-	struct tlb_request r = { .as = NULL, .whole = true };
-
 	count(all);
-	flush(&r);
+	flush(NULL, 0, 0, true, false);
 }
 
 void tlb_flush_local_page(u64 va)
@@ -324,16 +355,20 @@ struct tlb_more {
 };
 _Static_assert(sizeof(struct tlb_more) == PAGE_SIZE, "one frame");
 
-/* Tables among n words; how many are left, frames all. */
-static u32 drop_tables(struct tlb_gather *g, u64 *word, u32 nr)
+/* Tables and large pages among n words; how many words are left, frames all. */
+static u32 drop_others(struct tlb_gather *g, u64 *word, u32 nr)
 {
 	u32 n = 0;
 
 	for (u32 i = 0; i < nr; i++) {
-		struct frame *f = (struct frame *)(word[i] & ~(GATHER_ZEROED | GATHER_SHARED));
+		struct frame *f = (struct frame *)(word[i] & ~GATHER_BITS);
 
 		if (word[i] == (u64)f) {
 			word[n++] = word[i];
+			continue;
+		}
+		if (word[i] & GATHER_LARGE) {
+			large_put(f);
 			continue;
 		}
 		if (frame_refs(f) == 1)
@@ -348,8 +383,8 @@ static u32 drop_tables(struct tlb_gather *g, u64 *word, u32 nr)
 
 static void drop_words(struct tlb_gather *g, u64 *word, u32 nr)
 {
-	if (g->tables)
-		nr = drop_tables(g, word, nr);
+	if (g->tables | g->large)
+		nr = drop_others(g, word, nr);
 	if (nr)
 		frame_put_many((struct frame **)word, nr);
 }
@@ -368,12 +403,12 @@ static void gather_drop(struct tlb_gather *g)
 }
 
 /* Moves the batch to a page of its own. False: no memory, or no other CPU is concerned. */
-static bool gather_more(struct tlb_gather *g)
+static __noinline bool gather_more(struct tlb_gather *g)
 {
 	u64 mask[NR_CPUS / 64];
 	struct tlb_more *m = g->more;
 
-	if (!mmu_shootdown || !others_in(g->as, true, mask))
+	if (!others_in(g->as, true, mask))
 		return false;
 	if (!m || m->nr + g->nr > ARRAY_SIZE(m->word)) {
 		struct frame *f = frame_alloc(FRAME_KERNEL, FRAME_ATOMIC);
@@ -393,15 +428,13 @@ static bool gather_more(struct tlb_gather *g)
 
 void tlb_gather_overflow(struct tlb_gather *g)
 {
-	struct tlb_request r = { .as = g->as, .whole = true, .tables = g->tables };
-
-	if (gather_more(g))
+	if (unlikely(mmu_shootdown != NULL) && gather_more(g))
 		return;
 	if (g->end == 0) {
 		tlb_note_avoided();
 	} else {
 		count(space);
-		flush(&r);
+		flush(g->as, 0, 0, true, g->tables);
 	}
 	gather_drop(g);
 }
@@ -411,18 +444,29 @@ void tlb_gather_flush(struct tlb_gather *g)
 	if (g->end == 0)
 		tlb_note_avoided();
 	else
-		flush_range(g->as, g->start, g->end, g->tables);
+		flush_pages(g->as, g->start, g->end, g->tables);
 	gather_drop(g);
+}
+
+void tlb_stats_cpu(u32 cpu, struct tlb_stats *out)
+{
+	const u64 *from = (const u64 *)&per_cpu_ptr(&tlb_cpu, cpu)->stats;
+	u64 *to = (u64 *)out;
+
+	for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
+		to[i] = READ_ONCE(from[i]);
 }
 
 void tlb_stats(struct tlb_stats *out)
 {
 	*out = (struct tlb_stats){ 0 };
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
-		const u64 *from = (const u64 *)&per_cpu_ptr(&tlb_cpu, cpu)->stats;
+		struct tlb_stats one;
+		const u64 *from = (const u64 *)&one;
 		u64 *to = (u64 *)out;
 
+		tlb_stats_cpu(cpu, &one);
 		for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
-			to[i] += READ_ONCE(from[i]);
+			to[i] += from[i];
 	}
 }

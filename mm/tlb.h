@@ -18,6 +18,7 @@ struct vm_mapping;
 
 void tlb_flush_page(struct aspace *as, u64 va);
 void tlb_flush_range(struct aspace *as, u64 start, u64 end);
+void tlb_flush_pages(struct aspace *as, u64 start, u64 end); /* one of the two, as it is */
 void tlb_flush_space(struct aspace *as);
 void tlb_flush_all(void); /* every translation of every space, global pages too */
 
@@ -40,11 +41,14 @@ struct tlb_gather {
 	u32 nr;
 	bool tables; /* a table was taken out: also CPUs that use the space lazily must flush */
 	struct tlb_more *more;        /* [mm/tlb.c] what was collected before */
+	bool large;                   /* among what is collected is a large page */
 	struct vm_mapping **dead;     /* where mappings go that end with a shared table */
 	u64 frame[TLB_GATHER_FRAMES]; /* struct frame * and GATHER_ bits */
 };
 #define GATHER_ZEROED 1ul /* all zeroes: an empty table */
 #define GATHER_SHARED 2ul /* a table with what it names: pt_put_table */
+#define GATHER_LARGE  4ul /* the head of a large page: large_put */
+#define GATHER_BITS   7ul
 
 static inline void tlb_gather_init(struct tlb_gather *g, struct aspace *as)
 {
@@ -53,7 +57,7 @@ static inline void tlb_gather_init(struct tlb_gather *g, struct aspace *as)
 	g->end = 0;
 	g->nr = 0;
 	g->more = NULL;
-	g->tables = false;
+	g->tables = g->large = false;
 }
 
 /* Translations of [va, va + size) lost permissions, or went. */
@@ -80,6 +84,12 @@ static inline void tlb_gather_word(struct tlb_gather *g, u64 word)
 static inline void tlb_gather_frame(struct tlb_gather *g, struct frame *f)
 {
 	tlb_gather_word(g, (u64)f);
+}
+
+static inline void tlb_gather_large(struct tlb_gather *g, struct frame *head)
+{
+	tlb_gather_word(g, (u64)head | GATHER_LARGE);
+	g->large = true;
 }
 
 /* An empty table taken out of its tree; va: any address that it translated. (One flushed page is
@@ -119,4 +129,5 @@ struct tlb_stats {
 	u64 lazy_skipped; /* CPUs passed by, because they used the space lazily */
 	u64 lazy_behind;  /* of them, that found on coming back that they had missed one */
 };
-void tlb_stats(struct tlb_stats *out);
+void tlb_stats(struct tlb_stats *out);              /* all CPUs */
+void tlb_stats_cpu(u32 cpu, struct tlb_stats *out); /* what that one did */

@@ -5,44 +5,58 @@
  * page of a file, the file) names it; slots in tables that a fork shares count as one.
  */
 #include "arch/api/uaccess.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
-static void add_frames(struct vm_usage *u, const struct pt_slot *s, pfn_t pfn)
+/* Do others name frame i of the slot's, too? */
+static bool is_shared(const struct pt_slot *s, u64 i)
 {
-	u64 pages = s->size >> PAGE_SHIFT;
-	struct frame *f = pfn_frame(pfn);
-	bool anon = f->type == FRAME_ANON, dirty = s->e.v & PTE_DIRTY;
-	bool shared = frame_refs(f) > (anon ? 1u : 2u);
+	const struct frame *f = pfn_frame(slot_pfn(s->e));
 
-	u->resident += pages;
-	u->anon += anon ? pages : 0;
-	u->locked += s->e.v & VM_LOCKED ? pages : 0;
-	u->dirty[shared] += dirty || anon ? pages : 0;
-	u->clean[shared] += dirty || anon ? 0 : pages;
+	if (s->level > 1)
+		return large_refs(f, i) > 1;
+	return frame_refs(f) > (f->type == FRAME_ANON ? 1u : 2u);
 }
+
+struct usage {
+	struct vm_usage *u;
+	u64 start, end;
+};
 
 static int add_slot(const struct pt_slot *s, void *arg)
 {
-	pfn_t pfn;
+	const struct usage *range = arg;
+	struct vm_usage *u = range->u;
+	u64 first, last, pages;
+	bool anon, dirty;
 
-	if (pte_is_none(s->mark))
+	if (pte_is_none(s->mark) || !slot_has_frame(s->e) || pfn_is_zero_page(slot_pfn(s->e)))
 		return 0;
-	if (pte_is_present(s->e))
-		pfn = pte_pfn(s->e);
-	else if (mark_is_held(s->e))
-		pfn = mark_pfn(s->e);
-	else
-		return 0;
-	if (!pfn_is_zero_page(pfn))
-		add_frames(arg, s, pfn);
+	first = (MAX(s->va, range->start) - s->va) >> PAGE_SHIFT;
+	last = (MIN(s->va + s->size, range->end) - s->va) >> PAGE_SHIFT;
+	pages = last - first;
+	anon = pfn_frame(slot_pfn(s->e))->type == FRAME_ANON;
+	dirty = anon || (s->e.v & PTE_DIRTY);
+	u->resident += pages;
+	u->anon += anon ? pages : 0;
+	u->large += s->level > 1 && pte_is_present(s->e) ? pages : 0;
+	u->locked += s->e.v & VM_LOCKED ? pages : 0;
+	for (u64 i = first; i < last; i++) {
+		bool shared = is_shared(s, i);
+
+		u->dirty[shared] += dirty;
+		u->clean[shared] += !dirty;
+	}
 	return 0;
 }
 
 void vm_usage(struct aspace *as, u64 start, u64 end, struct vm_usage *out)
 {
+	struct usage range = { out, start, end };
+
 	*out = (struct vm_usage){ 0 };
-	pt_scan(as, start, end, add_slot, out);
+	pt_scan(as, start, end, add_slot, &range);
 }
 
 struct pagemap {
@@ -54,23 +68,21 @@ struct pagemap {
 static int pagemap_slot(const struct pt_slot *s, void *arg)
 {
 	struct pagemap *p = arg;
-	u64 e = 0, from = MAX(s->va, p->start), end = MIN(s->va + s->size, p->end);
-	pfn_t pfn = 0;
+	u64 from = MAX(s->va, p->start), end = MIN(s->va + s->size, p->end);
+	pfn_t pfn;
 
-	if (pte_is_present(s->e) || mark_is_held(s->e)) {
-		struct frame *f;
+	if (!slot_has_frame(s->e))
+		return 0; /* as vm_pagemap left it */
+	pfn = slot_pfn(s->e);
+	for (u64 va = from; va < end; va += PAGE_SIZE) {
+		u64 i = (va - s->va) >> PAGE_SHIFT, e = 1ul << 63 | (pfn + i);
 
-		pfn = pte_is_present(s->e) ? pte_pfn(s->e) : mark_pfn(s->e);
-		f = pfn_frame(pfn);
-		e = 1ul << 63;
 		if (!pfn_is_zero_page(pfn)) {
-			e |= f->type == FRAME_ANON ? 0 : 1ul << 61;
-			e |= frame_refs(f) == (f->type == FRAME_ANON ? 1u : 2u) ? 1ul << 56 : 0;
+			e |= pfn_frame(pfn)->type == FRAME_ANON ? 0 : 1ul << 61;
+			e |= is_shared(s, i) ? 0 : 1ul << 56;
 		}
+		p->entry[(va - p->start) >> PAGE_SHIFT] = e;
 	}
-	for (u64 va = from; va < end; va += PAGE_SIZE)
-		p->entry[(va - p->start) >> PAGE_SHIFT] =
-			e ? e | (pfn + ((va - s->va) >> PAGE_SHIFT)) : 0;
 	return 0;
 }
 

@@ -26,6 +26,11 @@ struct vm_object_ops {
 	bool (*is_shmem)(struct vm_object *obj); /* memory, not a file of the root; NULL: yes */
 	/* Is the page there, so that get_page would not make it? NULL: no. Does not sleep. */
 	bool (*has_page)(struct vm_object *obj, u64 index);
+	/*
+	 * Those of pages index ... index + n - 1 that are there, not beyond the end, each with a
+	 * reference, in out[]; NULL for the others. Makes nothing, never waits. NULL: none.
+	 */
+	void (*get_resident)(struct vm_object *obj, u64 index, unsigned n, struct frame **out);
 	/* MADV_REMOVE: pages first ... last go, also where they are mapped. NULL: cannot. May sleep. */
 	int (*punch)(struct vm_object *obj, u64 first, u64 last);
 };

@@ -87,6 +87,8 @@ static int build_image(const char *path, struct exec_args *args, struct file *f,
 	if (!im->as)
 		return -ENOMEM;
 	process_limit_space(current_proc(), im->as);
+	if (current()->as)
+		aspace_disable_large(im->as, aspace_large_disabled(current()->as));
 	err = load_elf(f, im);
 	if (!err)
 		err = exec_stack_build(im, args, path);

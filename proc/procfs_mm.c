@@ -12,6 +12,7 @@
 #include "lib/uapi/mman.h"
 #include "lib/uio.h"
 #include "mm/aspace.h"
+#include "mm/large.h"
 #include "mm/slab.h"
 
 #define NAME_COLUMN 73 /* of maps: where a region's name starts */
@@ -23,6 +24,7 @@ struct view {
 	struct aspace *as; /* a reference */
 	struct aspace_stats mem;
 	uaddr_t stack_top;
+	bool thp_disabled; /* with the sums */
 
 	/* Sums over the regions, in bytes. */
 	u64 data, stack, exe, lib, locked, rss_file, rss_shmem, rss_anon, shared;
@@ -104,10 +106,10 @@ static void smaps_flags(struct textbuf *t, const struct vm_region *r)
 	textbuf_printf(t, "VmFlags: %s%s%s%s", r->prot & PROT_READ ? "rd " : "",
 		       r->prot & PROT_WRITE ? "wr " : "", r->prot & PROT_EXEC ? "ex " : "",
 		       r->flags & MAP_SHARED ? "sh " : "");
-	textbuf_printf(t, "mr mw me %s%s%s%s%s%s\n", r->flags & MAP_SHARED ? "ms " : "",
+	textbuf_printf(t, "mr mw me %s%s%s%s%s%s%s%s\n", r->flags & MAP_SHARED ? "ms " : "",
 		       r->flags & MAP_GROWSDOWN ? "gd " : "", r->flags & MAP_LOCKED ? "lo " : "",
 		       r->dontfork ? "dc " : "", r->flags & MAP_NORESERVE ? "nr " : "",
-		       r->wipe ? "wf " : "");
+		       r->wipe ? "wf " : "", r->huge ? "hg " : "", r->nohuge ? "nh " : "");
 }
 
 static int smaps_region(const struct vm_region *r, void *arg)
@@ -115,6 +117,7 @@ static int smaps_region(const struct vm_region *r, void *arg)
 	struct view *v = arg;
 	struct vm_usage u;
 	u64 shared, i;
+	bool fits;
 
 	vm_usage(v->as, r->start, r->end, &u);
 	shared = u.clean[1] + u.dirty[1];
@@ -134,7 +137,7 @@ static int smaps_region(const struct vm_region *r, void *arg)
 		{ "Referenced", KB(u.resident) },
 		{ "Anonymous", KB(u.anon) },
 		{ "LazyFree", 0 },
-		{ "AnonHugePages", 0 },
+		{ "AnonHugePages", KB(u.large) },
 		{ "ShmemPmdMapped", 0 },
 		{ "FilePmdMapped", 0 },
 		{ "Shared_Hugetlb", 0 },
@@ -151,7 +154,9 @@ static int smaps_region(const struct vm_region *r, void *arg)
 			textbuf_printf(v->t, " ");
 		textbuf_printf(v->t, "%8lu kB\n", line[i].kb);
 	}
-	textbuf_printf(v->t, "THPeligible:           0\n");
+	/* Linux: a range that has 2 MiB, aligned, and may get them. */
+	fits = ALIGN_UP(r->start, LARGE_SIZE) + LARGE_SIZE <= r->end;
+	textbuf_printf(v->t, "THPeligible:           %d\n", fits && r->large_wanted);
 	smaps_flags(v->t, r);
 	return v->t->overflow;
 }
@@ -190,6 +195,7 @@ static int sums(int pid, struct textbuf *t, struct view *v)
 	if (err || !v->as)
 		return err;
 	aspace_walk(v->as, sum_region, v);
+	v->thp_disabled = aspace_large_disabled(v->as);
 	aspace_put(v->as);
 	return 0;
 }
@@ -235,6 +241,7 @@ void procfs_show_status_memory(int pid, struct textbuf *t)
 
 	for (u32 i = 0; i < ARRAY_SIZE(line); i++)
 		textbuf_printf(t, "%s:\t%8lu kB\n", line[i].name, line[i].kb);
+	textbuf_printf(t, "THP_enabled:\t%d\n", !v.thp_disabled);
 }
 
 /* Eight bytes for each page, from page 0 on. Frame numbers are root's to see. */

@@ -6,8 +6,10 @@
 
 #include "arch/api/cpu.h"
 #include "arch/api/ipi.h"
+#include "debug/watchdog.h"
 #include "lib/atomic.h"
 #include "sched/mutex.h"
+#include "sched/rq.h"
 #include "sync/rcu.h"
 #include "time/clock.h"
 #include "time/timer.h"
@@ -37,6 +39,30 @@ static void begin(void)
 void grace_init(void)
 {
 	rcu_begin_hook = begin;
+}
+
+/* ---- the watchdog's clock ---- */
+
+static DEFINE_PER_CPU(struct timer, watch_timer);
+
+static void watch(struct timer *t)
+{
+	u64 now = clock_ns();
+
+	watchdog_check(now / NSEC_PER_SEC, READ_ONCE(this_cpu_ptr(&runqueue)->switches));
+	timer_start(t, now + NSEC_PER_SEC);
+}
+
+void sched_start_watching(void)
+{
+	u64 flags = irq_save();
+	struct timer *t = this_cpu_ptr(&watch_timer);
+
+	if (watchdog_seconds()) {
+		timer_init(t, watch);
+		timer_start(t, clock_ns() + NSEC_PER_SEC);
+	}
+	irq_restore(flags);
 }
 
 /* ---- waiting ---- */

@@ -16,6 +16,8 @@ __noreturn void sched_idle(void); /* the boot thread's last call */
 
 void grace_init(void); /* grace periods (sync/rcu.h) end from here on; after the first timers */
 
+void sched_start_watching(void); /* this CPU's watchdog (debug/watchdog.h) */
+
 /* Another CPU: its queue and its idle thread, made by a CPU that is up. 0 or -ENOMEM. */
 int sched_cpu_init(u32 cpu);
 /* What it calls when it is up, on the idle thread's stack, interrupts off. */

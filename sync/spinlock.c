@@ -1,93 +1,54 @@
 /*
- * The checks of debug builds on spin locks (sync/spinlock.h).
- *
- * Each CPU keeps the list of the spin locks it holds, in the order taken. A CPU may take a lock
- * only if its rank lies above the rank of every lock held, whoever took those: the thread, or the
- * code that an interrupt broke into. Then no cycle of CPUs waiting for each other can form, and
- * one run of each path suffices to prove it for that path, without the deadlock happening.
- *
- * Locks of equal rank may be held together in the ranks RANK_PT, RANK_RQ and RANK_TIMER, in the order
- * of their addresses. Rank 0 is not ordered. spin_trylock does not wait, so it may break the order.
- *
- * The holder is a CPU, not a thread: a run queue's lock is taken by one thread and released by
- * the next.
+ * The wait for a spin lock that is not free. The checks of debug builds are in sync/lockcheck.c.
  */
 #include "sync/spinlock.h"
 
-#ifdef CONFIG_DEBUG
+#include "debug/watchdog.h"
 
-#define HELD_MAX 16
+DEFINE_PER_CPU(u64, spin_contended);
 
-struct held_locks {
-	u32 n;
-	spinlock_t *lock[HELD_MAX];
-};
-static DEFINE_PER_CPU(struct held_locks, held_locks); /* [o] changed with preemption off */
-
-static const char *lock_name(const spinlock_t *l)
-{
-	return l->name ? l->name : "unnamed";
-}
-
-static s16 this_holder(void)
-{
-	return (s16)(cpu_id() + 1);
-}
-
-static void check_order(const spinlock_t *l, const spinlock_t *held)
-{
-	if (l->rank == RANK_NONE || held->rank == RANK_NONE || l->rank > held->rank)
-		return;
-	if (l->rank == held->rank && l > held &&
-	    (l->rank == RANK_PT || l->rank == RANK_RQ || l->rank == RANK_TIMER))
-		return;
-	panic("lock order: taking %s (rank %u) while holding %s (rank %u)", lock_name(l), l->rank,
-	      lock_name(held), held->rank);
-}
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /*
- * The list may shrink or grow under us only through interrupts that leave it as they found it, so
- * this needs no lock. Slots are written before n counts them.
+ * The wait is polite only after a while: PAUSE ends the turn of an emulated CPU, and most waits are
+ * short. By the time-stamp counter, whose frequency this layer does not know: `STUCK` counts are
+ * seconds on anything that exists, and the report comes again with each further doubling.
  */
-void spin_debug_before(spinlock_t *l)
+#define STUCK_CYCLES (20ull * 1000 * 1000 * 1000)
+
+static __cold void report(const u16 *owner, u16 ticket, const spinlock_t *lock)
 {
-	struct held_locks *h = this_cpu_ptr(&held_locks);
+	const char *name = "a page table";
+	s32 holder = -1;
 
-	if (__atomic_load_n(&l->holder, __ATOMIC_RELAXED) == this_holder())
-		panic("lock recursion: CPU %u holds %s already", cpu_id(), lock_name(l));
-	for (u32 i = 0; i < h->n; i++)
-		check_order(l, h->lock[i]);
-}
-
-void spin_debug_locked(spinlock_t *l)
-{
-	u64 flags = irq_save();
-	struct held_locks *h = this_cpu_ptr(&held_locks);
-
-	__atomic_store_n(&l->holder, this_holder(), __ATOMIC_RELAXED);
-	if (h->n == HELD_MAX)
-		panic("CPU %u holds %u spin locks, taking %s", cpu_id(), h->n, lock_name(l));
-	h->lock[h->n++] = l;
-	irq_restore(flags);
-}
-
-void spin_debug_unlock(spinlock_t *l)
-{
-	s16 holder = __atomic_load_n(&l->holder, __ATOMIC_RELAXED);
-
-	if (holder != this_holder())
-		panic("unlock of %s by CPU %u, which does not hold it (holder %d)", lock_name(l),
-		      cpu_id(), holder - 1);
-	u64 flags = irq_save();
-	struct held_locks *h = this_cpu_ptr(&held_locks);
-	u32 i = h->n;
-
-	while (h->lock[i - 1] != l)
-		i--;
-	for (h->n--; i <= h->n; i++)
-		h->lock[i - 1] = h->lock[i];
-	__atomic_store_n(&l->holder, 0, __ATOMIC_RELAXED);
-	irq_restore(flags);
-}
-
+#ifdef CONFIG_DEBUG
+	if (lock) {
+		name = lock->name ? lock->name : "unnamed";
+		holder = READ_ONCE(lock->holder) - 1;
+	}
+#else
+	if (lock)
+		name = "a spin lock";
 #endif
+	watchdog_report("CPU %u waits for %s at %p: ticket %u, %u is served, held by CPU %d",
+			cpu_id(), name, (const void *)owner, ticket, READ_ONCE(*owner), holder);
+}
+
+void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock)
+{
+	u64 begun = 0, limit = STUCK_CYCLES;
+
+	this_cpu_inc(spin_contended);
+	for (u64 n = 1; __atomic_load_n(owner, __ATOMIC_ACQUIRE) != ticket; n++) {
+		if (n % 64 == 0)
+			cpu_relax();
+		if (n % 0x10000 != 0)
+			continue;
+		if (!begun)
+			begun = cpu_cycles();
+		if (watchdog_seconds() && cpu_cycles() - begun > limit) {
+			limit *= 2;
+			report(owner, ticket, lock);
+		}
+	}
+}

@@ -24,6 +24,7 @@ typedef struct spinlock {
 #ifdef CONFIG_DEBUG
 	u16 rank;
 	s16 holder; /* CPU + 1, or 0 */
+	u8 class;   /* sync/lockcheck.c */
 	const char *name;
 #endif
 } spinlock_t;
@@ -36,6 +37,8 @@ typedef struct spinlock {
 void spin_debug_before(spinlock_t *l);
 void spin_debug_locked(spinlock_t *l);
 void spin_debug_unlock(spinlock_t *l);
+/* Panics if this CPU holds a spin lock, or has preemption off. where: "return to user mode" ... */
+void lockcheck_none_held(const char *where);
 #else
 #define SPINLOCK_INIT(lock_name, lock_rank)                                                        \
 	{                                                                                          \
@@ -74,13 +77,21 @@ static inline void spin_init(spinlock_t *l, const char *name, enum lock_rank ran
 	(void)rank;
 }
 
+/*
+ * Waits until *owner is our ticket, and says so if that takes too long (debug/watchdog.h). lock: to
+ * name it, or NULL. For the other users of such tickets, too (mm/pt.h).
+ */
+void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock);
+/* Times that a lock was not free, this CPU. */
+DECLARE_PER_CPU(u64, spin_contended);
+
 /* The bare lock, for callers that already cannot be preempted. */
 static inline void spin_acquire(spinlock_t *l)
 {
 	spin_debug_before(l);
 	u16 ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_ACQUIRE);
-	while (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
-		cpu_relax();
+	if (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
+		spin_wait(&l->owner, ticket, l);
 	spin_debug_locked(l);
 }
 

@@ -11,6 +11,7 @@
 #include "lib/uapi/reboot.h"
 #include "lib/uapi/sysinfo.h"
 #include "lib/uapi/utsname.h"
+#include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/slab.h"
 #include "proc/process.h"
@@ -127,6 +128,13 @@ s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 		p->no_new_privs = true;
 		return 0;
 	case PR_GET_NO_NEW_PRIVS: return p->no_new_privs;
+	case PR_SET_THP_DISABLE:
+		if (b || c || d)
+			return -EINVAL;
+		aspace_disable_large(current()->as, a != 0);
+		return 0;
+	case PR_GET_THP_DISABLE:
+		return a || b || c || d ? -EINVAL : aspace_large_disabled(current()->as);
 	case PR_CAPBSET_READ: return a <= 40 ? 1 : -EINVAL;
 	case PR_GET_TIMERSLACK: return 50000;
 	case PR_SET_TIMERSLACK: return 0; /* timers here are exact */

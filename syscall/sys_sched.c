@@ -15,7 +15,7 @@
 #include "proc/process.h"
 #include "sched/sched.h"
 
-s64 sys_sched_yield(struct regs *r)
+s64 sys_sched_yield(void)
 {
 	sched_yield();
 	return 0;

@@ -107,6 +107,20 @@ static u64 base_to_ns(const struct clock_base *b, u64 count)
 	return b->ns + (likely(delta > 0) ? clock_scale((u64)delta, b->factor) : 0);
 }
 
+/* The highest time that any CPU has read: see clock_tsc_out_of_step. */
+static bool hold_back; /* [I] once programs run */
+static atomic64_t latest;
+
+static u64 held_back(u64 ns)
+{
+	u64 seen = atomic_load(&latest);
+
+	while (ns > seen)
+		if (atomic_cas(&latest, &seen, ns))
+			return ns;
+	return seen;
+}
+
 u64 clock_ns(void)
 {
 	struct clock_base b;
@@ -122,6 +136,8 @@ u64 clock_ns(void)
 	} while (unlikely(READ_ONCE(base.seq) != seq));
 	if (unlikely(!b.source))
 		return 0;
+	if (unlikely(hold_back))
+		return held_back(base_to_ns(&b, count));
 	return is_narrow(b.source) ? read_narrow(&b) : base_to_ns(&b, count);
 }
 
@@ -370,6 +386,42 @@ static void watch_start(const struct clock_source *s)
 	timer_init(&watch.timer, watch_tick);
 	watch.has_last = watch_take_sample(&watch.last);
 	timer_start(&watch.timer, clock_ns() + WATCH_FIRST_NS);
+}
+
+/* ---- several CPUs ---- */
+
+/*
+ * The time-stamp counters of the CPUs are not in step. Another counter takes over, one for all CPUs.
+ * Without any, time never goes back all the same: `latest` holds each reading to the highest.
+ */
+
+static const struct clock_source *best_shared_source(void)
+{
+	const struct clock_source *best = NULL;
+
+	for (const struct clock_source *const *s = clock_arch_sources(); *s; s++)
+		if ((*s)->hz && strcmp((*s)->name, "tsc") != 0 &&
+		    (!best || (*s)->rating > best->rating))
+			best = *s;
+	return best;
+}
+
+void clock_tsc_out_of_step(void)
+{
+	u64 flags = irq_save();
+	const struct clock_source *s = best_shared_source();
+
+	if (strcmp(base.copy[0].source->name, "tsc") == 0) {
+		if (s) {
+			rebase(s, clock_factor(NSEC_PER_SEC, s->hz));
+			keep_alive_tick(&keep_alive);
+			timer_cancel(&watch.timer);
+		} else {
+			hold_back = true;
+		}
+		log_warn("clock: %s\n", s ? s->name : "tsc, held to the highest of all CPUs");
+	}
+	irq_restore(flags);
 }
 
 /* ---- choosing ---- */

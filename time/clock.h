@@ -16,4 +16,6 @@ u64 clock_cycles_to_ns(u64 tsc_cycles); /* for time stamps; 0 if the TSC is not 
 u64 clock_tsc_hz(void);                 /* 0 if not calibrated */
 const char *clock_source_name(void);
 const char *clock_event_name(void);
+/* The counters of several CPUs differ: the clock must not be read from them. Boot, before programs. */
+void clock_tsc_out_of_step(void);
 u64 clock_watch_failures(void); /* times the watch demoted a source */

@@ -13,6 +13,7 @@
  * void cpu_relax(void);               in every spin loop (PAUSE)
  * void cpu_wait_for_interrupt(void);  called with interrupts off: enables them and halts in one
  *                                     step that no interrupt can fall between; returns with them on
+ * void cpu_stop(void);                halts with interrupts off; an NMI may end it
  * u64  cpu_cycles(void);              the time-stamp counter: unordered, per CPU
  * bool cpu_hw_random(u64 *out);       a word of the processor's random generator; false: none
  */

@@ -50,6 +50,7 @@ extern void (*mmu_shootdown)(const u64 *cpu_mask, void (*fn)(void *arg), void *a
  * machine checks that no CPU can reach it any more through its caches. Nothing on real machines.
  *
  *	void mmu_check_unreachable(pfn_t pfn)
+ *	void mmu_check_unreachable_block(pfn_t pfn, u64 n)	n frames from pfn on
  *
  * and the parts of the kernel's image, for its mapping:
  */

@@ -38,6 +38,15 @@ __noreturn void cpu_secondary_main(void);
  */
 void nmi_interrupt(const struct regs *r);
 
+/*
+ * This CPU has waited for another one to call fn for that long: reports it with all backtraces,
+ * panics in the end. Asked once a second. debug/watchdog.c
+ */
+void cpu_does_not_answer(u32 cpu, u64 seconds, void (*fn)(void *arg));
+
+/* Debug builds only: a thread is about to go (back) to user mode. sched/mutex.c */
+void check_user_return(void);
+
 enum fault_access { FAULT_READ = 0, FAULT_WRITE = 1, FAULT_EXEC = 2 };
 
 /*
@@ -54,8 +63,16 @@ int vm_fault_current(uaddr_t va, enum fault_access access);
  * on. proc/signal.c */
 void proc_fault_signal(int sig, int code, u64 addr, u64 trapno, u64 error);
 
-/* A system call. Registers in r; writes the result there. Interrupts on. syscall/dispatch.c */
-void syscall_dispatch(struct regs *r);
+/*
+ * System calls: the functions by number, each with up to six arguments in the machine's registers for
+ * them, and a result in its register for that. The machine's entry calls them, interrupts on.
+ * syscall_interrupted: the result, in r, is one of the ERESTART codes. syscall/dispatch.c
+ */
+typedef void syscall_fn(void); /* in truth s64 (arguments) */
+extern syscall_fn *const syscall_table[];
+extern const u64 syscall_count;
+s64 syscall_missing(void);
+void syscall_interrupted(struct regs *r);
 
 /*
  * Last stop before user mode when the current thread has work pending (THREAD_WORK flags): signals,

@@ -17,6 +17,7 @@ _Thread_local u32 host_pinned;
 _Thread_local bool host_irqs_on = true;
 u32 nr_cpus = 1;
 DEFINE_PER_CPU(u32, cpu_number);
+DEFINE_PER_CPU(const struct regs *, irq_regs);
 
 __attribute__((constructor)) static void host_cpus_init(void)
 {
@@ -100,5 +101,25 @@ __attribute__((weak)) void ipi_reschedule(u32 cpu)
 }
 
 __attribute__((weak)) void ipi_timer(u32 cpu)
+{
+}
+
+/* What lies above the machine, and a test may not bring. */
+u64 watchdog_seconds(void);
+void watchdog_report(const char *fmt, ...);
+void rcu_barrier(void);
+
+/* Watchdogs: a lock that does not come is a test that does not end. */
+__attribute__((weak)) u64 watchdog_seconds(void)
+{
+	return 0;
+}
+
+__attribute__((weak)) void watchdog_report(const char *fmt, ...)
+{
+}
+
+/* A test with grace periods ends them itself (rcu_poll). */
+__attribute__((weak)) void rcu_barrier(void)
 {
 }

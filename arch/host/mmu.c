@@ -305,14 +305,14 @@ u64 host_mmu_audit(void)
 	return n;
 }
 
-void mmu_check_unreachable(pfn_t pfn)
+void mmu_check_unreachable_block(pfn_t pfn, u64 count)
 {
 	for (unsigned cpu = 0; cpu < nr_cpus; cpu++) {
 		const struct host_mmu *m = &mmu[cpu];
 
 		if (!m->root.v)
 			continue;
-		if (m->root.v >> PAGE_SHIFT == pfn)
+		if (m->root.v >> PAGE_SHIFT >= pfn && m->root.v >> PAGE_SHIFT < pfn + count)
 			panic("frame %#lx is given up while CPU %u has it as root", pfn, cpu);
 		for (unsigned i = 0; i < HOST_TLB_BUCKETS; i++)
 			for (struct cached *c = m->bucket[i]; c; c = c->next) {
@@ -320,12 +320,17 @@ void mmu_check_unreachable(pfn_t pfn)
 				pfn_t n = c->leaf ? pt_span(c->level) >> PAGE_SHIFT : 1;
 
 				if ((c->context == m->context || (c->leaf && c->global)) &&
-				    pfn >= first && pfn < first + n)
+				    pfn + count > first && pfn < first + n)
 					panic("frame %#lx is given up while CPU %u reaches it at "
 					      "%#lx",
 					      pfn, cpu, c->tag << pt_shift(c->level));
 			}
 	}
+}
+
+void mmu_check_unreachable(pfn_t pfn)
+{
+	mmu_check_unreachable_block(pfn, 1);
 }
 
 /* ---- arch/api/mmu.h -------------------------------------------------------------------------- */

@@ -41,7 +41,6 @@ static struct {
 } sim;
 
 struct sim_counts sim_counts;
-DEFINE_PER_CPU(const struct regs *, irq_regs);
 
 /* ---- chance ---- */
 

@@ -29,6 +29,7 @@
 #include "arch/x86/ipi.h"
 #include "arch/x86/irqchip.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/tsc.h"
 #include "arch/x86/vectors.h"
 #include "lib/atomic.h"
 #include "lib/kassert.h"
@@ -90,19 +91,44 @@ void ipi_interrupt(unsigned vector)
 	}
 }
 
-/* One look at the answers, and a short wait. n counts the looks. */
-static void wait_a_little(u32 n)
+/* A CPU that has not taken our request yet; NR_CPUS: all have, and some have not finished. */
+static u32 who_is_missing(void)
 {
-	if (!irqs_enabled())
-		serve();
-	if (n >= 256 && n % 64 == 0)
-		cpu_relax();
+	u32 self = cpu_id();
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		if (READ_ONCE((*per_cpu_ptr(&asked, cpu))[self / 64]) >> (self % 64) & 1)
+			return cpu;
+	return NR_CPUS;
+}
+
+/* Between two looks: seldom a look at the time. */
+static void complain(struct ipi_request *r, u64 begun, u64 *complained)
+{
+	u64 seconds = tsc_source.hz ? (cpu_cycles() - begun) / tsc_source.hz : 0;
+
+	if (seconds == *complained)
+		return;
+	*complained = seconds;
+	cpu_does_not_answer(who_is_missing(), seconds, r->fn);
 }
 
 static void wait_for_answers(struct ipi_request *r)
 {
-	for (u32 n = 0; __atomic_load_n(&r->left, __ATOMIC_ACQUIRE) != 0; n++)
-		wait_a_little(n);
+	u64 begun = 0, complained = 0;
+
+	for (u32 n = 0; __atomic_load_n(&r->left, __ATOMIC_ACQUIRE) != 0; n++) {
+		if (!irqs_enabled())
+			serve();
+		if (n < 256)
+			continue;
+		if (n % 64 == 0)
+			cpu_relax();
+		if (n == 256)
+			begun = cpu_cycles();
+		else if (n % 65536 == 0)
+			complain(r, begun, &complained);
+	}
 }
 
 static bool mask_has(const u64 *mask, u32 cpu)

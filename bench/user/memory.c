@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -323,6 +324,21 @@ static uint64_t protect(const char *name, char *p, unsigned long pages)
 	return min;
 }
 
+/* The same with the page written in between: the processor may remember its right, so it is flushed. */
+static uint64_t protect_written(char *p)
+{
+	uint64_t min = ~0ul, start;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		write_page(p);
+		start = begin("mprotect.one_written");
+		call(SYS_mprotect, (long)p, PAGE, PROT_READ, 0, 0, 0);
+		least(&min, start);
+		call(SYS_mprotect, (long)p, PAGE, PROT_READ | PROT_WRITE, 0, 0, 0);
+	}
+	return min;
+}
+
 static void measure_protect(void)
 {
 	char *p = map(2 * MIB);
@@ -333,6 +349,7 @@ static void measure_protect(void)
 	one = protect("mprotect.one", p, 1);
 	many = protect("mprotect.257", p, 257);
 	print("mprotect.one", (long)one);
+	print("mprotect.one_written", (long)protect_written(p));
 	print("mprotect.further", (long)((many - one) + 255) / 256);
 	print("mprotect.64", (long)protect("mprotect.64", p, 64));
 	unmap(p, 2 * MIB);
@@ -401,6 +418,63 @@ static void measure_fork(unsigned long mib)
 	print("fork.large_more", (long)(large - small));
 }
 
+/* Pages of 2 MiB, each cleared by 512 times CLEAR: a write to one, its unmapping; populating several,
+ * and fork, a write after it with the child alive (it splits, and copies 4 KiB), and one alone. */
+static void measure_large(void)
+{
+	uint64_t touch = ~0ul, gone = ~0ul, populate = ~0ul, shared = ~0ul, alone = ~0ul, start;
+	unsigned long size = 16 * MIB, large = 2 * MIB, n = size / large;
+	char *p = map(size + large), *at = (char *)(((unsigned long)p + large - 1) & -large);
+	long before = counter("large_faults"), split = counter("large_splits");
+	pid_t child;
+	int fd;
+
+	for (unsigned long i = 0; i < n; i++, at += large) {
+		/* One by one, so that unmapping has one to unmap. */
+		if (madvise(at, large, MADV_HUGEPAGE))
+			fail("madvise");
+		start = begin("touch.2m");
+		write_page(at);
+		least(&touch, start);
+		start = begin("munmap.2m");
+		unmap(at, large);
+		least(&gone, start);
+	}
+	claim("large_faults", before, (long)n);
+	for (int i = 0; i < 4; i++) {
+		p = map(size);
+		if (madvise(p, size, MADV_HUGEPAGE))
+			fail("madvise");
+		start = begin("populate.2m");
+		if (call(SYS_madvise, (long)p, (long)size, 23 /* MADV_POPULATE_WRITE */, 0, 0, 0))
+			fail("MADV_POPULATE_WRITE");
+		least(&populate, start);
+		if (i < 3)
+			unmap(p, size);
+	}
+	claim("large_faults", before, (long)(5 * n));
+	child = fork_waiting(&fd);
+	for (unsigned long i = 0; i < n / 2; i++) {
+		start = begin("fault.2m_split");
+		write_page(p + i * large);
+		least(&shared, start);
+	}
+	claim("large_splits", split, (long)n / 2);
+	reap(child, fd);
+	for (unsigned long i = n / 2; i < n; i++) {
+		start = begin("fault.2m_alone");
+		write_page(p + i * large);
+		least(&alone, start);
+	}
+	unmap(p, size);
+	print("touch.2m", (long)touch);
+	print("touch.2m_net", (long)touch - 512 * CLEAR);
+	print("munmap.2m", (long)gone);
+	print("populate.2m_per_4k", (long)(populate / (size / PAGE)));
+	print("fault.2m_split", (long)shared);
+	print("fault.2m_alone", (long)alone);
+}
+
 static const char *const names[] = {
 	"getppid",
 	"mmap.4k",
@@ -415,12 +489,18 @@ static const char *const names[] = {
 	"fault.cow_alone",
 	"fault.table_taken_back",
 	"mprotect.one",
+	"mprotect.one_written",
 	"mprotect.64",
 	"mprotect.257",
 	"munmap.one_touched",
 	"munmap.2049_touched",
 	"fork.small",
 	"fork.large",
+	"touch.2m",
+	"munmap.2m",
+	"populate.2m",
+	"fault.2m_split",
+	"fault.2m_alone",
 	NULL,
 };
 
@@ -428,13 +508,16 @@ int main(int argc, char **argv)
 {
 	argc = where_init(argc, argv, names);
 	measure_overhead();
+	/* Small pages, whatever the kernel's policy is. */
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+		fail("PR_SET_THP_DISABLE");
 	if (where_wants("mmap.")) {
 		measure_map("mmap.4k", PAGE);
 		measure_map("mmap.1m", MIB);
 		measure_map("mmap.64m", 64 * MIB);
 		measure_map("mmap.1g", 1024 * MIB);
 	}
-	if (where_wants("fault.")) {
+	if (where_wants("fault.") && !(where_only && strstr(where_only, ".2m"))) {
 		measure_faults();
 		measure_cow();
 	}
@@ -444,5 +527,8 @@ int main(int argc, char **argv)
 		measure_unmap();
 	if (where_wants("fork."))
 		measure_fork(argc > 1 ? strtoul(argv[1], NULL, 0) : 1024);
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	if (!where_only || strstr(where_only, ".2m"))
+		measure_large();
 	return 0;
 }

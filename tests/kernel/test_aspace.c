@@ -4,8 +4,8 @@
 #include "lib/klog.h"
 #include "lib/uapi/mman.h"
 #include "mm/aspace.h"
-#include "sync/rcu.h"
 #include "mm/frame.h"
+#include "mm/pt.h"
 #include "mm/tlb.h"
 
 #define AT   0x40000000ul
@@ -27,7 +27,7 @@ static s64 map(struct aspace *as, u64 va, u64 len)
 
 KTEST(spaces_give_back_every_frame)
 {
-	rcu_barrier(); /* with several CPUs tables wait; also those of the test before */
+	pt_free_wait(); /* with several CPUs tables wait; also those of the test before */
 	u64 before = frames_named();
 	struct aspace *as = aspace_create(), *child;
 	u32 word = 1;
@@ -48,7 +48,7 @@ KTEST(spaces_give_back_every_frame)
 	ktest_check(aspace_audit() > 0);
 	aspace_put(as);
 	aspace_put(child);
-	rcu_barrier();
+	pt_free_wait();
 	ktest_check_eq(frames_named(), before);
 }
 

@@ -137,6 +137,7 @@ static void nobody_reads(void)
 {
 	struct pollfd p = { .events = POLLIN | POLLOUT };
 	pid_t pid;
+	int n;
 
 	set_handler(SIGPIPE, counts, 0);
 	new_pipe();
@@ -172,7 +173,9 @@ static void nobody_reads(void)
 		_exit(write(ends[1], buf, 60000) > 0 ? 1 : errno == EPIPE ? 2 : 3);
 	}
 	close(ends[1]);
-	nap_ms(20);
+	do /* until the second has begun: then it waits, or is about to */
+		ioctl(ends[0], FIONREAD, &n);
+	while (n <= 60000);
 	close(ends[0]);
 	say_status("one that waited", pid);
 }

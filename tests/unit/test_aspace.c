@@ -28,6 +28,7 @@
 #include "lib/err.h"
 #include "lib/uapi/mman.h"
 #include "mm/aspace.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/slab.h"
 
@@ -99,6 +100,17 @@ static int file_get_page(struct vm_object *o, u64 index, struct frame **out)
 	return 0;
 }
 
+static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct frame **out)
+{
+	struct test_file *f = container_of(o, struct test_file, obj);
+
+	for (unsigned i = 0; i < n; i++) {
+		out[i] = index + i < FILE_PAGES ? f->page[index + i] : NULL;
+		if (out[i])
+			frame_get(out[i]);
+	}
+}
+
 static void file_get(struct vm_object *o)
 {
 	container_of(o, struct test_file, obj)->refs++;
@@ -110,6 +122,7 @@ static void file_put(struct vm_object *o)
 }
 
 static const struct vm_object_ops file_ops = { .get_page = file_get_page,
+					       .get_resident = file_get_resident,
 					       .get = file_get,
 					       .put = file_put };
 
@@ -120,6 +133,7 @@ struct page {
 	u8 prot;
 	u32 flags; /* MAP_GROWSDOWN, MAP_NORESERVE */
 	u8 fork;   /* 1: MADV_DONTFORK, 2: MADV_WIPEONFORK */
+	u8 huge;   /* 1: MADV_HUGEPAGE, 2: MADV_NOHUGEPAGE */
 	u16 obj;   /* 0: none; 1 ... MAX_FILES: files; above: anonymous shared */
 	u64 index; /* page of obj, in units of 4 KiB */
 	u32 tag;   /* content if private and own, or anonymous */
@@ -325,6 +339,16 @@ static void random_range(struct proc *p, unsigned w, u64 *at, u64 *n)
 		if (*at + *n > max)
 			*at = 0;
 	}
+}
+
+/* One or two aligned 2 MiB of a window of small pages. */
+static void large_range(unsigned w, u64 *at, u64 *n)
+{
+	u64 first = -(windows[w].base / PAGE_SIZE) % 512;
+	u64 there = (windows[w].n - first) / 512;
+
+	*at = first + below(there) * 512;
+	*n = below(3) == 0 && *at + 1024 <= windows[w].n ? 1024 : 512;
 }
 
 static struct page *none_mapped(struct page *m, u64 n)
@@ -595,8 +619,9 @@ static bool model_uniform(const struct page *m, u64 n, u64 step)
 {
 	for (u64 i = 0; i < n; i++)
 		if (!m[i].mapped || m[i].prot != m->prot || m[i].flags != m->flags ||
-		    m[i].fork != m->fork || m[i].obj != m->obj || m[i].shared != m->shared ||
-		    m[i].nowrite != m->nowrite || (m->obj && m[i].index != m->index + i * step))
+		    m[i].fork != m->fork || m[i].huge != m->huge || m[i].obj != m->obj ||
+		    m[i].shared != m->shared || m[i].nowrite != m->nowrite ||
+		    (m->obj && m[i].index != m->index + i * step))
 			return false;
 	return true;
 }
@@ -809,6 +834,57 @@ static void op_fork_flags(struct proc *p)
 		p->w[w][i].fork = which % 2 ? p->w[w][i].fork & ~bit : p->w[w][i].fork | bit;
 }
 
+/* Who may have pages of 2 MiB. In the window of large units only few: they take real memory. */
+static void op_huge_flags(struct proc *p)
+{
+	unsigned w = (unsigned)below(WINDOWS);
+	bool yes = below(3) != 0;
+	u64 at, n;
+	int ret;
+
+	if (windows[w].unit == PAGE_SIZE && below(2))
+		large_range(w, &at, &n);
+	else
+		random_range(p, w, &at, &n);
+	if (windows[w].unit > PAGE_SIZE)
+		n = MIN(n, 2ul);
+	for (u64 i = at; i < at + n; i++)
+		if (!p->w[w][i].mapped)
+			n = i - at;
+	if (n == 0)
+		return;
+	maybe_inject();
+	ret = vm_madvise(p->as, windows[w].base + at * windows[w].unit, n * windows[w].unit,
+			 yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	ret = advise_again(p, w, at, n, yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, ret);
+	check(ret == 0, "madvise(huge): %d", ret);
+	for (u64 i = at; i < at + n; i++)
+		p->w[w][i].huge = yes ? 1 : 2;
+}
+
+/* Memory for large pages, one touched; what follows likes to happen to a part of it. */
+static void op_large(struct proc *p)
+{
+	static const unsigned places[] = { 0, 0, 0, W_TOP };
+	unsigned w = places[below(ARRAY_SIZE(places))];
+	struct map_args a = { .prot = PROT_READ | PROT_WRITE,
+			      .flags = MAP_PRIVATE | MAP_ANONYMOUS };
+	u64 at, n, va;
+
+	large_range(w, &at, &n);
+	va = windows[w].base + at * PAGE_SIZE;
+	check(call_mmap(p, va, n * PAGE_SIZE, &a, MAP_FIXED) == (s64)va, "mmap");
+	model_map(&p->w[w][at], n, PAGE_SIZE, &a);
+	check(vm_madvise(p->as, va, n * PAGE_SIZE, MADV_HUGEPAGE) == 0, "madvise");
+	for (u64 i = at; i < at + n; i++)
+		p->w[w][i].huge = 1;
+	for (u64 i = 0; i < n; i += 512)
+		touch(p, w, at + i + below(512), FAULT_WRITE);
+	p->hot_w = w;
+	p->hot_n = below(3) ? below(100) + 1 : n;
+	p->hot_at = at + below(n - p->hot_n + 1);
+}
+
 /* ---- /proc/pid/maps -------------------------------------------------------------------------- */
 
 struct walk {
@@ -837,8 +913,9 @@ static bool model_region(struct walk *k, struct vm_region *r)
 			struct page *q = &m[k->i];
 
 			if (!q->mapped || q->prot != first->prot || q->flags != first->flags ||
-			    q->fork != first->fork || q->obj != first->obj ||
-			    q->shared != first->shared || q->nowrite != first->nowrite ||
+			    q->fork != first->fork || q->huge != first->huge ||
+			    q->obj != first->obj || q->shared != first->shared ||
+			    q->nowrite != first->nowrite ||
 			    (q->obj && q->index != first->index + j * step))
 				break;
 		}
@@ -849,6 +926,8 @@ static bool model_region(struct walk *k, struct vm_region *r)
 		r->obj = first->obj >= 1 && first->obj <= MAX_FILES ? &files[first->obj - 1].obj :
 								      NULL;
 		r->offset = first->obj ? first->index * PAGE_SIZE : 0;
+		r->huge = first->huge == 1;
+		r->nohuge = first->huge == 2;
 		return true;
 	}
 	return false;
@@ -861,7 +940,8 @@ static int walk_one(const struct vm_region *r, void *arg)
 
 	check(model_region(k, &m), "maps has %#lx-%#lx too much", r->start, r->end);
 	check(r->start == m.start && r->end == m.end && r->prot == m.prot && r->flags == m.flags &&
-		      r->offset == m.offset && (!m.obj || m.obj == r->obj),
+		      r->offset == m.offset && r->huge == m.huge && r->nohuge == m.nohuge &&
+		      (!m.obj || m.obj == r->obj),
 	      "maps: %#lx-%#lx prot %d flags %#x offset %#lx; expected %#lx-%#lx prot %d flags %#x "
 	      "offset %#lx",
 	      r->start, r->end, r->prot, r->flags, r->offset, m.start, m.end, m.prot, m.flags,
@@ -994,8 +1074,12 @@ static void random_op(struct proc *p)
 		op_fork(p);
 	else if (what < 46)
 		proc_exit(p);
-	else if (what < 48)
+	else if (what < 47)
 		op_fork_flags(p);
+	else if (what < 48)
+		op_huge_flags(p);
+	else if (what < 49)
+		op_large(p);
 	else if (what < 50) {
 		unsigned w = (unsigned)below(WINDOWS);
 
@@ -1020,7 +1104,7 @@ static void run_random(u64 run_seed, u64 ops, unsigned contexts)
 	seed = run_seed;
 	rng_state = run_seed * 0x9e3779b97f4a7c15ul | 1;
 	host_mmu_set_contexts(contexts);
-	machine_start(40000);
+	machine_start(80000);
 	before = frames_named();
 	for (current_op = 0; current_op < ops; current_op++) {
 		struct proc *p = &procs[below(MAX_PROCS)];
@@ -1060,6 +1144,7 @@ static void test_random(void **state)
 	/* It was all there. */
 	struct vm_stats v;
 	struct tlb_stats t;
+	struct large_stats l;
 
 	vm_stats(&v);
 	tlb_stats(&t);
@@ -1069,7 +1154,9 @@ static void test_random(void **state)
 		       v.faults, v.zero_page_faults, v.cow_copied, v.cow_reused, v.spurious, t.page,
 		       t.range, t.space, t.avoided, t.cr3_loads, t.cr3_skipped);
 	assert_true(v.zero_page_faults && v.cow_copied && v.cow_reused && v.spurious);
-	assert_true(v.tables_copied && v.tables_taken_back);
+	assert_true(v.tables_copied && v.tables_taken_back && v.mapped_around);
+	large_stats(&l);
+	assert_true(v.large_faults && l.splits && l.fallbacks && l.in_use == 0);
 	assert_true(t.page && t.range && t.space && t.avoided && t.cr3_loads && t.cr3_skipped);
 }
 

@@ -3,6 +3,7 @@
  * gets, every allocation failing in turn, pages that change while a file is being read, and the
  * steps of copy-on-write. Random sequences are in test_aspace.c.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,9 @@
 #include "arch/host/ram.h"
 #include "lib/err.h"
 #include "lib/uapi/mman.h"
+#include "sync/rcu.h"
 #include "mm/aspace.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/slab.h"
 
@@ -68,15 +71,38 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_two_cpus(void **state)
+{
+	nr_cpus = 2;
+	return setup(state);
+}
+
+/* Tables wait for a grace period: both CPUs are seen between readers, until nothing waits. */
+static void end_grace_periods(void)
+{
+	u32 waiting = 1;
+
+	while (nr_cpus > 1 && waiting) {
+		waiting = 0;
+		for (host_cpu = 0; host_cpu < nr_cpus; host_cpu++) {
+			rcu_quiescent();
+			waiting |= rcu_poll();
+		}
+	}
+	host_cpu = 0;
+}
+
 static int teardown(void **state)
 {
 	aspace_audit();
 	host_mmu_audit();
 	if (as)
 		aspace_put(as);
+	end_grace_periods();
 	assert_int_equal(frames_named(), frames_at_start);
 	host_mmu_reset();
 	host_ram_exit();
+	nr_cpus = 1;
 	return 0;
 }
 
@@ -154,6 +180,17 @@ static int file_get_page(struct vm_object *o, u64 index, struct frame **out)
 	return 0;
 }
 
+static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct frame **out)
+{
+	struct test_file *f = container_of(o, struct test_file, obj);
+
+	for (unsigned i = 0; i < n; i++) {
+		out[i] = index + i < 4 ? f->page[index + i] : NULL;
+		if (out[i])
+			frame_get(out[i]);
+	}
+}
+
 static void file_get(struct vm_object *o)
 {
 	container_of(o, struct test_file, obj)->refs++;
@@ -165,6 +202,7 @@ static void file_put(struct vm_object *o)
 }
 
 static const struct vm_object_ops file_ops = { .get_page = file_get_page,
+					       .get_resident = file_get_resident,
 					       .get = file_get,
 					       .put = file_put };
 static struct test_file file;
@@ -740,6 +778,516 @@ static void test_unshared_by_each_call(void **state)
 	}
 }
 
+/* ---- pages of 2 MiB -------------------------------------------------------------------------- */
+
+#define LARGE_AT (AT + 2 * MiB)
+
+/* n of them, each page with its number in it. */
+static void map_large(u64 n)
+{
+	struct vm_stats before, s;
+
+	vm_stats(&before);
+	assert_int_equal(map(LARGE_AT, n * LARGE_SIZE, RW, ANON | MAP_FIXED), LARGE_AT);
+	assert_int_equal(vm_madvise(as, LARGE_AT, n * LARGE_SIZE, MADV_HUGEPAGE), 0);
+	for (u64 i = 0; i < n * LARGE_PAGES; i++)
+		poke(as, LARGE_AT + i * PAGE_SIZE, 1000 + (u32)i);
+	vm_stats(&s);
+	assert_int_equal(s.large_faults - before.large_faults, n);
+	assert_int_equal(s.faults - before.faults, n);
+}
+
+static u64 splits_before; /* this test */
+
+static u64 splits(void)
+{
+	struct large_stats s;
+
+	large_stats(&s);
+	return s.splits - splits_before;
+}
+
+static int setup_large(void **state)
+{
+	splits_before = 0;
+	splits_before = splits();
+	return setup(state);
+}
+
+static u64 wholes(void)
+{
+	struct large_stats s;
+
+	large_stats(&s);
+	return s.in_use;
+}
+
+/* Pages from ... end, by their numbers, say what map_large wrote; in `space`. */
+static void check_large(struct aspace *space, u64 from, u64 end)
+{
+	for (u64 i = from; i < end; i++)
+		assert_int_equal(peek(space, LARGE_AT + i * PAGE_SIZE), 1000 + i);
+}
+
+static void test_large_page(void **state)
+{
+	u64 frames, tables_before = tables();
+	struct aspace_stats a;
+
+	map_large(2);
+	assert_int_equal(tables(), tables_before + 2); /* of levels 3 and 2 */
+	aspace_stats(as, &a);
+	assert_int_equal(a.resident, 2 * LARGE_PAGES);
+	assert_int_equal(wholes(), 2);
+	/* What changes a whole splits nothing. */
+	assert_int_equal(vm_mprotect(as, LARGE_AT, LARGE_SIZE, PROT_READ), 0);
+	assert_int_equal(fault(LARGE_AT + 5 * PAGE_SIZE, FAULT_WRITE), SEGV_ACCERR);
+	assert_int_equal(vm_mprotect(as, LARGE_AT, LARGE_SIZE, PROT_NONE), 0);
+	host_mmu_audit();
+	aspace_audit();
+	assert_int_equal(fault(LARGE_AT, FAULT_READ), SEGV_ACCERR);
+	assert_int_equal(vm_mprotect(as, LARGE_AT, LARGE_SIZE, RW), 0);
+	check_large(as, 0, LARGE_PAGES);
+	poke(as, LARGE_AT, 1000); /* the right to write comes back, whole */
+	assert_int_equal(vm_mlock(as, LARGE_AT, 2 * LARGE_SIZE, 0), 0);
+	assert_int_equal(vm_munlock(as, LARGE_AT, 2 * LARGE_SIZE), 0);
+	frames = frames_named();
+	assert_int_equal(vm_madvise(as, LARGE_AT, LARGE_SIZE, MADV_DONTNEED), 0);
+	assert_int_equal(frames_named(), frames - LARGE_PAGES);
+	poke(as, LARGE_AT + 9 * PAGE_SIZE, 9);
+	assert_int_equal(peek(as, LARGE_AT + 8 * PAGE_SIZE), 0);
+	check_large(as, LARGE_PAGES, 2 * LARGE_PAGES);
+	assert_int_equal(splits(), 0);
+	assert_int_equal(wholes(), 2);
+}
+
+static void test_large_page_unmapped_by_one_flush(void **state)
+{
+	struct tlb_stats before, s;
+
+	map_large(2); /* the other keeps the tables */
+	tlb_stats(&before);
+	assert_int_equal(vm_munmap(as, LARGE_AT, LARGE_SIZE), 0);
+	tlb_stats(&s);
+	assert_int_equal(s.page - before.page, 1);
+	assert_int_equal(s.range + s.space, before.range + before.space);
+	assert_int_equal(wholes(), 1);
+}
+
+/* Who gets one. */
+static void test_large_policy(void **state)
+{
+	static const struct {
+		enum large_policy policy;
+		int advice;
+		bool disabled, large;
+	} cases[] = {
+		{ LARGE_NEVER, MADV_NORMAL, false, false },
+		{ LARGE_NEVER, MADV_HUGEPAGE, false, false },
+		{ LARGE_MADVISE, MADV_NORMAL, false, false },
+		{ LARGE_MADVISE, MADV_HUGEPAGE, false, true },
+		{ LARGE_MADVISE, MADV_NOHUGEPAGE, false, false },
+		{ LARGE_ALWAYS, MADV_NORMAL, false, true },
+		{ LARGE_ALWAYS, MADV_NOHUGEPAGE, false, false },
+		{ LARGE_ALWAYS, MADV_HUGEPAGE, true, false },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		large_set_policy(cases[i].policy);
+		aspace_disable_large(as, cases[i].disabled);
+		map(LARGE_AT, LARGE_SIZE, RW, ANON | MAP_FIXED);
+		assert_int_equal(vm_madvise(as, LARGE_AT, LARGE_SIZE, cases[i].advice), 0);
+		poke(as, LARGE_AT + 77 * PAGE_SIZE, 1);
+		assert_int_equal(wholes(), cases[i].large);
+	}
+	aspace_disable_large(as, false);
+	/* Not where 2 MiB are not alike, nor where something was read before. */
+	map(LARGE_AT, LARGE_SIZE, RW, ANON | MAP_FIXED);
+	vm_mprotect(as, LARGE_AT, PAGE_SIZE, PROT_READ);
+	poke(as, LARGE_AT + PAGE_SIZE, 1);
+	assert_int_equal(wholes(), 0);
+	map(LARGE_AT, LARGE_SIZE, RW, ANON | MAP_FIXED);
+	peek(as, LARGE_AT);
+	poke(as, LARGE_AT, 1);
+	assert_int_equal(wholes(), 0);
+	/* Nor when there is no block: then a small page does. */
+	map(LARGE_AT, LARGE_SIZE, RW, ANON | MAP_FIXED);
+	alloc_fail_at = 1;
+	poke(as, LARGE_AT, 5);
+	assert_int_equal(alloc_fail_at, 0);
+	assert_int_equal(wholes(), 0);
+	assert_int_equal(peek(as, LARGE_AT), 5);
+}
+
+/* Populating counts large pages as one. */
+static void test_large_populate(void **state)
+{
+	struct vm_stats before, s;
+
+	map(LARGE_AT, 3 * LARGE_SIZE, RW, ANON | MAP_FIXED);
+	vm_madvise(as, LARGE_AT, 3 * LARGE_SIZE, MADV_HUGEPAGE);
+	vm_stats(&before);
+	assert_int_equal(
+		vm_madvise(as, LARGE_AT + 5 * PAGE_SIZE, 2 * LARGE_SIZE, MADV_POPULATE_WRITE), 0);
+	vm_stats(&s);
+	assert_int_equal(s.faults - before.faults, 3);
+	assert_int_equal(wholes(), 3);
+}
+
+#define PART (LARGE_AT + 100 * PAGE_SIZE)
+
+static s64 split_munmap(void)
+{
+	return vm_munmap(as, PART, 10 * PAGE_SIZE);
+}
+static s64 split_mprotect(void)
+{
+	return vm_mprotect(as, PART, 10 * PAGE_SIZE, PROT_READ);
+}
+static s64 split_none(void)
+{
+	return vm_mprotect(as, PART, 10 * PAGE_SIZE, PROT_NONE);
+}
+static s64 split_dontneed(void)
+{
+	return vm_madvise(as, PART, 10 * PAGE_SIZE, MADV_DONTNEED);
+}
+static s64 split_free(void)
+{
+	return vm_madvise(as, PART, 10 * PAGE_SIZE, MADV_FREE);
+}
+static s64 split_dontfork(void)
+{
+	return vm_madvise(as, PART, 10 * PAGE_SIZE, MADV_DONTFORK);
+}
+static s64 split_nohuge(void)
+{
+	return vm_madvise(as, PART, 10 * PAGE_SIZE, MADV_NOHUGEPAGE);
+}
+static s64 split_mlock(void)
+{
+	return vm_mlock(as, PART, 10 * PAGE_SIZE, MLOCK_ONFAULT);
+}
+static s64 split_map(void)
+{
+	return map(PART, 10 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+}
+static s64 split_mremap(void)
+{
+	return vm_mremap(as, PART, 10 * PAGE_SIZE, 10 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 AT + GiB);
+}
+/* All of it, to an address that is not aligned. */
+static s64 split_mremap_all(void)
+{
+	return vm_mremap(as, LARGE_AT, LARGE_SIZE, LARGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 AT + GiB + 3 * PAGE_SIZE);
+}
+/* Two, of which each is covered in part. */
+static s64 split_two(void)
+{
+	return vm_munmap(as, LARGE_AT + LARGE_SIZE - 3 * PAGE_SIZE, 9 * PAGE_SIZE);
+}
+
+static const struct {
+	s64 (*call)(void);
+	unsigned splits;
+	u64 from, end; /* the pages it concerns */
+} split_cases[] = {
+	{ split_munmap, 1, 100, 110 },   { split_mprotect, 1, 0, 0 },
+	{ split_none, 1, 100, 110 },     { split_dontneed, 1, 100, 110 },
+	{ split_free, 1, 100, 110 },     { split_dontfork, 1, 0, 0 },
+	{ split_nohuge, 1, 0, 0 },       { split_mlock, 1, 0, 0 },
+	{ split_map, 1, 100, 110 },      { split_mremap, 1, 100, 110 },
+	{ split_mremap_all, 1, 0, 512 }, { split_two, 2, 509, 518 },
+};
+
+/* Each call splits as many as it must; what it leaves alone keeps its content. */
+static void test_large_splits(void **state)
+{
+	for (int held = 0; held < 2; held++)
+		for (unsigned i = 0; i < ARRAY_SIZE(split_cases); i++) {
+			u64 before;
+
+			map_large(2);
+			if (held)
+				assert_int_equal(
+					vm_mprotect(as, LARGE_AT, 2 * LARGE_SIZE, PROT_NONE), 0);
+			before = splits();
+			assert_true(split_cases[i].call() >= 0);
+			assert_int_equal(splits() - before, split_cases[i].splits);
+			assert_int_equal(wholes(), 2 - split_cases[i].splits);
+			aspace_audit();
+			host_mmu_audit();
+			if (held) { /* the rest, to be read */
+				vm_mprotect(as, LARGE_AT, split_cases[i].from * PAGE_SIZE, RW);
+				vm_mprotect(as, LARGE_AT + split_cases[i].end * PAGE_SIZE,
+					    2 * LARGE_SIZE - split_cases[i].end * PAGE_SIZE, RW);
+			}
+			check_large(as, 0, split_cases[i].from);
+			check_large(as, split_cases[i].end, 2 * LARGE_PAGES);
+			assert_int_equal(vm_munmap(as, AT, 2 * GiB), 0);
+			assert_int_equal(wholes(), 0);
+		}
+}
+
+/* The content of two large pages, as one number; where nothing can be read, that. */
+static u64 large_picture(void)
+{
+	u64 h = 14695981039346656037ul;
+	u32 word;
+
+	aspace_walk(as, hash_region, &h);
+	for (u64 i = 0; i < 2 * LARGE_PAGES; i++) {
+		ssize_t n = aspace_read(as, LARGE_AT + i * PAGE_SIZE, &word, 4);
+
+		h = (h ^ (n == 4 ? word : 12345)) * 0x100000001b3ul;
+	}
+	return h;
+}
+
+/* A write to a page that a fork shares. */
+static s64 split_write(void)
+{
+	int ret = vm_fault(as, PART, FAULT_WRITE);
+
+	return ret == (FAULT_BUS | FAULT_OOM | BUS_ADRERR) ? -ENOMEM : ret;
+}
+
+/* Without memory for the table nothing has changed; with a child alive as well. */
+static void every_split_fails(s64 (*call)(void), bool forked)
+{
+	struct aspace *child = NULL;
+	u64 k;
+
+	map_large(2);
+	if (forked)
+		assert_int_equal(aspace_fork(as, &child), 0);
+	for (k = 1;; k++) {
+		u64 before = large_picture(), frames = frames_named(), whole = wholes();
+		s64 ret;
+
+		alloc_fail_at = k;
+		ret = call();
+		if (alloc_fail_at != 0) {
+			alloc_fail_at = 0;
+			assert_true(ret >= 0);
+			break;
+		}
+		assert_int_equal(ret, -ENOMEM);
+		assert_true(large_picture() == before);
+		if (call != split_write || k == 1) { /* its copy comes after the split */
+			assert_int_equal(frames_named(), frames);
+			assert_int_equal(wholes(), whole);
+		}
+		aspace_audit();
+		host_mmu_audit();
+	}
+	assert_true(k > 1); /* it needed memory */
+	if (child) {
+		check_large(child, 0, 2 * LARGE_PAGES);
+		use(as);
+		aspace_put(child);
+	}
+	assert_int_equal(vm_munmap(as, AT, 2 * GiB), 0);
+	aspace_audit();
+}
+
+static void test_large_split_fails(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(split_cases); i++) {
+		every_split_fails(split_cases[i].call, false);
+		every_split_fails(split_cases[i].call, true);
+	}
+	every_split_fails(split_write, true);
+}
+
+/* The fault itself: the block, then tables. Failing for the block it takes a small page. */
+static void test_large_fault_fails(void **state)
+{
+	u64 k, whole;
+
+	for (k = 1; k < 10; k++) {
+		int ret;
+
+		/* No table of level 2 there yet. */
+		map(AT + 600 * GiB, GiB, RW, ANON | MAP_FIXED);
+		vm_madvise(as, AT + 600 * GiB, GiB, MADV_HUGEPAGE);
+		whole = frames_named();
+		alloc_fail_at = k;
+		ret = vm_fault(as, AT + 600 * GiB + 5 * PAGE_SIZE, FAULT_WRITE);
+		if (alloc_fail_at != 0)
+			break;
+		if (k == 1) {
+			assert_int_equal(ret, 0);
+			assert_int_equal(wholes(), 0);
+		} else {
+			assert_int_equal(ret, FAULT_BUS | FAULT_OOM | BUS_ADRERR);
+			assert_int_equal(frames_named(), whole);
+		}
+		vm_munmap(as, AT + 600 * GiB, GiB);
+	}
+	alloc_fail_at = 0;
+	assert_int_equal(k, 3); /* the block, a table of level 2 */
+	assert_int_equal(wholes(), 1);
+}
+
+static void test_large_fork(void **state)
+{
+	struct aspace *child, *grandchild;
+	struct vm_stats before, s;
+	u64 frames;
+
+	map_large(2);
+	frames = frames_named();
+	assert_int_equal(aspace_fork(as, &child), 0);
+	assert_true(frames_named() - frames <= 4); /* tables, no pages */
+	host_mmu_audit();
+	assert_int_equal(splits(), 0);
+	vm_stats(&before);
+	poke(as, LARGE_AT + 5 * PAGE_SIZE, 5); /* shared: split, one small page copied */
+	poke(as, LARGE_AT + 6 * PAGE_SIZE, 6);
+	vm_stats(&s);
+	assert_int_equal(s.cow_copied - before.cow_copied, 2);
+	assert_int_equal(splits(), 1);
+	check_large(child, 0, 2 * LARGE_PAGES);
+	aspace_audit();
+	/* The child is not alone with it, though its entry is whole. A third generation, the same. */
+	assert_int_equal(aspace_fork(child, &grandchild), 0);
+	poke(grandchild, LARGE_AT + 7 * PAGE_SIZE, 7);
+	assert_int_equal(splits(), 2);
+	assert_int_equal(peek(as, LARGE_AT + 7 * PAGE_SIZE), 1007);
+	assert_int_equal(peek(child, LARGE_AT + 7 * PAGE_SIZE), 1007);
+	assert_int_equal(peek(as, LARGE_AT + 5 * PAGE_SIZE), 5);
+	check_large(grandchild, 8, 2 * LARGE_PAGES);
+	aspace_audit();
+	/* The others leave: the child is alone with all of it again, and need not split. */
+	use(child);
+	aspace_put(as);
+	aspace_put(grandchild);
+	aspace_audit();
+	assert_int_equal(wholes(), 1); /* the second; the first is counted in pieces */
+	vm_stats(&before);
+	poke(child, LARGE_AT, 1);
+	poke(child, LARGE_AT + LARGE_SIZE, 1);
+	vm_stats(&s);
+	assert_int_equal(s.cow_reused - before.cow_reused, 2);
+	assert_int_equal(s.cow_copied, before.cow_copied);
+	assert_int_equal(wholes(), 2);
+	assert_int_equal(splits(), 2);
+	check_large(child, 1, LARGE_PAGES);
+	as = child;
+}
+
+/* Held by the parent, excepted from fork, and both split on their own. */
+static void test_large_fork_exceptions(void **state)
+{
+	struct aspace *child;
+
+	map_large(4);
+	vm_mprotect(as, LARGE_AT, LARGE_SIZE, PROT_NONE);
+	vm_madvise(as, LARGE_AT + LARGE_SIZE, LARGE_SIZE, MADV_DONTFORK);
+	vm_madvise(as, LARGE_AT + 2 * LARGE_SIZE, LARGE_SIZE, MADV_WIPEONFORK);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	assert_int_equal(splits(), 0);
+	aspace_audit();
+	assert_int_equal(access_in(child, LARGE_AT + LARGE_SIZE, FAULT_READ, &(u32){ 0 }),
+			 SEGV_MAPERR);
+	assert_int_equal(peek(child, LARGE_AT + 2 * LARGE_SIZE), 0);
+	assert_int_equal(vm_mprotect(child, LARGE_AT, 7 * PAGE_SIZE, RW), 0);
+	poke(child, LARGE_AT + PAGE_SIZE, 1);
+	assert_int_equal(vm_munmap(child, LARGE_AT + 3 * LARGE_SIZE, PAGE_SIZE), 0);
+	aspace_audit();
+	assert_int_equal(vm_mprotect(as, LARGE_AT, LARGE_SIZE, RW), 0);
+	check_large(as, 0, 4 * LARGE_PAGES);
+	poke(as, LARGE_AT + PAGE_SIZE, 2);
+	check_large(as, 2, 4 * LARGE_PAGES);
+	check_large(child, 2, 7);
+	check_large(child, 3 * LARGE_PAGES + 1, 4 * LARGE_PAGES);
+	use(as);
+	aspace_put(child);
+}
+
+static void test_large_moves_whole(void **state)
+{
+	map_large(2);
+	assert_int_equal(vm_mremap(as, LARGE_AT, 2 * LARGE_SIZE, 2 * LARGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + GiB),
+			 AT + GiB);
+	assert_int_equal(splits(), 0);
+	aspace_audit();
+	host_mmu_audit();
+	assert_int_equal(fault(LARGE_AT, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(vm_mremap(as, AT + GiB, 2 * LARGE_SIZE, 2 * LARGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, LARGE_AT),
+			 LARGE_AT);
+	assert_int_equal(splits(), 0);
+	check_large(as, 0, 2 * LARGE_PAGES);
+	assert_int_equal(peek(as, AT + GiB), 0);
+}
+
+/* ---- pages around the one that is read ------------------------------------------------------- */
+
+static u64 mapped_around(void)
+{
+	struct vm_stats s;
+
+	vm_stats(&s);
+	return s.mapped_around;
+}
+
+static void test_fault_around(void **state)
+{
+	u64 at = AT + 12 * PAGE_SIZE, before; /* the window's last four pages */
+	struct vm_stats s, first;
+
+	file_start();
+	map_file(at, 6, RW, MAP_PRIVATE);
+	/* What the file has not got yet is not made. */
+	before = mapped_around();
+	assert_int_equal(peek(as, at + PAGE_SIZE), 101);
+	assert_int_equal(mapped_around(), before);
+	assert_null(file.page[0]);
+	/* All are there now; those not mapped yet come with the next. */
+	for (u64 i = 0; i < 4; i++) {
+		struct frame *f;
+
+		file_get_page(&file.obj, i, &f);
+		frame_put(f);
+	}
+	vm_stats(&first);
+	assert_int_equal(peek(as, at + 2 * PAGE_SIZE), 102);
+	assert_int_equal(mapped_around(), before + 2);
+	assert_int_equal(peek(as, at), 100);
+	assert_int_equal(peek(as, at + 3 * PAGE_SIZE), 103);
+	vm_stats(&s);
+	assert_int_equal(s.faults - first.faults, 1);
+	aspace_audit();
+	poke(as, at + 3 * PAGE_SIZE, 9); /* read-only in the table: a copy, as ever */
+	assert_int_equal(*(u32 *)frame_virt(file.page[3]), 103);
+	assert_int_equal(fault(at + 4 * PAGE_SIZE, FAULT_READ), FAULT_BUS | BUS_ADRERR);
+
+	/* Only what says the same: not the other mapping, nor the other protection, nor beyond the window. */
+	assert_int_equal(vm_munmap(as, at, 6 * PAGE_SIZE), 0);
+	at = AT + 30 * PAGE_SIZE; /* two pages before a border */
+	map_file(at, 4, RW, MAP_SHARED);
+	vm_mprotect(as, at + PAGE_SIZE, PAGE_SIZE, PROT_READ);
+	before = mapped_around();
+	assert_int_equal(peek(as, at), 100);
+	assert_int_equal(mapped_around(), before);
+	assert_int_equal(peek(as, at + 2 * PAGE_SIZE), 102);
+	assert_int_equal(mapped_around(), before + 1);
+	poke(as, at + 3 * PAGE_SIZE, 50); /* shared and writable: no further fault */
+	assert_int_equal(*(u32 *)frame_virt(file.page[3]), 50);
+	aspace_audit();
+	/* A write maps its page alone. */
+	map_file(at, 4, RW, MAP_PRIVATE);
+	before = mapped_around();
+	poke(as, at, 1);
+	assert_int_equal(mapped_around(), before);
+	file_stop();
+}
+
 /* ---- forks of forks -------------------------------------------------------------------------- */
 
 static void test_generations(void **state)
@@ -769,6 +1317,111 @@ static void test_generations(void **state)
 	use(as);
 }
 
+/* ---- a table that is shared while somebody waits for its lock ---------------------------------- */
+
+static int call_result;
+
+static void *fault_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	call_result = vm_fault(as, AT + PAGE_SIZE, FAULT_WRITE);
+	return NULL;
+}
+
+static void *protect_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	call_result = vm_mprotect(as, AT, 2 * PAGE_SIZE, RW | PROT_EXEC);
+	return NULL;
+}
+
+static u32 lock_word(const struct frame *t)
+{
+	return __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
+}
+
+static pte_t *entry_of_level2(u64 va)
+{
+	pte_t *entry = as->root;
+
+	for (unsigned level = PT_LEVELS; level > 2; level--)
+		entry = phys_to_virt(pte_pa(entry[pt_index(va, level)], level));
+	return &entry[pt_index(va, 2)];
+}
+
+/*
+ * A fault, and a call, have come down to a table and wait for its lock, while a fork shares it and
+ * the child ends. Its count is 1 again, but the entry above has no PTE_WRITE: the next fork would
+ * count one more owner without the table's lock. So they must not change it before they have taken it
+ * back from above.
+ */
+static void test_shared_while_waiting(void **state)
+{
+	void *(*call[])(void *arg) = { fault_elsewhere, protect_elsewhere };
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		pte_t *above = entry_of_level2(AT);
+		struct frame *t = pte_table(*above, 2);
+		u32 alone;
+		pthread_t other;
+
+		table_lock(t);
+		alone = lock_word(t);
+		call_result = -1;
+		assert_int_equal(pthread_create(&other, NULL, call[i], NULL), 0);
+		while (lock_word(t) == alone)
+			cpu_relax();
+		/* What fork and the child's exit leave. */
+		pte_clear_bits(above, PTE_WRITE);
+		tlb_flush_space(as);
+		table_unlock(t);
+		pthread_join(other, NULL);
+		assert_int_equal(call_result, 0);
+		assert_true(pte_load(above).v & PTE_WRITE);
+		assert_int_equal(peek(as, AT), 1);
+	}
+}
+
+/* The same for a table that has been copied by then: the change must be in the copy. */
+static void test_replaced_while_waiting(void **state)
+{
+	pte_t *above;
+	struct frame *t, *copy;
+	struct pt_cursor c;
+	u32 alone;
+	pthread_t other;
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	above = entry_of_level2(AT);
+	t = pte_table(*above, 2);
+	pt_lock(&c, as, AT, AT + 2 * MiB - 1, 2);
+	assert_int_equal(pt_spare(&c, 1), 0);
+	copy = c.spare;
+	c.spare = NULL;
+	copy->level = 1;
+	table_lock(t);
+	alone = lock_word(t);
+	assert_int_equal(pthread_create(&other, NULL, fault_elsewhere, NULL), 0);
+	while (lock_word(t) == alone)
+		cpu_relax();
+	memcpy(frame_virt(copy), frame_virt(t), PAGE_SIZE);
+	copy->used = t->used;
+	memset(frame_virt(t), 0, PAGE_SIZE);
+	t->used = 0;
+	pte_exchange(above, pte_make(frame_pa(copy), PTE_TABLE));
+	tlb_flush_space(as);
+	table_unlock(t);
+	pt_unlock(&c);
+	pthread_join(other, NULL);
+	assert_int_equal(call_result, 0);
+	assert_true(pte_is_present(*((pte_t *)frame_virt(copy) + pt_index(AT + PAGE_SIZE, 1))));
+	assert_int_equal(t->used, 0);
+	pt_free_table(t);
+}
+
 static void test_gap_search(void **state)
 {
 	s64 a = map(0, 16 * PAGE_SIZE, RW, ANON), b = map(0, 4 * PAGE_SIZE, RW, ANON),
@@ -794,6 +1447,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define L(f) cmocka_unit_test_setup_teardown(f, setup_large, teardown)
 		T(test_large_mappings_are_few_entries),
 		T(test_replacing_frees_tables),
 		T(test_mmap_errors),
@@ -809,7 +1463,22 @@ int main(void)
 		T(test_every_allocation_fails),
 		T(test_every_allocation_fails_shared),
 		T(test_unshared_by_each_call),
+		L(test_large_page),
+		L(test_large_page_unmapped_by_one_flush),
+		L(test_large_policy),
+		L(test_large_populate),
+		L(test_large_splits),
+		L(test_large_split_fails),
+		L(test_large_fault_fails),
+		L(test_large_fork),
+		L(test_large_fork_exceptions),
+		L(test_large_moves_whole),
+		T(test_fault_around),
 		T(test_generations),
+		cmocka_unit_test_setup_teardown(test_shared_while_waiting, setup_two_cpus,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_replaced_while_waiting, setup_two_cpus,
+						teardown),
 		T(test_gap_search),
 	};
 

@@ -57,6 +57,9 @@ static inline void cpu_wait_for_interrupt(void)
 {
 	host_wait_for_interrupt();
 }
+static inline void cpu_stop(void)
+{
+}
 static inline u64 cpu_cycles(void)
 {
 	return host_cycles();

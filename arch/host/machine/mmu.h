@@ -7,6 +7,7 @@
 #include "arch/api/upcall.h"
 
 void mmu_check_unreachable(pfn_t pfn);
+void mmu_check_unreachable_block(pfn_t pfn, u64 n);
 
 /*
  * An access of this host thread's simulated CPU. user: from user mode. 0 and the physical address,

@@ -55,6 +55,11 @@ static inline void cpu_wait_for_interrupt(void)
 	__asm__ volatile("sti; hlt" : : : "memory");
 }
 
+static inline void cpu_stop(void)
+{
+	__asm__ volatile("cli; hlt" : : : "memory");
+}
+
 static inline u64 cpu_cycles(void)
 {
 	u32 lo, hi;
