@@ -172,7 +172,7 @@ static u64 batch_rq(void)
 
 	for (u32 i = 0; i < ROUNDS; i++) {
 		rq_dequeue(&runqueue, &thread_b);
-		rq_enqueue(&runqueue, &thread_b);
+		rq_enqueue(&runqueue, &thread_b, true);
 		if (!rq_pick(&runqueue))
 			panic("a queue with two threads has none to pick");
 	}
