@@ -336,6 +336,8 @@ static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64
 		bits |= VM_GROWSDOWN;
 	if (flags & MAP_NORESERVE)
 		bits |= VM_NORESERVE;
+	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
+		bits |= VM_NOHUGE;
 	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
 	if (err)
 		return err;
@@ -383,7 +385,8 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 	len = ALIGN_UP(len, PAGE_SIZE);
 	if (obj || (flags & MAP_TYPE) != MAP_PRIVATE)
 		return mmap_object(as, addr, len, bits, flags, obj, offset);
-	if (unlikely((flags & (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE)) ||
+	if (unlikely((flags &
+		      (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE | MAP_STACK)) ||
 		     as->lock_future || vm_has_limits(as)))
 		return mmap_special(as, addr, len, bits, flags, NULL);
 	return map_somewhere(as, addr, len, bits, flags, NULL);

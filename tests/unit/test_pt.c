@@ -185,6 +185,7 @@ static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct
 {
 	struct test_file *f = container_of(o, struct test_file, obj);
 
+	assert_true(index < 4); /* not before the start */
 	for (unsigned i = 0; i < n; i++) {
 		out[i] = index + i < 4 ? f->page[index + i] : NULL;
 		if (out[i])
@@ -1073,6 +1074,12 @@ static s64 split_mremap(void)
 	return vm_mremap(as, PART, 10 * PAGE_SIZE, 10 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
 			 AT + GiB);
 }
+/* By a multiple of 2 MiB. */
+static s64 split_mremap_far(void)
+{
+	return vm_mremap(as, PART, 10 * PAGE_SIZE, 10 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 PART + GiB);
+}
 /* All of it, to an address that is not aligned. */
 static s64 split_mremap_all(void)
 {
@@ -1090,12 +1097,13 @@ static const struct {
 	unsigned splits;
 	u64 from, end; /* the pages it concerns */
 } split_cases[] = {
-	{ split_munmap, 1, 100, 110 },   { split_mprotect, 1, 0, 0 },
-	{ split_none, 1, 100, 110 },     { split_dontneed, 1, 100, 110 },
-	{ split_free, 1, 100, 110 },     { split_dontfork, 1, 0, 0 },
-	{ split_nohuge, 1, 0, 0 },       { split_mlock, 1, 0, 0 },
-	{ split_map, 1, 100, 110 },      { split_mremap, 1, 100, 110 },
-	{ split_mremap_all, 1, 0, 512 }, { split_two, 2, 509, 518 },
+	{ split_munmap, 1, 100, 110 },     { split_mprotect, 1, 0, 0 },
+	{ split_none, 1, 100, 110 },       { split_dontneed, 1, 100, 110 },
+	{ split_free, 1, 100, 110 },       { split_dontfork, 1, 0, 0 },
+	{ split_nohuge, 1, 0, 0 },         { split_mlock, 1, 0, 0 },
+	{ split_map, 1, 100, 110 },        { split_mremap, 1, 100, 110 },
+	{ split_mremap_far, 1, 100, 110 }, { split_mremap_all, 1, 0, 512 },
+	{ split_two, 2, 509, 518 },
 };
 
 /* Each call splits as many as it must; what it leaves alone keeps its content. */
@@ -1320,6 +1328,14 @@ static void test_large_moves_whole(void **state)
 	assert_int_equal(splits(), 0);
 	check_large(as, 0, 2 * LARGE_PAGES);
 	assert_int_equal(peek(as, AT + GiB), 0);
+	/* Many that cannot stay whole. */
+	map_large(8);
+	assert_int_equal(vm_mremap(as, LARGE_AT, 8 * LARGE_SIZE, 8 * LARGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + GiB + PAGE_SIZE),
+			 AT + GiB + PAGE_SIZE);
+	assert_int_equal(splits(), 8);
+	for (u64 i = 0; i < 8 * LARGE_PAGES; i++)
+		assert_int_equal(peek(as, AT + GiB + (1 + i) * PAGE_SIZE), 1000 + i);
 }
 
 /* ---- pages around the one that is read ------------------------------------------------------- */
