@@ -92,14 +92,14 @@ static pte_t fork_large(struct fork *f, pte_t *slot, pte_t e)
 static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
+	struct pt_used used = pt_used_of(table);
 	unsigned left = table->used, skipped = 0;
 	int err = 0;
 
-	for (u64 i = 0; left > 0 && !err; left--, i++) {
-		pte_t e;
+	for (; left > 0 && !err; left--) {
+		u64 i = pt_next_used(&used);
+		pte_t e = pte_load(&from[i]);
 
-		i = pt_next_used(from, i);
-		e = pte_load(&from[i]);
 		if (likely(pte_is_table(e, 2))) {
 			struct frame *t = pte_table(e, 2);
 
@@ -125,16 +125,15 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
 static int fork_table(struct fork *f, struct frame *table, struct frame *copy)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	u64 i = 0;
+	struct pt_used used = pt_used_of(table);
 	int err = 0;
 
 	if (table->level == 2)
 		return fork_level2(f, table, copy);
-	for (unsigned left = table->used; left > 0 && !err; left--, i++) {
-		pte_t e;
+	for (unsigned left = table->used; left > 0 && !err; left--) {
+		u64 i = pt_next_used(&used);
+		pte_t e = pte_load(&from[i]);
 
-		i = pt_next_used(from, i);
-		e = pte_load(&from[i]);
 		if (pte_is_table(e, table->level)) {
 			err = fork_below(f, table, &from[i], &e);
 		} else if (e.v & VM_DONTFORK) {
