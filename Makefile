@@ -105,7 +105,8 @@ $(O)/jiffy-test.elf: $(KOBJ) $(TOBJ) arch/x86/kernel.ld tools/gen-symbols.awk
 HDIRS := lib sync mm sched fs arch/host
 HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 HO := build-host$(HTAG)
-HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG \
+HDEBUG ?= -DCONFIG_DEBUG
+HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST $(HDEBUG) \
 	-Iarch/host -Ibuild-host/gen $(HSAN)
 # lib/string.c is libc's here; what only a machine can run stays out.
 HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/waitq.c sched/mutex.c sched/grace.c \
@@ -176,6 +177,24 @@ $(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
+
+# mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
+# ./jiffy bench --native says so), and no simulated MMU. And its well-known relatives.
+$(O)/bench/native-memory: bench/native/memory.c bench/native/mmu.c bench/native/timing.h $(HO)/libjiffy.a
+	@mkdir -p $(@D)
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) bench/native/memory.c bench/native/mmu.c $(HO)/libjiffy.a -lpthread -o $@
+
+$(O)/bench/native-reference: bench/native/reference.c bench/native/timing.h
+	@mkdir -p $(@D)
+	@echo "  HOSTCC  $@"
+	$(Q)boost=$$(ls /usr/lib/*/libboost_context.a 2>/dev/null | head -n 1); \
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. $${boost:+-DWITH_BOOST} $< $$boost -o $@
+
+$(O)/bench/native-jemalloc: bench/native/reference.c bench/native/timing.h
+	@mkdir -p $(@D)
+	@echo "  HOSTCC  $@"
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. $< -ljemalloc -o $@
 
 $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/native/machine/*.h arch/x86/machine/ctx.h)
 	@mkdir -p $(@D)

@@ -240,7 +240,6 @@ struct pt_op {
 	enum pt_op_kind kind;
 	pte_t mark;            /* MAP */
 	u64 bits;              /* PROTECT: VM_PROT */
-	bool noreplace;        /* MAP: -EEXIST if something is there */
 	struct vm_object *obj; /* DONTNEED: only pages first ... last of this one, or NULL */
 	union {
 		struct {
@@ -250,6 +249,7 @@ struct pt_op {
 			u64 first, last; /* DONTNEED of obj */
 		};
 	};
+	bool noreplace;          /* MAP: -EEXIST if something is there */
 	bool cows;               /* DONTNEED of obj: also private copies of its pages */
 	bool holes;              /* out: DONTNEED, FLAGS met a hole */
 	bool shared;             /* pt_op_missing found shared tables to unshare */

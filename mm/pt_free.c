@@ -22,7 +22,8 @@ static DEFINE_PER_CPU(struct table_end, table_end); /* [o] interrupts off */
 
 static void free_now(struct frame *table)
 {
-	if (table->used == 0)
+	/* The upper half of a root is the kernel's, and not counted. */
+	if (table->used == 0 && table->level != PT_LEVELS)
 		frame_put_zeroed(table);
 	else
 		frame_put(table);

@@ -208,6 +208,7 @@ void tlb_leave_space(struct aspace *as)
 
 /* ---- flushing -------------------------------------------------------------------------------- */
 
+/* What other CPUs are told. */
 struct tlb_request {
 	struct aspace *as; /* NULL: kernel */
 	u64 start, end;
@@ -216,82 +217,110 @@ struct tlb_request {
 	bool tables; /* a table was taken out */
 };
 
-/* Here, by a message (interrupts off) or by the caller (preemption off). */
-static void flush_local(void *arg)
+/* Not a user of the space. By a message, interrupts off, or preemption off. */
+static __noinline void flush_lazily(struct aspace *as, bool tables)
 {
-	const struct tlb_request *r = arg;
+	if (tables && space_of(this_cpu_read(active_space)) == as)
+		leave_local(as);
+}
+
+/* Preemption off. */
+static __always_inline void flush_here(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
+				       bool tables)
+{
 	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
 	struct tlb_context *c = &cpu->context[cpu->current];
 
-	if (r->as && this_cpu_read(active_space) != r->as) {
-		if (r->tables && space_of(this_cpu_read(active_space)) == r->as)
-			leave_local(r->as);
+	if (as && unlikely(this_cpu_read(active_space) != as)) {
+		flush_lazily(as, tables);
 		return;
 	}
-	if (!r->whole) {
-		for (u64 va = r->start; va != r->end; va += PAGE_SIZE)
+	if (!whole) {
+		for (u64 va = start; va != end; va += PAGE_SIZE)
 			mmu_flush_page(va);
-	} else if (r->as) {
+	} else if (as) {
 		mmu_flush_context();
 	} else {
 		mmu_flush_all();
 	}
 	/* One generation further only if this flush was the next one: flushes of two CPUs may
 	 * arrive in either order. A whole flush makes up for all before it. */
-	if (r->as && (r->whole ? c->gen < r->gen : c->gen == r->gen - 1))
-		c->gen = r->gen;
+	if (as && (whole ? c->gen < gen : c->gen == gen - 1))
+		c->gen = gen;
 }
 
-static enum trace_flush kind_of(const struct tlb_request *r)
+static void flush_by_message(void *arg)
 {
-	if (r->whole)
-		return r->as ? FLUSH_SPACE : FLUSH_ALL;
-	return r->end - r->start == PAGE_SIZE ? FLUSH_PAGE : FLUSH_RANGE;
+	const struct tlb_request *r = arg;
+
+	flush_here(r->as, r->start, r->end, r->gen, r->whole, r->tables);
+}
+
+static enum trace_flush kind_of(const struct aspace *as, u64 start, u64 end, bool whole)
+{
+	if (whole)
+		return as ? FLUSH_SPACE : FLUSH_ALL;
+	return end - start == PAGE_SIZE ? FLUSH_PAGE : FLUSH_RANGE;
 }
 
 /* With several CPUs. */
-static __noinline void flush_others(struct tlb_request *r)
+static __noinline void flush_others(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
+				    bool tables)
 {
+	struct tlb_request r = { as, start, end, gen, whole, tables };
 	u64 mask[NR_CPUS / 64];
 
-	if (!r->as)
-		shootdown(NULL, flush_local, r);
-	else if (others_in(r->as, r->tables, mask))
-		shootdown(mask, flush_local, r);
+	if (!as)
+		shootdown(NULL, flush_by_message, &r);
+	else if (others_in(as, tables, mask))
+		shootdown(mask, flush_by_message, &r);
 	else
 		count(alone);
 }
 
-static void flush(struct tlb_request *r)
+static __always_inline void flush(struct aspace *as, u64 start, u64 end, bool whole, bool tables)
 {
+	u64 gen = 0;
+
 	preempt_disable();
 	if (hook_on(HOOK_TRACE))
-		trace_flush(kind_of(r), r->start, r->end);
-	if (r->as)
-		r->gen = atomic_add_fetch(&r->as->tlb_gen, 1ul);
-	flush_local(r);
+		trace_flush(kind_of(as, start, end, whole), start, end);
+	if (as)
+		gen = atomic_add_fetch(&as->tlb_gen, 1ul);
+	flush_here(as, start, end, gen, whole, tables);
 	if (unlikely(mmu_shootdown != NULL))
-		flush_others(r);
+		flush_others(as, start, end, gen, whole, tables);
 	preempt_enable();
+}
+
+static __always_inline void flush_page(struct aspace *as, u64 va, bool tables)
+{
+	count(page);
+	flush(as, va, va + PAGE_SIZE, false, tables);
 }
 
 static void flush_range(struct aspace *as, u64 start, u64 end, bool tables)
 {
-	struct tlb_request r = { .as = as, .start = start, .end = end, .tables = tables };
-
-	r.whole = (end - start) >> PAGE_SHIFT > TLB_FLUSH_CEILING;
-	if (r.whole)
+	if ((end - start) >> PAGE_SHIFT > TLB_FLUSH_CEILING) {
 		count(space);
-	else if (end - start == PAGE_SIZE)
-		count(page);
-	else
+		flush(as, 0, 0, true, tables);
+	} else {
 		count(range);
-	flush(&r);
+		flush(as, start, end, false, tables);
+	}
+}
+
+static inline void flush_pages(struct aspace *as, u64 start, u64 end, bool tables)
+{
+	if (end - start == PAGE_SIZE)
+		flush_page(as, start, tables);
+	else
+		flush_range(as, start, end, tables);
 }
 
 void tlb_flush_page(struct aspace *as, u64 va)
 {
-	flush_range(as, va, va + PAGE_SIZE, false);
+	flush_page(as, va, false);
 }
 
 void tlb_flush_range(struct aspace *as, u64 start, u64 end)
@@ -301,23 +330,19 @@ void tlb_flush_range(struct aspace *as, u64 start, u64 end)
 
 void tlb_flush_pages(struct aspace *as, u64 start, u64 end)
 {
-	flush_range(as, start, end, false);
+	flush_pages(as, start, end, false);
 }
 
 void tlb_flush_space(struct aspace *as)
 {
-	struct tlb_request r = { .as = as, .whole = true };
-
 	count(space);
-	flush(&r);
+	flush(as, 0, 0, true, false);
 }
 
 void tlb_flush_all(void)
 {
-	struct tlb_request r = { .as = NULL, .whole = true };
-
 	count(all);
-	flush(&r);
+	flush(NULL, 0, 0, true, false);
 }
 
 void tlb_flush_local_page(u64 va)
@@ -388,12 +413,12 @@ static void gather_drop(struct tlb_gather *g)
 }
 
 /* Moves the batch to a page of its own. False: no memory, or no other CPU is concerned. */
-static bool gather_more(struct tlb_gather *g)
+static __noinline bool gather_more(struct tlb_gather *g)
 {
 	u64 mask[NR_CPUS / 64];
 	struct tlb_more *m = g->more;
 
-	if (!mmu_shootdown || !others_in(g->as, true, mask))
+	if (!others_in(g->as, true, mask))
 		return false;
 	if (!m || m->nr + g->nr > ARRAY_SIZE(m->word)) {
 		struct frame *f = frame_alloc(FRAME_KERNEL, FRAME_ATOMIC);
@@ -413,15 +438,13 @@ static bool gather_more(struct tlb_gather *g)
 
 void tlb_gather_overflow(struct tlb_gather *g)
 {
-	struct tlb_request r = { .as = g->as, .whole = true, .tables = g->tables };
-
-	if (gather_more(g))
+	if (unlikely(mmu_shootdown != NULL) && gather_more(g))
 		return;
 	if (g->end == 0) {
 		tlb_note_avoided();
 	} else {
 		count(space);
-		flush(&r);
+		flush(g->as, 0, 0, true, g->tables);
 	}
 	gather_drop(g);
 }
@@ -431,7 +454,7 @@ void tlb_gather_flush(struct tlb_gather *g)
 	if (g->end == 0)
 		tlb_note_avoided();
 	else
-		flush_range(g->as, g->start, g->end, g->tables);
+		flush_pages(g->as, g->start, g->end, g->tables);
 	gather_drop(g);
 }
 

@@ -70,6 +70,14 @@ void sched_first_switch(struct thread *prev)
 	irq_enable();
 }
 
+/* A kernel thread comes next, and prev may go on elsewhere: what is its own must leave this CPU. */
+static __noinline void leave_user(struct thread *prev)
+{
+	ctx_leave_user(&prev->arch);
+	if (prev->as)
+		sched_leave_space();
+}
+
 /*
  * Switches to next. Lock held, interrupts off; returns with the lock released, when prev runs
  * again. The only caller of ctx_switch.
@@ -88,10 +96,8 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	if (next->as) {
 		sched_switch_space(next->as);
 		ctx_switch_user(&next->arch);
-	} else {
-		ctx_leave_user(&prev->arch);
-		if (prev->as)
-			sched_leave_space();
+	} else if (unlikely(nr_cpus > 1)) {
+		leave_user(prev);
 	}
 	finish_switch(ctx_switch(prev, &prev->arch, &next->arch, why));
 }

@@ -32,12 +32,13 @@ DECLARE_PER_CPU(struct aspace *, active_space);
  */
 #define SPACE_LAZY 1ul
 
-/* A kernel thread follows a program's. Interrupts off. */
+/* A kernel thread follows a program's, and there are several CPUs. Interrupts off. */
 static inline void sched_leave_space(void)
 {
-	if (unlikely(nr_cpus > 1))
-		this_cpu_write(active_space,
-			       (struct aspace *)((u64)this_cpu_read(active_space) | SPACE_LAZY));
+	u64 active = (u64)this_cpu_read(active_space);
+
+	if (active)
+		this_cpu_write(active_space, (struct aspace *)(active | SPACE_LAZY));
 }
 
 /* Interrupts off. next is not NULL. */

@@ -16,6 +16,7 @@
 #include "sync/spinlock.h"
 
 struct aspace;
+struct mutex;
 struct process;
 struct fdtable;
 struct fsctx;
@@ -79,6 +80,11 @@ struct thread {
 	struct fdtable *files;
 	struct fsctx *fs;
 	void *signals; /* proc/signal.c */
+
+	struct mutex *blocked_on; /* [o] the mutex that it waits for; read by other waiters */
+#ifdef CONFIG_DEBUG
+	s32 mutexes; /* [o] held */
+#endif
 };
 
 static inline struct thread *current(void)

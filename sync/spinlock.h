@@ -24,6 +24,7 @@ typedef struct spinlock {
 #ifdef CONFIG_DEBUG
 	u16 rank;
 	s16 holder; /* CPU + 1, or 0 */
+	u8 class;   /* sync/lockcheck.c */
 	const char *name;
 #endif
 } spinlock_t;
@@ -36,6 +37,8 @@ typedef struct spinlock {
 void spin_debug_before(spinlock_t *l);
 void spin_debug_locked(spinlock_t *l);
 void spin_debug_unlock(spinlock_t *l);
+/* Panics if this CPU holds a spin lock, or has preemption off. where: "return to user mode" ... */
+void lockcheck_none_held(const char *where);
 #else
 #define SPINLOCK_INIT(lock_name, lock_rank)                                                        \
 	{                                                                                          \

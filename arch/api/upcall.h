@@ -44,6 +44,9 @@ void nmi_interrupt(const struct regs *r);
  */
 void cpu_does_not_answer(u32 cpu, u64 seconds, void (*fn)(void *arg));
 
+/* Debug builds only: a thread is about to go (back) to user mode. sched/mutex.c */
+void check_user_return(void);
+
 enum fault_access { FAULT_READ = 0, FAULT_WRITE = 1, FAULT_EXEC = 2 };
 
 /*

@@ -17,6 +17,7 @@ _Thread_local bool host_irqs_on = true;
 u32 nr_cpus = 1;
 DEFINE_PER_CPU(u32, cpu_number);
 DEFINE_PER_CPU(u32, preempt_word);
+DEFINE_PER_CPU(const struct regs *, irq_regs);
 
 __attribute__((constructor)) static void host_cpus_init(void)
 {

@@ -64,21 +64,23 @@ void ctx_save_user_state(struct arch_thread *prev)
 void ctx_load_user_state(struct arch_thread *next)
 {
 	u64 owner = (u64)this_cpu_read(ctx_user_owner);
-	u32 here = cpu_id() + 1;
 
-	if (owner && !(owner & CTX_SAVED)) {
+	if (likely(!(owner & CTX_SAVED))) {
 		struct arch_thread *prev = (struct arch_thread *)owner;
 
-		fpu_save(prev->fpu);
-		save_bases(prev);
+		if (prev) {
+			fpu_save(prev->fpu);
+			save_bases(prev);
+		}
+	} else if (owner == ((u64)next | CTX_SAVED) && next->loaded_on == cpu_id()) {
+		/* (The owner may be gone, and next at its address: then it was loaded nowhere yet.) */
+		this_cpu_write(ctx_user_owner, next);
+		return;
 	}
-	/* A saved owner may be gone, and another thread at its address: that was loaded nowhere yet. */
-	if (owner != ((u64)next | CTX_SAVED) || next->loaded_on != here) {
-		this_cpu_ptr(&cpu_tss)->rsp[0] = next->stack_top;
-		fpu_restore(next->fpu);
-		load_bases(next);
-		next->loaded_on = here;
-	}
+	this_cpu_ptr(&cpu_tss)->rsp[0] = next->stack_top;
+	fpu_restore(next->fpu);
+	load_bases(next);
+	next->loaded_on = cpu_id();
 	this_cpu_write(ctx_user_owner, next);
 }
 
@@ -103,7 +105,7 @@ int ctx_user_create(struct arch_thread *a)
 		return -ENOMEM;
 	a->fs_base = 0;
 	a->gs_base = 0;
-	a->loaded_on = 0;
+	a->loaded_on = NR_CPUS;
 	u64 flags = irq_save();
 	a->fpu = f;
 	if ((struct arch_thread *)this_cpu_read(current_thread) == a)

@@ -52,6 +52,13 @@
 772:	HOOK_SITE hooked_\fn
 .endm
 
+/* Interrupts off, registers saved: debug builds see that nothing is held any more. */
+.macro CHECK_RETURN
+#ifdef CONFIG_DEBUG
+	call check_user_return
+#endif
+.endm
+
 .macro PUSH_REGS rax=%rax
 	pushq %rdi
 	pushq %rsi
@@ -120,6 +127,7 @@ syscall_done:
 	jbe syscall_again
 	cli
 syscall_return:
+	CHECK_RETURN
 	movq %gs:current_thread, %rax
 	cmpl $0, THREAD_WORK(%rax)
 	jne return_user_work
@@ -166,6 +174,7 @@ return_user_work:
 	movq %rsp, %rdi
 	HOOKED_CALL trap_user_work
 return_user:
+	CHECK_RETURN
 	movq %gs:current_thread, %rax
 	cmpl $0, THREAD_WORK(%rax)
 	jne return_user_work

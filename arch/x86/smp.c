@@ -112,10 +112,8 @@ u32 smp_found(void)
 
 	if (!acpi.madt || !lapic_present())
 		return 0;
-	if (nr_cpus == 1) {
+	if (nr_cpus == 1)
 		this_cpu_write(cpu_apic_id, lapic_id());
-		mmu_shootdown = ipi_call_mask;
-	}
 	while (other_cpu(n))
 		n++;
 	return n;
@@ -223,6 +221,7 @@ int smp_start_cpu(u32 n, u32 cpu)
 		log_warn("smp: no page of RAM below 640 KiB to start processors in\n");
 		return -ENOMEM;
 	}
+	mmu_shootdown = ipi_call_mask; /* with one CPU nobody asks for it */
 	s.step = AP_ASKED;
 	s.cr3 = mmu_current_root().v; /* no program runs yet: the kernel's own */
 	s.percpu = percpu_base[cpu];

@@ -18,7 +18,7 @@ struct arch_thread {
 	u64 stack_top;        /* [I] */
 	struct fpu_area *fpu; /* [I] NULL: a kernel thread */
 	u64 fs_base, gs_base; /* [o] valid while it does not own the CPU's user registers */
-	u32 loaded_on;        /* [o] the CPU + 1 that has loaded the user registers last; 0: none */
+	u32 loaded_on;        /* [o] the CPU that loaded the user registers last; NR_CPUS: none */
 };
 
 /*
@@ -77,9 +77,9 @@ static inline void ctx_switch_user(struct arch_thread *next)
 		ctx_load_user_state(next);
 }
 
-/* next is a kernel thread, prev anything. */
+/* next is a kernel thread, prev anything, there are several CPUs. */
 static inline void ctx_leave_user(struct arch_thread *prev)
 {
-	if (unlikely(nr_cpus > 1) && prev->fpu)
+	if (prev->fpu)
 		ctx_save_user_state(prev);
 }
