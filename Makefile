@@ -127,10 +127,53 @@ $(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
 	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a -lcmocka -lpthread -lz
 
+$(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain group run) $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) $^ -o $@ -lcmocka -lpthread
+
+# The other targets of ./jiffy fuzz; HSAN and HTAG come from tests/fuzz/run.
+$(HO)/fuzz_%: $(HO)/tests/fuzz/%.o $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) -fsanitize=fuzzer $^ -o $@ -lz
+
 unit: $(UNIT)
 	$(Q)for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 
-.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o
+.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o $(HO)/tests/mm/%.o
+
+# ---- the random test of mm/ --------------------------------------------------------------------
+# The same code with every atomic operation a point of tests/mm/points.c: clang's TSan instrumentation
+# without its library. `make sim` builds build-sim/mm_random; docs/testing.md tells more.
+SO := build-sim
+SCC := clang
+SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG -Iarch/host -Ibuild-host/gen \
+	-fsanitize=undefined -fno-sanitize-recover=all
+SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
+	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
+SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
+SSRC := $(filter-out $(HSKIP),$(SSRC))
+SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
+STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain group run)
+
+$(SO)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  SIMCC   $<"
+	$(Q)$(SCC) $(SFLAGS) $(if $(filter tests/%,$<),,$(SPOINTS)) $(if $(filter mm/%,$<),$(SCOVER)) -MMD -MP -c $< -o $@
+
+$(SO)/libsim.a: $(SLIB)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(SO)/mm_random: $(STEST) $(SO)/tests/mm/random.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined $^ -o $@
+
+# By libFuzzer, which looks at what mm/ does (SO and SCOVER: tests/fuzz/run).
+$(SO)/fuzz_mm: $(STEST) $(SO)/tests/fuzz/mm.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined,fuzzer $^ -o $@
+
+.PHONY: sim
+sim: $(SO)/mm_random
 
 # ---- programs ----------------------------------------------------------------------------------
 # They are static: init with musl, the test programs with musl and with glibc (they must behave alike,
@@ -218,4 +261,4 @@ clean:
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
--include $(shell find $(O) $(HO) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) $(HO) $(SO) -name '*.d' 2>/dev/null)

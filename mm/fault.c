@@ -128,7 +128,9 @@ static int fault_anon(struct fault *f, pte_t mark)
 	pte_t leaf;
 
 	if (unlikely(f->c.level > 1)) {
-		if (f->access == FAULT_WRITE) {
+		/* Less than 2 MiB are there if a mark of level 2 is partial. */
+		if (f->access == FAULT_WRITE &&
+		    !(f->c.level == LARGE_LEVEL && mark_is_part(mark))) {
 			bool small;
 			int ret = fault_large(f, mark, &small);
 
@@ -307,19 +309,31 @@ static __noinline int fault_shared(struct fault *f)
 	return 0;
 }
 
+/* Does a partial mark leave out what we want? */
+static bool beside_mark(const struct fault *f, pte_t e)
+{
+	u64 slot = ALIGN_DOWN(f->va, pt_span(f->c.level));
+
+	return f->va < mark_start(e, slot, f->c.level) || f->va >= mark_end(e, slot, f->c.level);
+}
+
 /* One attempt, under the lock. */
 static int fault_locked(struct fault *f)
 {
 	pte_t *slot = fault_slot(f);
 	pte_t e = pte_load(slot);
 
-	if (unlikely(f->c.level != 1) && pte_is_table(e, f->c.level)) {
-		int err = fault_shared(f);
+	if (unlikely(f->c.level != 1)) {
+		if (pte_is_table(e, f->c.level)) {
+			int err = fault_shared(f);
 
-		if (err)
-			return err;
-		slot = fault_slot(f);
-		e = pte_load(slot);
+			if (err)
+				return err;
+			slot = fault_slot(f);
+			e = pte_load(slot);
+		} else if (mark_is_part(e) && beside_mark(f, e)) {
+			return SEGV_MAPERR;
+		}
 	}
 	if (pte_is_none(e))
 		return SEGV_MAPERR;

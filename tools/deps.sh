@@ -20,6 +20,10 @@ needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shell
 needs_model='spin:spin'
 needs_plot='gnuplot:gnuplot-nox'
 
+# clang's sanitizers and libFuzzer, which Debian keeps apart from the compiler.
+needs_fuzz='clang:clang /usr/lib/clang/14/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
+	/usr/include/zlib.h:zlib1g-dev'
+
 need_is_met()
 {
 	case $1 in

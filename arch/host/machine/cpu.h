@@ -1,9 +1,17 @@
-/* A simulated CPU's interrupt flag; there are no interrupts. */
+/*
+ * A simulated CPU's interrupt flag. Where the flag changes and where somebody spins, another
+ * simulated CPU may come in between, and an interrupt when the flag is set: host_point, which does
+ * nothing unless arch/host/sim.c runs.
+ */
 #pragma once
 
 #include "lib/types.h"
 
 extern _Thread_local bool host_irqs_on;
+
+void host_point(void);              /* others may run here */
+void host_relax(void);              /* others must run here: we wait for them */
+void host_wait_for_interrupt(void); /* the halt; interrupts off on entry, on at the return */
 
 static inline bool irqs_enabled(void)
 {
@@ -12,13 +20,16 @@ static inline bool irqs_enabled(void)
 static inline void irq_enable(void)
 {
 	host_irqs_on = true;
+	host_point();
 }
 static inline void irq_disable(void)
 {
+	host_point();
 	host_irqs_on = false;
 }
 static inline u64 irq_save(void)
 {
+	host_point();
 	u64 flags = host_irqs_on;
 
 	host_irqs_on = false;
@@ -27,14 +38,15 @@ static inline u64 irq_save(void)
 static inline void irq_restore(u64 flags)
 {
 	host_irqs_on = flags;
+	host_point();
 }
 static inline void cpu_relax(void)
 {
-	__builtin_ia32_pause();
+	host_relax();
 }
 static inline void cpu_wait_for_interrupt(void)
 {
-	host_irqs_on = true;
+	host_wait_for_interrupt();
 }
 static inline void cpu_stop(void)
 {
