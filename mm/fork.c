@@ -21,11 +21,19 @@
 #include "mm/large.h"
 #include "mm/pt.h"
 
+/* The used slots of one of the parent's tables, in no order: `left` of them are still to be done. */
+struct walk {
+	struct pt_used used;
+	unsigned left;
+	u64 at; /* behind a pause: the slot in which it was */
+};
+
 struct fork {
 	struct pt_cursor c; /* the parent */
 	bool flush;         /* a right to write went */
-	u64 next;           /* what lies before is done */
+	bool resuming;      /* on the way down to where the pause was */
 	u32 budget;         /* entries of level 2 until the locks are given up */
+	struct walk walk[PT_LEVELS + 1];
 };
 
 /* Entries of level 2 between two chances to be preempted: some 70 instructions each, twice that in the first fork. */
@@ -51,7 +59,7 @@ static struct frame *new_table(const struct frame *like)
 	return t;
 }
 
-static int fork_table(struct fork *f, struct frame *table, struct frame *copy, u64 va);
+static int fork_table(struct fork *f, struct frame *table, struct frame *copy);
 
 /* A table of level 1, shared already, so that its content stands still: the child's own copy. */
 static struct frame *fork_copied(struct frame *t)
@@ -65,12 +73,11 @@ static struct frame *fork_copied(struct frame *t)
 }
 
 /*
- * The child's entry for a table of the parent, at *slot, for the memory from va on; `begun`: the
- * child's, if it has one from before a pause. *out is PTE_NONE if the child gets nothing of it. -ENOMEM
+ * The child's entry for a table of the parent, at *slot; `begun`: the child's, if it has one from
+ * before a pause. *out is PTE_NONE if the child gets nothing of it. -ENOMEM
  * or FORK_PAUSE: what it points to is filled in part.
  */
-static int fork_below(struct fork *f, struct frame *table, pte_t *slot, pte_t begun, u64 va,
-		      pte_t *out)
+static int fork_below(struct fork *f, struct frame *table, pte_t *slot, pte_t begun, pte_t *out)
 {
 	struct frame *t = pte_table(pte_load(slot), table->level), *copy;
 	int err = 0;
@@ -82,7 +89,7 @@ static int fork_below(struct fork *f, struct frame *table, pte_t *slot, pte_t be
 		pt_lock_table(&f->c, t);
 		copy = pte_is_none(begun) ? new_table(t) : pte_table(begun, table->level);
 		if (copy)
-			err = fork_table(f, t, copy, va);
+			err = fork_table(f, t, copy);
 	}
 	if (!copy)
 		return -ENOMEM;
@@ -109,90 +116,40 @@ static pte_t fork_large(struct fork *f, pte_t *slot, pte_t e)
 	return e;
 }
 
-/*
- * The used slots of a parent's table from f->next on, in order. Of a table with few they are found from
- * both ends first (pt_used), and sorted: what a small process has lies near the ends of its upper tables.
- * Behind a pause the table may have other slots than before: all are looked at.
- */
-#define WALK_FEW 8u
-
-struct walk {
-	u64 i; /* this one */
-	unsigned left;
-	bool resumed;
-	u8 next;
-	u16 few[WALK_FEW];
-};
-
-static void walk_collect(struct walk *w, const struct frame *table)
+static struct walk walk_start(const struct fork *f, const struct frame *table)
 {
-	struct pt_used used = pt_used_of(table);
-
-	for (unsigned n = 0; n < w->left; n++) {
-		u16 i = (u16)pt_next_used(&used);
-		unsigned at = n;
-
-		for (; at > 0 && w->few[at - 1] > i; at--)
-			w->few[at] = w->few[at - 1];
-		w->few[at] = i;
-	}
-}
-
-static void walk_start(struct walk *w, const struct fork *f, const struct frame *table, u64 va)
-{
-	w->resumed = f->next > va;
-	w->i = w->resumed ? pt_index(f->next, table->level) : 0;
-	w->left = w->resumed ? PT_ENTRIES : table->used;
-	w->next = 0;
-	if (w->left <= WALK_FEW)
-		walk_collect(w, table);
-	else
-		w->next = WALK_FEW;
-}
-
-/* Moves on to the next one; false: there is none. */
-static inline bool walk_next(struct walk *w, const pte_t *entry, unsigned level)
-{
-	unsigned end = level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
-
-	if (w->left == 0)
-		return false;
-	w->left--;
-	if (w->next < WALK_FEW) {
-		w->i = w->few[w->next++];
-		return true;
-	}
-	while (w->i < end && pte_is_none(pte_load(&entry[w->i])))
-		w->i++;
-	return w->i < end;
+	if (unlikely(f->resuming))
+		return f->walk[table->level];
+	return (struct walk){ .used = pt_used_of(table), .left = table->used };
 }
 
 /* A table of level 2, whose entries are many: little is done for each. */
-static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, u64 va)
+static int fork_level2(struct fork *f, struct frame *table, struct frame *copy)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	__attribute__((uninitialized)) struct walk w;
+	struct walk w = walk_start(f, table);
 	u32 budget = f->budget, skipped = 0;
 	int err = 0;
 
-	walk_start(&w, f, table, va);
-	for (; !err && walk_next(&w, from, 2); w.i++) {
-		pte_t e = pte_load(&from[w.i]);
-
+	f->resuming = false;
+	for (; w.left > 0 && !err; w.left--) {
 		if (unlikely(budget == 0)) {
-			f->next = va + (w.i << pt_shift(2));
+			f->walk[2] = w;
 			err = FORK_PAUSE;
 			break;
 		}
 		budget--;
+		u64 i = pt_next_used(&w.used);
+		pte_t e = pte_load(&from[i]);
+
 		if (likely(pte_is_table(e, 2))) {
 			struct frame *t = pte_table(e, 2);
 
-			e = pt_share(&from[w.i], e, &f->flush);
+			e = pt_share(&from[i], e, &f->flush);
 			if (unlikely(t->state & TABLE_FORK) && !pte_is_none(e))
-				err = fork_below(f, table, &from[w.i], PTE_NONE, 0, &e);
+				err = fork_below(f, table, &from[i], PTE_NONE, &e);
 		} else if (slot_has_frame(e)) {
-			e = fork_large(f, &from[w.i], e);
+			e = fork_large(f, &from[i], e);
 		} else if (e.v & VM_DONTFORK) {
 			e = PTE_NONE;
 		} else if (mark_has_mapping(e)) {
@@ -200,37 +157,42 @@ static int fork_level2(struct fork *f, struct frame *table, struct frame *copy, 
 		}
 		if (unlikely(pte_is_none(e)))
 			skipped++;
-		pte_store(&to[w.i], e);
+		pte_store(&to[i], e);
 	}
 	copy->used = (u16)(copy->used + (f->budget - budget) - skipped);
 	f->budget = budget;
 	return err;
 }
 
-/* Fills `copy`, an upper table of the child, from the parent's, at va. -ENOMEM, FORK_PAUSE: in part. */
-static int fork_table(struct fork *f, struct frame *table, struct frame *copy, u64 va)
+/* Fills `copy`, an upper table of the child, from the parent's. -ENOMEM, FORK_PAUSE: in part. */
+static int fork_table(struct fork *f, struct frame *table, struct frame *copy)
 {
 	pte_t *from = frame_virt(table), *to = frame_virt(copy);
-	__attribute__((uninitialized)) struct walk w;
+	bool again = f->resuming;
+	struct walk w;
 	int err = 0;
 
 	if (table->level == 2)
-		return fork_level2(f, table, copy, va);
-	walk_start(&w, f, table, va);
-	for (; !err && walk_next(&w, from, table->level); w.i++) {
-		pte_t e = pte_load(&from[w.i]), begun = pte_load(&to[w.i]);
+		return fork_level2(f, table, copy);
+	w = walk_start(f, table);
+	for (; w.left > 0 && !err; w.left--, again = false) {
+		u64 i = again ? w.at : pt_next_used(&w.used);
+		pte_t e = pte_load(&from[i]), begun = again ? pte_load(&to[i]) : PTE_NONE;
 
 		if (pte_is_table(e, table->level)) {
-			err = fork_below(f, table, &from[w.i], begun,
-					 va + (w.i << pt_shift(table->level)), &e);
+			err = fork_below(f, table, &from[i], begun, &e);
 		} else if (e.v & VM_DONTFORK) {
 			continue;
 		} else if (mark_has_mapping(e)) {
 			mapping_get(mark_mapping(e), 1);
 		}
+		if (unlikely(err == FORK_PAUSE)) {
+			w.at = i;
+			f->walk[table->level] = w;
+		}
 		if (pte_is_none(e))
 			continue;
-		pte_store(&to[w.i], e);
+		pte_store(&to[i], e);
 		if (pte_is_none(begun))
 			copy->used++;
 	}
@@ -244,7 +206,7 @@ static int fork_piece(struct fork *f, struct aspace *parent, struct aspace *chil
 
 	f->flush = false;
 	pt_lock(&f->c, parent, 0, 0, PT_LEVELS);
-	err = fork_table(f, f->c.table, child->root_frame, 0);
+	err = fork_table(f, f->c.table, child->root_frame);
 	if (f->flush)
 		tlb_flush_space(parent);
 	else
@@ -255,15 +217,17 @@ static int fork_piece(struct fork *f, struct aspace *parent, struct aspace *chil
 
 static int fork_space(struct aspace *parent, u32 budget, struct aspace **child)
 {
-	struct fork f = { .next = 0 };
+	__attribute__((uninitialized)) struct fork f;
 	struct aspace *as = aspace_create();
 	int err;
 
 	if (!as)
 		return -ENOMEM;
+	f.resuming = false;
 	do {
 		f.budget = budget;
 		err = fork_piece(&f, parent, as);
+		f.resuming = true;
 	} while (err == FORK_PAUSE);
 	aspace_copy_limits(as, parent);
 	if (!err && READ_ONCE(parent->locked)) /* a child inherits no locks: mlock(2) */

@@ -15,7 +15,7 @@
  * How much a piece is: slots with a frame. UNMAP takes 60 instructions for each if the frames are
  * neighbours, up to 150 if they are not; PROTECT takes less, DONTNEED more.
  */
-#define PIECE_WORK      176
+#define PIECE_WORK      128
 #define SLOT_WORK(kind) ((kind) == PT_DONTNEED ? 2u : 1u)
 
 /* The lowest table over va, its level; the entry above it in *above. Preemption off. */
@@ -98,7 +98,10 @@ static u64 piece_end(struct aspace *as, u64 va, u64 end, enum pt_op_kind kind)
 			continue;
 		}
 		if (level == 1) {
+			more = work;
 			va = piece_of_table(page_frame(table), va, kind, &work);
+			if (work - more > PIECE_WORK / 8)
+				break; /* a piece with much in it ends with its table */
 			continue;
 		}
 		e = pte_load(&table[pt_index(va, level)]);

@@ -172,6 +172,12 @@ class Space:
             slot.kind, slot.pfn = HELD, (~e & ADDR) // PAGE
         else:
             slot.kind, slot.mark = MARK, e
+            if slot.level > 1 and kind == layout["MARK_ANON"]:
+                # A partial mark: units of the next lower level are left out at both ends.
+                unit = slot.size // 512
+                before, behind = ~e >> 12 & 511, ~e >> 21 & 511
+                slot.va += before * unit
+                slot.size -= (before + behind) * unit
             return
         if e & layout["VM_SIDE"] and side:
             slot.mark = side[slot.index] | (e & layout["VM_BITS"])
