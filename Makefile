@@ -105,13 +105,14 @@ $(O)/jiffy-test.elf: $(KOBJ) $(TOBJ) arch/x86/kernel.ld tools/gen-symbols.awk
 HDIRS := lib sync mm sched fs arch/host
 HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 HO := build-host$(HTAG)
-HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG \
+HDEBUG ?= -DCONFIG_DEBUG
+HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST $(HDEBUG) \
 	-Iarch/host -Ibuild-host/gen $(HSAN) $(if $(findstring thread,$(HSAN)),-DHOST_TSAN)
 # lib/string.c is libc's here; what only a machine can run stays out.
 HSKIP ?= lib/string.c mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
 # The scheduler and the machine that runs it, apart: other tests bring stubs in their place.
-HSCHED := $(filter-out sched/memory.c,$(wildcard sched/*.c)) arch/host/sim.c arch/host/fiber.c
+HSCHED := $(filter-out sched/memory.c sched/fair.c,$(wildcard sched/*.c)) arch/host/sim.c arch/host/fiber.c
 HOBJ := $(patsubst %.c,$(HO)/%.o,$(filter-out $(HSCHED),$(HSRC)))
 HSCHEDOBJ := $(patsubst %.c,$(HO)/%.o,$(HSCHED))
 UNIT := $(patsubst tests/unit/%.c,$(HO)/%,$(wildcard tests/unit/test_*.c))
@@ -129,7 +130,7 @@ $(HO)/libsched.a: $(HSCHEDOBJ)
 
 # The tests of the scheduler. The simulated machine interferes between any two basic blocks of these
 # (arch/host/sim.h).
-SCHED_TESTS := sched_core waitq mutex
+SCHED_TESTS := sched_core waitq mutex policy
 INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
 $(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc \
 	$(if $(findstring thread,$(HSAN)),--param=tsan-distinguish-volatile=1)
@@ -191,6 +192,24 @@ $(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard benc
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
+
+# mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
+# ./jiffy bench --native says so), and no simulated MMU. And its well-known relatives.
+$(O)/bench/native-memory: bench/native/memory.c bench/native/mmu.c bench/native/timing.h $(HO)/libjiffy.a
+	@mkdir -p $(@D)
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) bench/native/memory.c bench/native/mmu.c $(HO)/libjiffy.a -lpthread -o $@
+
+$(O)/bench/native-reference: bench/native/reference.c bench/native/timing.h
+	@mkdir -p $(@D)
+	@echo "  HOSTCC  $@"
+	$(Q)boost=$$(ls /usr/lib/*/libboost_context.a 2>/dev/null | head -n 1); \
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. $${boost:+-DWITH_BOOST} $< $$boost -o $@
+
+$(O)/bench/native-jemalloc: bench/native/reference.c bench/native/timing.h
+	@mkdir -p $(@D)
+	@echo "  HOSTCC  $@"
+	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. $< -ljemalloc -o $@
 
 $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/native/machine/*.h arch/x86/machine/ctx.h)
 	@mkdir -p $(@D)

@@ -118,6 +118,23 @@ static int make_process(struct fork *k)
 	return err;
 }
 
+/* The thread itself has inherited already: sched_inherit. */
+static void inherit_scheduling(struct task *t, const struct task *my)
+{
+	t->policy = my->policy;
+	t->rt_priority = my->rt_priority;
+	if (!my->reset_on_fork)
+		return;
+	if (t->rt_priority) {
+		t->policy = SCHED_NORMAL;
+		t->rt_priority = 0;
+		sched_set_policy(t->thread, SCHED_NORMAL, 0);
+		sched_set_nice(t->thread, 0);
+	} else if (t->thread->nice < 0) {
+		sched_set_nice(t->thread, 0);
+	}
+}
+
 static int make_task(struct fork *k)
 {
 	struct thread *me = current();
@@ -135,9 +152,7 @@ static int make_task(struct fork *k)
 		return -ENOMEM;
 	k->task = t;
 	t->blocked = my->blocked;
-	t->policy = my->policy;
-	t->rt_priority = my->rt_priority;
-	t->affinity = my->affinity;
+	inherit_scheduling(t, my);
 	/* A thread on the parent's own stack (vfork) may use the parent's signal stack; others with
 	 * shared memory must not. */
 	if (!(k->c->flags & CLONE_VM) || (k->c->flags & CLONE_VFORK))

@@ -68,7 +68,6 @@ struct task *task_create(struct thread *t, struct process *p)
 		return NULL;
 	k->thread = t;
 	k->proc = p;
-	k->affinity = UINT64_MAX;
 	k->altstack.flags = SS_DISABLE;
 	list_init(&k->node);
 	list_init(&k->pending.queue);

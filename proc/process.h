@@ -146,9 +146,9 @@ struct task {
 	u64 trapno, error, fault_addr; /* [o] of the last exception, for the signal frame */
 	u64 fault_pc;                  /* [o] where it was */
 
-	u8 policy;      /* [o] SCHED_* */
-	u8 rt_priority; /* [o] 0 ... 99 */
-	u64 affinity;   /* [o] CPUs 0 ... 63 */
+	u8 policy;          /* [proc_lock] SCHED_* */
+	u8 rt_priority;     /* [proc_lock] 0 ... 99 */
+	bool reset_on_fork; /* [proc_lock] children do not inherit what takes a privilege */
 };
 
 extern spinlock_t proc_lock;

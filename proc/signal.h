@@ -78,5 +78,5 @@ int signal_dequeue(struct task *t, u64 wanted, struct linux_siginfo *info);
 void signal_kill_thread(struct task *t);                /* sig_lock held: sets THREAD_EXIT, wakes */
 bool signal_parent_wants_child(struct process *parent); /* proc_lock: false: SIGCHLD is ignored */
 
-/* The slow end of syscall_dispatch: the result is one of the ERESTART codes. */
+/* Of syscall_interrupted: the result is one of the ERESTART codes. */
 void signal_note_restart(int code); /* code: positive */

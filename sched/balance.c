@@ -94,14 +94,23 @@ u32 sched_place(struct thread *t, bool new)
 	return warm;
 }
 
-/* t waits in a queue: calls an idle CPU that may take it. Interrupts off. */
-void sched_call_idle(struct thread *t)
+static bool call_idle(const struct thread *t)
 {
-	memory_barrier(); /* t is in the queue before idle_cpus is read */
 	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
 
-	if (cpu < nr_cpus && cpu != cpu_id())
+	if (cpu == nr_cpus)
+		return false;
+	if (cpu != cpu_id())
 		ipi_reschedule(cpu);
+	return true;
+}
+
+/* One of these two has to wait: calls an idle CPU that may take it. Interrupts off. */
+void sched_call_idle(const struct thread *t, const struct thread *other)
+{
+	memory_barrier(); /* t is in the queue before idle_cpus is read */
+	if (!call_idle(t))
+		call_idle(other);
 }
 
 /* ---- taking ------------------------------------------------------------------------------------ */

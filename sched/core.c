@@ -75,10 +75,11 @@ static __noinline struct thread *pick_fair(struct rq *rq)
 	struct fair_queue *q = &rq->fair;
 
 	if (q->curr) {
-		if (q->nr == 1 && rq->top == SLOT_FAIR)
+		if (rq->top == SLOT_FAIR && (q->nr == 1 || !q->give_way))
 			return thread_of(q->curr);
 		fair_put(q);
 	}
+	q->give_way = false;
 	return rq->top == SLOT_FAIR ? thread_of(fair_take(q)) : rq_pick(rq);
 }
 
@@ -232,6 +233,8 @@ static void preempt_current(void)
 
 	if (unlikely(rq->tick_period != 1))
 		hasten_tick(rq);
+	if (prev == rq_idle_thread(rq))
+		sched_idle_end(rq); /* out of the halt, on the interrupt's way out */
 	spin_acquire(&rq->lock);
 	charge(rq, prev);
 	if (prev->on_rq && prev->slice_left == 0 && !prev->fifo &&
@@ -318,7 +321,7 @@ static void unlock_rq(struct rq *rq, u64 flags)
 }
 
 /* Is t, which has just come into the queue, to run instead of curr? */
-static bool preempts(const struct rq *rq, const struct thread *curr, const struct thread *t)
+static bool preempts(struct rq *rq, const struct thread *curr, const struct thread *t)
 {
 	if (curr == rq_idle_thread(rq))
 		return true;
@@ -326,9 +329,13 @@ static bool preempts(const struct rq *rq, const struct thread *curr, const struc
 		return t->level < curr->level && !(rq->throttled && level_is_rt(t->level));
 	if (t->level != SCHED_LEVEL_NORMAL)
 		return false;
-	if (rq->fair.curr != &curr->fair || curr->policy == SCHED_IDLE)
-		return t->policy != SCHED_IDLE;
-	return t->policy == SCHED_NORMAL && fair_preempts(&rq->fair, &t->fair);
+	if (rq->fair.curr != &curr->fair)
+		return true;
+	if (curr->policy == SCHED_IDLE ?
+		    t->policy == SCHED_IDLE :
+		    t->policy != SCHED_NORMAL || !fair_preempts(&rq->fair, &t->fair))
+		return false;
+	return rq->fair.give_way = true;
 }
 
 /* Puts t into a locked queue, and asks for a switch there if that is due. here: it was there before. */
@@ -343,7 +350,7 @@ static void make_runnable(struct rq *rq, struct thread *t, bool here)
 	if (preempts(rq, curr, t) || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
 		kick(rq);
 	if (nr_cpus > 1 && rq->runnable > 1)
-		sched_call_idle(t);
+		sched_call_idle(t, curr);
 }
 
 void sched_arrive(struct thread *t)
@@ -508,6 +515,8 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 
 	t->affinity = *set;
 	if (cpuset_has(set, rq->cpu) || t->on_rq != ON_RQ) {
+		if (rq->runnable > 1)
+			sched_call_idle(t, t); /* who waits here may go elsewhere now */
 		unlock_rq(rq, flags);
 		return;
 	}
@@ -557,8 +566,10 @@ static void tick_thread(struct rq *rq, struct thread *t, u32 n)
 	spin_lock(&rq->lock);
 	charge(rq, t);
 	if (rq->fair.curr == &t->fair) {
-		if (fair_request_over(&rq->fair) && rq->fair.nr > 1)
+		if (fair_request_over(&rq->fair) && rq->fair.nr > 1) {
+			rq->fair.give_way = true;
 			set_need_resched();
+		}
 	} else if (!t->fifo) {
 		t->slice_left -= MIN(n, t->slice_left);
 		if (t->slice_left == 0)
@@ -605,6 +616,7 @@ void sched_start_ticking(void)
 	if (clock_tsc_hz())
 		fair_request = clock_tsc_hz() / (NSEC_PER_SEC / SCHED_SLICE_NS);
 	timer_init(&rq->tick, tick);
+	sched_idle_end(rq);
 	rq->stamp = cpu_cycles();
 	hasten_tick(rq);
 	irq_restore(flags);
@@ -627,7 +639,6 @@ void sched_idle(void)
 			sched_push_now(rq);
 		if (READ_ONCE(rq->runnable) == 0 && sched_idle_begin(rq)) {
 			cpu_wait_for_interrupt(); /* what wakes somebody preempts us on its way out */
-			sched_idle_end(rq);
 			continue;
 		}
 		preempt_current();

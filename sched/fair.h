@@ -9,7 +9,8 @@
  *   eligible   vruntime <= vtime: it has had no more than its share
  *   deadline   by when it must have had its next request of `fair_request` cycles: vruntime + request/w
  *
- * The eligible thread with the earliest deadline runs, until its request is used up. Then no lag ever
+ * The eligible thread with the earliest deadline runs, until its request is used up or somebody wakes
+ * who is eligible with an earlier one. Then no lag ever
  * exceeds one request, whatever the weights are. A thread that sleeps takes its lag along; while it
  * sleeps, what it owes runs off.
  *
@@ -39,6 +40,7 @@ struct fair_queue {
 	u64 weight; /* of all in the queue, the running one too */
 	u32 nr;
 	struct fair_entity *curr; /* the one that runs, if this queue's turn it is */
+	bool give_way;            /* curr's request is over, or somebody is to preempt it */
 	struct rb_root ready, waiting;
 	struct fair_entity *first_ready, *first_waiting;
 };

@@ -1,25 +1,37 @@
 /*
  * From the machine's entry to the function for a number.
  *
- * This is the hot path of every system call: one comparison, one table, one call, the result. What
- * else a call may need (restarts, signals, rescheduling) is found out by the machine's return path,
- * which looks at the thread's work flags and the reschedule request anyhow.
+ * This is the hot path of every system call: one comparison, one table, one call, the result; the
+ * machine's entry (arch/x86/entry.S) does it. What else a call may need (restarts, signals,
+ * rescheduling) is found out by its return path, which looks at the result, at the thread's work flags
+ * and at the reschedule request.
  */
+#include "arch/api/ctx.h"
+#include "arch/api/upcall.h"
+#include "sched/thread.h"
+
+/* The program's registers, as the entry saved them. */
+static struct regs *syscall_regs(void)
+{
+	return ctx_user_regs(current()->stack_top);
+}
+
 #define SYSCALL_TABLE
 #include "syscall/syscalls.h"
 
-#include "arch/api/upcall.h"
 #include "lib/atomic.h"
 #include "lib/klog.h"
 #include "proc/signal.h"
 
 #define WORDS ((SYSCALLS + 31) / 32)
 
+const u64 syscall_count = SYSCALLS;
+
 /* An unknown call: the log tells its name, once each. */
-static s64 syscall_missing(struct regs *r)
+s64 syscall_missing(void)
 {
 	static atomic_t told[WORDS + 1];
-	u64 nr = regs_syscall_nr(r);
+	u64 nr = regs_syscall_nr(syscall_regs());
 	bool known = nr < SYSCALLS;
 	u64 bit = known ? nr : WORDS * 32;
 
@@ -34,19 +46,10 @@ static s64 syscall_missing(struct regs *r)
 	return -ENOSYS;
 }
 
-void syscall_dispatch(struct regs *r)
+/* Only calls that waited give these; sigreturn's result is the program's own, and it left no number
+ * of a call to do again. */
+void syscall_interrupted(struct regs *r)
 {
-	u64 nr = regs_syscall_nr(r);
-	s64 ret;
-
-	if (likely(nr < SYSCALLS))
-		ret = syscall_table[nr](r);
-	else
-		ret = syscall_missing(r);
-	regs_set_return(r, ret);
-	/* Only calls that waited give these; sigreturn's result is the program's own, and it left no
-	 * number of a call to do again. */
-	if (unlikely((u64)ret + ERESTART_RESTARTBLOCK <= ERESTART_RESTARTBLOCK - ERESTARTSYS) &&
-	    regs_syscall_nr(r) == nr)
-		signal_note_restart((int)-ret);
+	if ((s64)regs_syscall_nr(r) >= 0)
+		signal_note_restart((int)-(s64)regs_return(r));
 }

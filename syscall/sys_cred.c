@@ -88,22 +88,22 @@ static s64 get_res(struct ids i, uaddr_t real, uaddr_t effective, uaddr_t saved)
 	return 0;
 }
 
-s64 sys_getuid(struct regs *r)
+s64 sys_getuid(void)
 {
 	return current_proc()->uid;
 }
 
-s64 sys_geteuid(struct regs *r)
+s64 sys_geteuid(void)
 {
 	return current_proc()->euid;
 }
 
-s64 sys_getgid(struct regs *r)
+s64 sys_getgid(void)
 {
 	return current_proc()->gid;
 }
 
-s64 sys_getegid(struct regs *r)
+s64 sys_getegid(void)
 {
 	return current_proc()->egid;
 }

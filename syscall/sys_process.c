@@ -181,22 +181,22 @@ s64 sys_waitid(int which, int id, uaddr_t uinfo, int options, uaddr_t usage)
 
 /* ---- ids ---- */
 
-s64 sys_getpid(struct regs *r)
+s64 sys_getpid(void)
 {
 	return current_proc()->nr;
 }
 
-s64 sys_getppid(struct regs *r)
+s64 sys_getppid(void)
 {
 	return READ_ONCE(current_proc()->ppid);
 }
 
-s64 sys_gettid(struct regs *r)
+s64 sys_gettid(void)
 {
 	return current_task()->tid;
 }
 
-s64 sys_getpgrp(struct regs *r)
+s64 sys_getpgrp(void)
 {
 	return proc_getpgid(0);
 }
@@ -218,7 +218,7 @@ s64 sys_setpgid(int pid, int pgid)
 	return pid < 0 ? -ESRCH : proc_setpgid((u32)pid, (u32)pgid);
 }
 
-s64 sys_setsid(struct regs *r)
+s64 sys_setsid(void)
 {
 	return proc_setsid();
 }

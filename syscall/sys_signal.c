@@ -64,7 +64,7 @@ s64 sys_rt_sigsuspend(uaddr_t umask, size_t size)
 	return signal_suspend(mask);
 }
 
-s64 sys_pause(struct regs *r)
+s64 sys_pause(void)
 {
 	(void)wait_event_interruptible(&current_task()->sigwait, false);
 	return -ERESTARTNOHAND;

@@ -209,7 +209,7 @@ s64 sys_clock_nanosleep(int clock, int flags, uaddr_t req, uaddr_t rem)
 	return ret == -ERESTART_RESTARTBLOCK ? -ERESTARTNOHAND : ret;
 }
 
-s64 sys_restart_syscall(struct regs *r)
+s64 sys_restart_syscall(void)
 {
 	return -EINTR; /* no call is restarted by that number here */
 }

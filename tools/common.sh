@@ -85,9 +85,11 @@ size_mib()
 
 # Virtualisation by hardware is worth having only where it is real: a paravirtual KVM that emulates
 # is a thousand times slower than QEMU's translator.
+# ACCEL_ROOT is for tests: where /dev, /proc and /sys of another machine are.
 accel_default()
 {
-	if [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo && [ ! -d /sys/module/kvm_pvm ]; then
+	if [ -w "${ACCEL_ROOT-}/dev/kvm" ] && grep -qwE 'vmx|svm' "${ACCEL_ROOT-}/proc/cpuinfo" &&
+		[ ! -d "${ACCEL_ROOT-}/sys/module/kvm_pvm" ]; then
 		echo kvm
 	else
 		echo tcg

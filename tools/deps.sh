@@ -17,6 +17,7 @@ needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shell
 	/usr/share/doc/bochs-term:bochs-term
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'
 needs_model='spin:spin'
+needs_plot='gnuplot:gnuplot-nox'
 
 need_is_met()
 {

@@ -1,5 +1,6 @@
 # syscall/table.tbl -> C: prototypes; and, where SYSCALL_TABLE is defined (syscall/dispatch.c), the
-# calls by number, with each argument register converted to its type, and the names.
+# calls by number, and the names. The table calls functions of all kinds by one type: the arguments are in
+# registers anyhow, and a function reads of each as much as its type says.
 function fail(text) {
 	print FILENAME ":" FNR ": " text >"/dev/stderr"
 	failed = 1
@@ -29,20 +30,9 @@ function fail(text) {
 	if (!(fn in arguments))
 		order[++functions] = fn
 	arguments[fn] = args
-	target[nr] = args == "regs" ? fn : "call_" fn
-}
-function wrapper(fn,	n, i, list, type, text) {
-	if (arguments[fn] == "void")
-		n = 0
-	else
-		n = split(arguments[fn], list, /[ \t]*,[ \t]*/)
-	text = ""
-	for (i = 1; i <= n; i++) {
-		type = list[i]
-		sub(/[ \t]*[A-Za-z_][A-Za-z_0-9]*$/, "", type)
-		text = text (i > 1 ? ", " : "") "(" type ")regs_syscall_arg(r, " (i - 1) ")"
-	}
-	print "static s64 call_" fn "(struct regs *r)\n{\n\treturn " fn "(" text ");\n}"
+	target[nr] = args == "regs" ? "call_" fn : fn
+	if (args != "regs" && args ~ /(^|, *)(bool|char|short|u8|u16|s8|s16) /)
+		fail("who calls must widen small types: use int")
 }
 END {
 	if (failed)
@@ -56,12 +46,11 @@ END {
 	print "\n#define SYSCALLS " (max + 1)
 	print "\n#ifdef SYSCALL_TABLE"
 	for (i = 1; i <= functions; i++)
-		if (arguments[order[i]] != "regs")
-			wrapper(order[i])
-	print "\nstatic s64 syscall_missing(struct regs *r);\n"
-	print "static s64 (*const syscall_table[SYSCALLS])(struct regs *r) = {"
+		if (arguments[order[i]] == "regs")
+			print "static s64 call_" order[i] "(void)\n{\n\treturn " order[i] "(syscall_regs());\n}"
+	print "\nsyscall_fn *const syscall_table[SYSCALLS] = {"
 	for (nr = 0; nr <= max; nr++)
-		print "\t[" nr "] = " ((nr in target) ? target[nr] : "syscall_missing") ","
+		print "\t[" nr "] = " ((nr in target) ? "(syscall_fn *)" target[nr] : "(syscall_fn *)syscall_missing") ","
 	print "};\n\nstatic const char *const syscall_names[SYSCALLS] = {"
 	for (nr = 0; nr <= max; nr++)
 		if (nr in name)

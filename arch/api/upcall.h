@@ -63,8 +63,16 @@ int vm_fault_current(uaddr_t va, enum fault_access access);
  * on. proc/signal.c */
 void proc_fault_signal(int sig, int code, u64 addr, u64 trapno, u64 error);
 
-/* A system call. Registers in r; writes the result there. Interrupts on. syscall/dispatch.c */
-void syscall_dispatch(struct regs *r);
+/*
+ * System calls: the functions by number, each with up to six arguments in the machine's registers for
+ * them, and a result in its register for that. The machine's entry calls them, interrupts on.
+ * syscall_interrupted: the result, in r, is one of the ERESTART codes. syscall/dispatch.c
+ */
+typedef void syscall_fn(void); /* in truth s64 (arguments) */
+extern syscall_fn *const syscall_table[];
+extern const u64 syscall_count;
+s64 syscall_missing(void);
+void syscall_interrupted(struct regs *r);
 
 /*
  * Last stop before user mode when the current thread has work pending (THREAD_WORK flags): signals,

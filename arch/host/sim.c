@@ -206,8 +206,13 @@ void sim_spend(u64 ns)
 {
 	u64 end = sim.now + ns;
 
-	while (sim.now < end)
+	while (sim.now < end) {
+		u64 fire_at = sim.cpu[host_cpu].fire_at;
+
+		if (fire_at > sim.now)
+			sim.now = MIN(end, fire_at);
 		host_point();
+	}
 }
 
 void __sanitizer_cov_trace_pc(void);

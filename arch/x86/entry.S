@@ -12,8 +12,8 @@
  * they found.
  *
  * RIP must be canonical at IRET: another would fault in ring 0, after SWAPGS. trap_bad_return
- * delivers SIGSEGV instead. SYSRET, which on Intel would fault with the program's stack pointer, is
- * used for user addresses only; a jump to a kernel address faults in user mode, by IRET.
+ * delivers SIGSEGV instead. SYSRET, which on Intel would fault with the program's stack pointer, goes
+ * back behind a SYSCALL only; nothing is mapped in the last page of user space, so that is canonical.
  */
 #include "machine/memlayout.h"
 #include "offsets.h"
@@ -98,31 +98,46 @@ entry_syscall:
 	pushq %rax
 	PUSH_REGS rax=$-38 /* -ENOSYS */
 	xorl %ebp, %ebp /* backtraces end here */
-	movq %rsp, %rdi
 	sti
-	call syscall_dispatch
+	/* The arguments are where a function has them, but for the fourth: SYSCALL wants rcx. */
+	movq %r10, %rcx
+	cmpq syscall_count, %rax
+	jae syscall_unknown
+	call *syscall_table(,%rax,8)
+syscall_done:
+	movq %rax, RAX(%rsp)
+	addq $ERESTART_LAST, %rax /* the codes are negative: 0 ... from here */
+	cmpq $ERESTART_LAST - ERESTART_FIRST, %rax
+	jbe syscall_again
 	cli
+syscall_return:
 	CHECK_RETURN
 	movq %gs:current_thread, %rax
-	movl THREAD_WORK(%rax), %eax
-	testl %eax, %eax
-	jnz return_user_work
+	cmpl $0, THREAD_WORK(%rax)
+	jne return_user_work
 	cmpl $0, %gs:preempt_word
 	je return_user_work
-	/* SYSRET takes RIP from rcx and RFLAGS from r11: only if that is what they are to be. */
-	movq RIP(%rsp), %rcx
-	cmpq RCX(%rsp), %rcx
-	jne return_user_iret
-	movq RFLAGS(%rsp), %r11
-	cmpq R11(%rsp), %r11
-	jne return_user_iret
-	movq %rcx, %rax
-	shrq $47, %rax
-	jnz return_user_iret
+	/*
+	 * SYSRET takes RIP from rcx and RFLAGS from r11, as SYSCALL left them. Whoever gives the program
+	 * other registers (sigreturn, exec) leaves no number of a call behind.
+	 */
+	cmpq $0, ORIG_RAX(%rsp)
+	jl return_user_iret
 	POP_REGS
 	movq 24 + 8(%rsp), %rsp /* past orig_rax, rip, cs, rflags */
 	swapgs
 	sysretq
+
+syscall_unknown:
+	call syscall_missing
+	jmp syscall_done
+
+/* The call is to be done again, perhaps, after a signal. */
+syscall_again:
+	movq %rsp, %rdi
+	call syscall_interrupted
+	cli
+	jmp syscall_return
 
 /* A 32-bit program's SYSCALL on an AMD CPU: there are none, but the register wants an address. */
 entry_syscall32:

@@ -5,6 +5,7 @@
 #include "arch/api/ctx.h"
 #include "arch/x86/desc.h"
 #include "arch/x86/smp.h"
+#include "lib/uapi/errno.h"
 #include "machine/memlayout.h"
 #include "machine/regs.h"
 
@@ -15,16 +16,17 @@ void offsets(void);
 void offsets(void)
 {
 	OFFSET(RBP, offsetof(struct regs, rbp));
-	OFFSET(RCX, offsetof(struct regs, rcx));
-	OFFSET(R11, offsetof(struct regs, r11));
 	OFFSET(ORIG_RAX, offsetof(struct regs, orig_rax));
 	OFFSET(RIP, offsetof(struct regs, rip));
 	OFFSET(CS, offsetof(struct regs, cs));
 	OFFSET(RFLAGS, offsetof(struct regs, rflags));
+	OFFSET(RAX, offsetof(struct regs, rax));
 	OFFSET(REGS_SIZE, sizeof(struct regs));
 	OFFSET(TSS_RSP0, offsetof(struct tss, rsp));
 	OFFSET(AP_CR3, offsetof(struct ap_start, cr3));
 	OFFSET(AP_STACK, offsetof(struct ap_start, stack_top));
 	OFFSET(AP_PERCPU, offsetof(struct ap_start, percpu));
+	OFFSET(ERESTART_FIRST, ERESTARTSYS);
+	OFFSET(ERESTART_LAST, ERESTART_RESTARTBLOCK);
 	OFFSET(THREAD_WORK, sizeof(struct arch_thread));
 }

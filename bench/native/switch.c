@@ -163,6 +163,20 @@ static u64 batch_alone(void)
 	return ticks;
 }
 
+/* The queue alone: a thread leaves, comes back, and the next one is picked. */
+static u64 batch_rq(void)
+{
+	u64 start = cpu_cycles();
+
+	for (u32 i = 0; i < ROUNDS; i++) {
+		rq_dequeue(&runqueue, &thread_b);
+		rq_enqueue(&runqueue, &thread_b, true);
+		if (!rq_pick(&runqueue))
+			panic("a queue with two threads has none to pick");
+	}
+	return cpu_cycles() - start;
+}
+
 static struct arch_thread bare_a, bare_b;
 static struct thread *bare_prev = &thread_a;
 
@@ -207,5 +221,6 @@ int main(void)
 	report("switch_bare", batch_bare);
 	report("yield_alone", batch_alone);
 	report("yield_switch", batch_yield);
+	report("rq_pick", batch_rq);
 	return 0;
 }

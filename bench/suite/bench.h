@@ -114,8 +114,8 @@ struct bench {
 	long arg;
 };
 
-extern const struct bench bench_calls[], bench_yield[], bench_ipc[], bench_process[], bench_faults[],
-	bench_maps[];
+extern const struct bench bench_calls[], bench_yield[], bench_ipc[], bench_process[],
+	bench_faults[], bench_maps[];
 
 /* In memory that processes share, touched beforehand. */
 struct shared {
@@ -130,6 +130,7 @@ struct shared {
 
 extern struct shared *shared;
 extern const struct bench *current_bench;
+extern char kernel_module[]; /* path of kthread.ko */
 
 static inline void record(uint64_t ticks)
 {
@@ -161,7 +162,7 @@ void control_begin(void); /* what is recorded until control_end() is the control
 void control_end(void);
 void report(void);
 void missing(const char *why) __attribute__((noreturn));
-void failed(const char *what) __attribute__((noreturn));            /* with errno's text */
+void failed(const char *what) __attribute__((noreturn));                 /* with errno's text */
 void result_is(const char *call, long result) __attribute__((noreturn)); /* missing or failed */
 
 /* result of a system call: ENOSYS, EINVAL and their like mean "missing", other errors "failed". */
@@ -175,10 +176,10 @@ static inline long must(const char *call, long result)
 void claim(const char *what, long got, long want);
 void claim_range(const char *what, long got, long least, long most);
 
-long faults(void);          /* minor faults of this process */
-long switches(int who);     /* RUSAGE_SELF, RUSAGE_CHILDREN, RUSAGE_THREAD */
+long faults(void);      /* minor faults of this process */
+long switches(int who); /* RUSAGE_SELF, RUSAGE_CHILDREN, RUSAGE_THREAD */
 long kernel_counter(const char *file, const char *name); /* /proc/jiffy/FILE; -1: there is none */
-void fifo(void);            /* SCHED_FIFO, so that nothing but the partners switches */
+void fifo(void); /* SCHED_FIFO, so that nothing but the partners switches */
 void write_text(const char *path, const char *text);
 
 static inline char *map_anon(unsigned long size)

@@ -105,13 +105,13 @@ static void run_open(const struct bench *b)
 }
 
 const struct bench bench_calls[] = {
-	{ "getppid", "a system call that does next to nothing", run_getppid, 1000, 1, 0 },
-	{ "syscall.unknown", "a system call that does not exist", run_unknown, 1000, 1, 997 },
-	{ "clock.call", "clock_gettime, the system call", run_clock, 1000, 1, 0 },
-	{ "clock.libc", "clock_gettime, as the C library does it", run_clock, 1000, 1, 1 },
-	{ "read.zero", "read 1 byte of /dev/zero", run_read_zero, 1000, 1, 0 },
-	{ "write.null", "write 1 byte to /dev/null", run_write_null, 1000, 1, 0 },
-	{ "stat", "stat of a directory", run_stat, 500, 1, 0 },
-	{ "open_close", "open and close a directory", run_open, 500, 1, 0 },
+	{ "getppid", "a system call that does next to nothing", run_getppid, 500, 1, 0 },
+	{ "syscall.unknown", "a system call that does not exist", run_unknown, 500, 1, 997 },
+	{ "clock.call", "clock_gettime, the system call", run_clock, 500, 1, 0 },
+	{ "clock.libc", "clock_gettime, as the C library does it", run_clock, 500, 1, 1 },
+	{ "read.zero", "read 1 byte of /dev/zero", run_read_zero, 500, 1, 0 },
+	{ "write.null", "write 1 byte to /dev/null", run_write_null, 500, 1, 0 },
+	{ "stat", "stat of a directory", run_stat, 200, 1, 0 },
+	{ "open_close", "open and close a directory", run_open, 200, 1, 0 },
 	{ 0 },
 };

@@ -4,5 +4,8 @@
 void _start(void)
 {
 	for (;;)
-		__asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(42) : "rcx", "r11", "memory");
+		__asm__ volatile("syscall"
+				 :
+				 : "a"(SYS_exit_group), "D"(42)
+				 : "rcx", "r11", "memory");
 }

@@ -145,8 +145,8 @@ static void open_ways(void)
 			ipc.fd[i][0] = ipc.fd[i][1] =
 				(int)must("eventfd2", sys3(SYS_eventfd2, 0, 0, 0));
 		} else if (ipc.way == WAY_SOCKET) {
-			must("socketpair", sys6(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0,
-						(long)ipc.fd[i], 0, 0));
+			must("socketpair",
+			     sys6(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, (long)ipc.fd[i], 0, 0));
 		}
 	}
 	if (ipc.way == WAY_SIGNAL) {
@@ -256,16 +256,22 @@ static void run_signal_self(const struct bench *b)
 }
 
 const struct bench bench_ipc[] = {
-	{ "pipe.processes", "pipe round trip, processes", run_round_trips, 500, 1, WAY_PIPE },
-	{ "pipe.threads", "pipe round trip, threads", run_round_trips, 500, 1, WAY_PIPE | THREADS },
-	{ "futex.processes", "futex round trip, processes", run_round_trips, 500, 1, WAY_FUTEX },
-	{ "futex.threads", "futex round trip, threads", run_round_trips, 500, 1, WAY_FUTEX | THREADS },
-	{ "eventfd.processes", "eventfd round trip, processes", run_round_trips, 500, 1, WAY_EVENTFD },
-	{ "eventfd.threads", "eventfd round trip, threads", run_round_trips, 500, 1, WAY_EVENTFD | THREADS },
-	{ "socket.processes", "unix socket round trip, processes", run_round_trips, 500, 1, WAY_SOCKET },
-	{ "signal.processes", "signal round trip, processes", run_round_trips, 500, 1, WAY_SIGNAL },
-	{ "signal.self", "signal to oneself, caught", run_signal_self, 500, 1, 0 },
-	{ "message.processes", "64-byte message there and back, processes", run_round_trips, 500, 1, WAY_MESSAGE },
-	{ "message.threads", "64-byte message there and back, threads", run_round_trips, 500, 1, WAY_MESSAGE | THREADS },
+	{ "pipe.processes", "pipe round trip, processes", run_round_trips, 200, 1, WAY_PIPE },
+	{ "pipe.threads", "pipe round trip, threads", run_round_trips, 200, 1, WAY_PIPE | THREADS },
+	{ "futex.processes", "futex round trip, processes", run_round_trips, 200, 1, WAY_FUTEX },
+	{ "futex.threads", "futex round trip, threads", run_round_trips, 200, 1,
+	  WAY_FUTEX | THREADS },
+	{ "eventfd.processes", "eventfd round trip, processes", run_round_trips, 200, 1,
+	  WAY_EVENTFD },
+	{ "eventfd.threads", "eventfd round trip, threads", run_round_trips, 200, 1,
+	  WAY_EVENTFD | THREADS },
+	{ "socket.processes", "unix socket round trip, processes", run_round_trips, 200, 1,
+	  WAY_SOCKET },
+	{ "signal.processes", "signal round trip, processes", run_round_trips, 200, 1, WAY_SIGNAL },
+	{ "signal.self", "signal to oneself, caught", run_signal_self, 200, 1, 0 },
+	{ "message.processes", "64-byte message there and back, processes", run_round_trips, 200, 1,
+	  WAY_MESSAGE },
+	{ "message.threads", "64-byte message there and back, threads", run_round_trips, 200, 1,
+	  WAY_MESSAGE | THREADS },
 	{ 0 },
 };

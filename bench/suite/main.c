@@ -2,7 +2,8 @@
  * The suite: one static program, the same binary for every kernel.
  *
  *	suite NAME...	runs these (all, if none is named), each in a process of its own
- *	suite --list	the names and what they are, tab between
+ *	suite --only NAME	this one, in this process
+ *	suite --list	the names; --titles: and what they are, tab between
  *
  * As the first process of a machine (pid 1) it brings up what little it needs, says when it began, runs
  * what it was told, and switches the machine off. So both kernels boot the same image.
@@ -34,6 +35,7 @@
 struct shared *shared;
 const struct bench *current_bench;
 char exit_program[256] = "suite-exit";
+char kernel_module[256] = "kthread.ko";
 
 static const struct bench *const groups[] = {
 	bench_calls, bench_yield, bench_ipc, bench_process, bench_faults, bench_maps,
@@ -88,11 +90,14 @@ void report(void)
 	_exit(0);
 }
 
+static pid_t main_pid;
+
 static void end_with(char kind, const char *why)
 {
+	if (getpid() != main_pid)
+		_exit(1); /* a partner: the one that it leaves alone says why */
 	printf("B\t%c\t%s\t%s\n", kind, current_bench->name, why);
 	fflush(stdout);
-	kill(0, SIGTERM); /* a partner, if there is one; this process ignores it */
 	_exit(kind == 'F');
 }
 
@@ -113,15 +118,14 @@ void failed(const char *what)
 
 void result_is(const char *call, long result)
 {
+	static const int not_done[] = { ENOSYS, EINVAL, EOPNOTSUPP, EAFNOSUPPORT, ENODEV, ENOENT };
 	char text[200];
 
 	snprintf(text, sizeof(text), "%s: %s", call, strerror((int)-result));
-	switch (-result) {
-	case ENOSYS: case EINVAL: case EOPNOTSUPP: case EAFNOSUPPORT: case ENODEV: case ENOENT:
-		missing(text);
-	default:
-		end_with('F', text);
-	}
+	for (size_t i = 0; i < sizeof(not_done) / sizeof(not_done[0]); i++)
+		if (-result == not_done[i])
+			missing(text);
+	end_with('F', text);
 	__builtin_unreachable();
 }
 
@@ -230,10 +234,11 @@ static void run_here(const struct bench *b)
 	unsigned long cpu0 = 1;
 
 	current_bench = b;
-	signal(SIGTERM, SIG_IGN);
+	main_pid = getpid();
 	if (b->samples > MAX_SAMPLES)
 		failed("more samples than there is room for");
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED)
 		failed("mmap");
 	memset(shared, 1, sizeof(*shared)); /* no page fault in what is measured */
@@ -262,7 +267,7 @@ static const char *self;
 static int run_one(const struct bench *b)
 {
 	struct timespec limit = { TIME_LIMIT, 0 };
-	char *argv[] = { (char *)self, "--here", (char *)b->name, NULL };
+	char *argv[] = { (char *)self, "--only", (char *)b->name, NULL };
 	sigset_t set;
 	int status = 0;
 	pid_t child;
@@ -271,6 +276,7 @@ static int run_one(const struct bench *b)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	current_bench = b;
+	main_pid = getpid();
 	child = fork();
 	if (child == 0) {
 		setpgid(0, 0);
@@ -329,8 +335,9 @@ static void bring_up(void)
 	mkdir("/proc", 0755);
 	mkdir("/dev", 0755);
 	(void)!mount("none", "/proc", "proc", 0, NULL);
-	if (fcntl(1, F_GETFD) < 0) {
+	if (access("/dev/null", F_OK))
 		(void)!mount("none", "/dev", "devtmpfs", 0, NULL);
+	if (fcntl(1, F_GETFD) < 0) {
 		int fd = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
 
 		for (int i = fd + 1; fd >= 0 && i < 3; i++)
@@ -397,11 +404,11 @@ static int first_process(char **names, uint64_t began)
 	return 0;
 }
 
-static void list(void)
+static void list(int titles)
 {
 	for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
 		for (const struct bench *b = groups[g]; b->name; b++)
-			printf("%s\t%s\n", b->name, b->what);
+			printf(titles ? "%s\t%s\n" : "%s\n", b->name, b->what);
 }
 
 int main(int argc, char **argv)
@@ -410,17 +417,22 @@ int main(int argc, char **argv)
 	char *slash = strrchr(argv[0], '/');
 
 	self = argv[0];
-	if (slash)
-		snprintf(exit_program, sizeof(exit_program), "%.*s/suite-exit", (int)(slash - argv[0]), argv[0]);
-	if (argc == 2 && !strcmp(argv[1], "--list")) {
-		list();
+	if (slash) {
+		snprintf(exit_program, sizeof(exit_program), "%.*s/suite-exit",
+			 (int)(slash - argv[0]), argv[0]);
+		snprintf(kernel_module, sizeof(kernel_module), "%.*s/kthread.ko",
+			 (int)(slash - argv[0]), argv[0]);
+	}
+	if (argc == 2 && (!strcmp(argv[1], "--list") || !strcmp(argv[1], "--titles"))) {
+		list(argv[1][2] == 't');
 		return 0;
 	}
-	if (argc == 3 && !strcmp(argv[1], "--here") && find(argv[2]))
+	if (argc == 3 && !strcmp(argv[1], "--only") && find(argv[2]))
 		run_here(find(argv[2]));
 	for (int i = 1; i < argc; i++)
 		if (!find(argv[i])) {
-			fprintf(stderr, "suite: there is no benchmark '%s'; see suite --list\n", argv[i]);
+			fprintf(stderr, "suite: there is no benchmark '%s'; see suite --list\n",
+				argv[i]);
 			return 2;
 		}
 	return getpid() == 1 ? first_process(argv + 1, began) : run_names(argv + 1);

@@ -77,7 +77,8 @@ static void run_fork(const struct bench *b)
 		if (huge && faults() - before > (long)(2 * size / HUGE))
 			missing("no 2 MiB pages");
 		if (!huge)
-			claim_range("faults", faults() - before, (long)(size / PAGE), (long)(size / PAGE) + 2);
+			claim_range("faults", faults() - before, (long)(size / PAGE),
+				    (long)(size / PAGE) + 2);
 	}
 	fork_once(CHILD_EXITS, &status);
 	for (unsigned i = 0; i < b->samples; i++) {
@@ -178,8 +179,8 @@ static inline long create_and_join(char *stack_top)
 
 	thread_word = 1;
 	tid = clone(thread_main, stack_top,
-		    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-			    CLONE_CHILD_CLEARTID,
+		    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+			    CLONE_SYSVSEM | CLONE_CHILD_CLEARTID,
 		    NULL, NULL, NULL, &thread_word);
 	while (tid > 0 && (word = thread_word) != 0)
 		sys6(SYS_futex, (long)&thread_word, FUTEX_WAIT, word, 0, 0, 0);
@@ -205,13 +206,13 @@ static void run_thread(const struct bench *b)
 }
 
 const struct bench bench_process[] = {
-	{ "thread", "thread create and join", run_thread, 300, 1, 0 },
+	{ "thread", "thread create and join", run_thread, 100, 1, 0 },
 	{ "fork.call", "fork, the call alone, small process", run_fork_call, 100, 1, 0 },
 	{ "fork.0", "fork + exit + wait, small process", run_fork, 100, 1, 0 },
 	{ "fork.16", "fork + exit + wait, 16 MiB touched", run_fork, 50, 1, 16 },
-	{ "fork.256", "fork + exit + wait, 256 MiB touched", run_fork, 10, 1, 256 },
-	{ "fork.1024", "fork + exit + wait, 1 GiB touched", run_fork, 5, 1, 1024 },
-	{ "fork.1024.huge", "the same, 2 MiB pages", run_fork, 5, 1, 1024 | WITH_HUGE },
+	{ "fork.256", "fork + exit + wait, 256 MiB touched", run_fork, 5, 1, 256 },
+	{ "fork.1024", "fork + exit + wait, 1 GiB touched", run_fork, 3, 1, 1024 },
+	{ "fork.1024.huge", "the same, 2 MiB pages", run_fork, 3, 1, 1024 | WITH_HUGE },
 	{ "vfork", "vfork + exit + wait", run_vfork, 100, 1, CHILD_EXITS },
 	{ "vfork.exec", "vfork + exec + exit + wait", run_vfork, 100, 1, CHILD_EXECS },
 	{ "fork.exec", "fork + exec + exit + wait, static program", run_exec, 100, 1, 0 },

@@ -191,6 +191,7 @@ KTEST_CRASH(lock_rank)
 	static spinlock_t low = SPINLOCK_INIT("low", RANK_FILE);
 	static spinlock_t high = SPINLOCK_INIT("high", RANK_IRQ);
 
+	irq_disable(); /* an interrupt in between would take a lock of its own below `high` */
 	lock_both(&high, &low);
 }
 

@@ -36,7 +36,7 @@
 #define ENTRY(i) (i)	/* 0: the old frame, 1: another */
 #define GEN	 2
 #define MASK	 3	/* the switcher's bit alone */
-#include "tso.h"
+#include "tso.inc"
 
 bool freed[2];		/* the old frames */
 byte cached[2];		/* the switcher's translations: 0 none, 1 the old frame, 2 the new one */

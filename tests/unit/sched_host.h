@@ -56,14 +56,37 @@ u64 clock_ns(void)
 
 static struct thread *host_thread_alloc(void)
 {
+	struct thread *t = calloc(1, sizeof(struct thread));
+
 	__atomic_fetch_add(&host_run.threads, 1, __ATOMIC_RELAXED);
-	return calloc(1, sizeof(struct thread));
+	return t;
 }
+
+/*
+ * As in the kernel's slabs the memory of a thread stays memory of threads: who spins for a mutex may
+ * still look at it. So it goes back at the end of the run only, and whoever trusts it meets poison.
+ */
+static struct thread *host_dead;
 
 static void host_thread_free(struct thread *t)
 {
-	free(t);
+	memset(t, 0x5a, offsetof(struct thread, all));
+	struct thread *head = __atomic_load_n(&host_dead, __ATOMIC_RELAXED);
+	do
+		t->all.next = (struct list_node *)head;
+	while (!__atomic_compare_exchange_n(&host_dead, &head, t, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED));
 	__atomic_fetch_sub(&host_run.threads, 1, __ATOMIC_RELEASE);
+}
+
+static void host_bury(void)
+{
+	while (host_dead) {
+		struct thread *t = host_dead;
+
+		host_dead = (struct thread *)t->all.next;
+		free(t);
+	}
 }
 
 static void host_switch_space(struct aspace *next)
@@ -168,6 +191,7 @@ static void sched_run(u32 cpus, u64 seed, int (*fn)(void *arg))
 	setup.finished = host_finished;
 	sim_run(&setup);
 	host_check_end();
+	host_bury();
 }
 
 /* ThreadSanitizer sees races also where they do not bite: fewer seeds do. */
