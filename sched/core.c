@@ -675,6 +675,14 @@ void sched_cpu_enter(void)
 	sched_idle();
 }
 
+u64 sched_busy_ticks(u32 cpu)
+{
+	const struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+	u64 idle = READ_ONCE(rq->idle_ticks), all = READ_ONCE(rq->ticks);
+
+	return all > idle ? all - idle : 0;
+}
+
 void sched_stats(struct sched_stats *out)
 {
 	*out = (struct sched_stats){ .threads = thread_count() };
