@@ -236,9 +236,20 @@ static int add_ticks(struct thread *thread, void *arg)
 	return 0;
 }
 
+/* What a CPU was busy is counted; how much of it in the kernel is taken from the share of all. */
+static void show_stat_cpu(struct textbuf *t, u32 cpu, u64 all_busy, u64 all_system)
+{
+	u64 busy = sched_busy_ticks(cpu), cs = SCHED_HZ / 100;
+	u64 system = all_busy ? busy * all_system / all_busy : 0;
+	u64 up = clock_ns() / NS_PER_CENT;
+
+	textbuf_printf(t, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", cpu, (busy - system) / cs,
+		       system / cs, up - MIN(up, busy / cs));
+}
+
 /*
- * Only the sum of all CPUs is kept; the time of threads that are gone counts as user time. In
- * hundredths of a second: user, nice, system, idle.
+ * The time of threads that are gone counts as user time. In hundredths of a second: user, nice,
+ * system, idle.
  */
 static void show_stat(struct textbuf *t)
 {
@@ -253,9 +264,8 @@ static void show_stat(struct textbuf *t)
 	boot = (clock_realtime_ns() - clock_ns()) / NSEC_PER_SEC;
 	textbuf_printf(t, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\n", (busy - system) / cs, system / cs,
 		       idle_ns(&s) / NS_PER_CENT);
-	if (nr_cpus == 1)
-		textbuf_printf(t, "cpu0 %lu 0 %lu %lu 0 0 0 0 0 0\n", (busy - system) / cs,
-			       system / cs, idle_ns(&s) / NS_PER_CENT);
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		show_stat_cpu(t, cpu, busy, system);
 	textbuf_printf(t, "intr %lu\nctxt %lu\nbtime %lu\nprocs_running %u\nprocs_blocked 0\n",
 		       timer_interrupts(), s.switches, boot, s.runnable);
 }
@@ -290,6 +300,12 @@ static void show_interrupts(struct textbuf *t)
 			textbuf_printf(t, "%4u: %12lu unhandled\n", line, irq_unhandled(line));
 	}
 	irq_arch_spurious(&spurious);
+	for (u32 cpu = 0; cpu < nr_cpus && nr_cpus > 1; cpu++) {
+		const struct ipi_counts *c = per_cpu_ptr(&ipi_counts, cpu);
+
+		textbuf_printf(t, " RES: %12lu CPU %u, reschedule\n CAL: %12lu CPU %u, calls\n",
+			       READ_ONCE(c->reschedule_taken), cpu, READ_ONCE(c->call_taken), cpu);
+	}
 	textbuf_printf(t, " LOC: %12lu clock event %s\n", timer_interrupts(), clock_event_name());
 	textbuf_printf(t, " SPU: %12lu spurious (IRQ7 %lu, IRQ15 %lu, LAPIC %lu)\n",
 		       spurious.irq7 + spurious.irq15 + spurious.lapic, spurious.irq7,

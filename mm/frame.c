@@ -6,7 +6,8 @@
  * and giving touch nothing that another CPU writes. Interrupts are off meanwhile, because
  * handlers allocate too; that also keeps the thread on its CPU. The stacks exchange BATCH frames
  * at a time with the buddy system, under its lock. Frames on another CPU's stacks are out of
- * reach: at most HOT_MAX + ZEROED_MAX of each.
+ * reach, at most HOT_MAX + ZEROED_MAX of each; when nothing else is left the CPUs are asked to give
+ * theirs back.
  *
  * The books: a CPU counts what it took from the buddy system and has not given back, as `used` by
  * type plus the heights of its stacks. (A frame allocated here and freed there makes one CPU's
@@ -296,6 +297,20 @@ static struct frame *take_frame(enum frame_type type, unsigned flags, bool *clea
 	return f;
 }
 
+static void drain_here(void *arg)
+{
+	frame_drain();
+}
+
+/* The last frames may lie on other CPUs' stacks. They are asked for them if that can be waited for. */
+static bool drain_others(void)
+{
+	if (!mmu_shootdown || !irqs_enabled())
+		return false;
+	mmu_shootdown(NULL, drain_here, NULL);
+	return true;
+}
+
 /* Everything but the plain case: the stack that is wanted is empty, or a failure. */
 static __noinline struct frame *frame_alloc_slow(enum frame_type type, unsigned flags)
 {
@@ -305,6 +320,8 @@ static __noinline struct frame *frame_alloc_slow(enum frame_type type, unsigned 
 		return NULL;
 	struct frame *f = take_frame(type, flags, &clear);
 
+	if (unlikely(!f) && drain_others())
+		f = take_frame(type, flags, &clear);
 	if (clear)
 		clear_page(frame_virt(f));
 	return f;

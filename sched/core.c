@@ -395,6 +395,17 @@ static void wake_up(struct rq *rq, struct thread *t, bool new)
 }
 
 /*
+ * Somebody gave t work (a signal) that it looks at on its way to user mode, and t may be there, on
+ * another CPU: it has to pass through the kernel. Under the queue's lock, which a switch holds, it is
+ * either seen to run, or sees its work.
+ */
+static void poke_running(struct rq *rq, struct thread *t)
+{
+	if (atomic_load(&t->work) && rq_curr(rq) == t && rq != this_cpu_ptr(&runqueue))
+		ipi_reschedule(rq->cpu);
+}
+
+/*
  * A thread that is in its queue may run meanwhile, and go on from the state that we saw to another,
  * even to T_DEAD: then there is nothing to wake any more.
  */
@@ -412,6 +423,8 @@ bool sched_wake(struct thread *t, unsigned states)
 						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	else if (woken)
 		goto wake;
+	else if (unlikely(nr_cpus > 1))
+		poke_running(rq, t);
 	unlock_rq(rq, flags);
 	return woken;
 wake:
@@ -664,6 +677,14 @@ void sched_cpu_enter(void)
 	sched_start_ticking();
 	irq_enable();
 	sched_idle();
+}
+
+u64 sched_busy_ticks(u32 cpu)
+{
+	const struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+	u64 idle = READ_ONCE(rq->idle_ticks), all = READ_ONCE(rq->ticks);
+
+	return all > idle ? all - idle : 0;
 }
 
 void sched_stats(struct sched_stats *out)

@@ -46,8 +46,8 @@ static bool before(u64 a, u64 b)
 
 /* ---- trees ---- */
 
-static void insert(struct rb_root *root, struct fair_entity **first, struct fair_entity *e, u64 key,
-		   size_t key_at)
+static __noinline void insert_among(struct rb_root *root, struct fair_entity **first,
+				    struct fair_entity *e, u64 key, size_t key_at)
 {
 	struct rb_node **link = &root->top, *parent = NULL;
 	bool leftmost = true;
@@ -68,7 +68,21 @@ static void insert(struct rb_root *root, struct fair_entity **first, struct fair
 		*first = e;
 }
 
-static void erase(struct rb_root *root, struct fair_entity **first, struct fair_entity *e)
+/* A tree of one is the rule: two or three threads, one of which runs. It is a black root. */
+static inline void insert(struct rb_root *root, struct fair_entity **first, struct fair_entity *e,
+			  u64 key, size_t key_at)
+{
+	if (root->top) {
+		insert_among(root, first, e, key, key_at);
+	} else {
+		e->node = (struct rb_node){ NULL, NULL, 0 };
+		root->top = &e->node;
+		*first = e;
+	}
+}
+
+static __noinline void erase_among(struct rb_root *root, struct fair_entity **first,
+				   struct fair_entity *e)
 {
 	if (*first == e) {
 		struct rb_node *next = rb_next(&e->node);
@@ -76,6 +90,16 @@ static void erase(struct rb_root *root, struct fair_entity **first, struct fair_
 		*first = next ? rb_entry(next, struct fair_entity, node) : NULL;
 	}
 	rb_erase(root, &e->node);
+}
+
+static inline void erase(struct rb_root *root, struct fair_entity **first, struct fair_entity *e)
+{
+	if (root->top == &e->node && !e->node.left && !e->node.right) {
+		root->top = NULL;
+		*first = NULL;
+	} else {
+		erase_among(root, first, e);
+	}
 }
 
 static void tree_add(struct fair_queue *q, struct fair_entity *e)
@@ -200,7 +224,11 @@ static struct fair_entity *best(struct fair_queue *q)
 
 struct fair_entity *fair_take(struct fair_queue *q)
 {
-	struct fair_entity *e = best(q);
+	struct fair_entity *e = q->first_waiting;
+
+	/* One in the one tree, none in the other: no need to look further. */
+	if (q->first_ready || &e->node != q->waiting.top || e->node.left || e->node.right)
+		e = best(q);
 
 	dassert(e && !q->curr);
 	tree_remove(q, e);

@@ -52,3 +52,4 @@ struct sched_stats {
 	u32 threads;
 };
 void sched_stats(struct sched_stats *out);
+u64 sched_busy_ticks(u32 cpu); /* ticks that found that CPU busy */

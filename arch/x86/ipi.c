@@ -16,9 +16,12 @@
  * No deadlock. A target answers as soon as its interrupts are on, or when it waits for answers of its
  * own; so the only thing that a caller may not do is hold what a CPU with interrupts off waits for.
  *
- * The wait. PAUSE ends an emulated processor's turn, at a price of half a millisecond a message
- * (QEMU's thread=multi), but a wait without it starves the target where CPUs take turns (icount,
- * Bochs). So it is rare, and grows with the wait.
+ * The wait. At first the caller looks again and again; PAUSE would end an emulated processor's turn, at
+ * a price of half a millisecond a message (QEMU's thread=multi). After SPINS looks, some 50 us, the
+ * target is not running, as happens to virtual CPUs, or has its interrupts off: the caller halts, and
+ * says so (`halted`), and the last one to answer sends it a message.
+ *
+ *	caller: halted = 1; full barrier; left == 0?  |  target: left--; full barrier; halted?
  */
 #include "arch/api/ipi.h"
 
@@ -35,11 +38,13 @@
 #include "lib/kassert.h"
 
 #define MASK_WORDS (NR_CPUS / 64)
+#define SPINS      10000
 
 struct ipi_request {
 	void (*fn)(void *arg); /* [o] while no answer is to come */
 	void *arg;
-	u32 left; /* [a] answers to come */
+	u32 left;   /* [a] answers to come */
+	u32 halted; /* [a] the caller wants to be woken by the last one */
 };
 
 DEFINE_PER_CPU(u32, cpu_apic_id);
@@ -73,7 +78,9 @@ static void serve(void)
 			struct ipi_request *r = per_cpu_ptr(&request, from);
 
 			r->fn(r->arg);
-			__atomic_fetch_sub(&r->left, 1, __ATOMIC_RELEASE);
+			if (__atomic_sub_fetch(&r->left, 1, __ATOMIC_SEQ_CST) == 0 &&
+			    __atomic_load_n(&r->halted, __ATOMIC_SEQ_CST))
+				lapic_send(*per_cpu_ptr(&cpu_apic_id, from), VEC_IPI_CALL);
 		}
 	}
 }
@@ -102,7 +109,7 @@ static u32 who_is_missing(void)
 	return NR_CPUS;
 }
 
-/* Between two looks: seldom a look at the time. */
+/* A look at the time, between two looks at the answers. */
 static void complain(struct ipi_request *r, u64 begun, u64 *complained)
 {
 	u64 seconds = tsc_source.hz ? (cpu_cycles() - begun) / tsc_source.hz : 0;
@@ -113,21 +120,35 @@ static void complain(struct ipi_request *r, u64 begun, u64 *complained)
 	cpu_does_not_answer(who_is_missing(), seconds, r->fn);
 }
 
+/* Until the last answer or any other interrupt. Interrupts are on. */
+static void halt_for_answers(struct ipi_request *r)
+{
+	irq_disable();
+	__atomic_store_n(&r->halted, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&r->left, __ATOMIC_SEQ_CST) != 0)
+		cpu_wait_for_interrupt();
+	else
+		irq_enable();
+	__atomic_store_n(&r->halted, 0, __ATOMIC_RELAXED);
+}
+
 static void wait_for_answers(struct ipi_request *r)
 {
-	u64 begun = 0, complained = 0;
+	u64 begun, complained = 0;
+	bool may_halt = irqs_enabled();
 
-	for (u32 n = 0; __atomic_load_n(&r->left, __ATOMIC_ACQUIRE) != 0; n++) {
-		if (!irqs_enabled())
+	for (u32 n = 0; n < SPINS; n++)
+		if (__atomic_load_n(&r->left, __ATOMIC_ACQUIRE) == 0)
+			return;
+	begun = cpu_cycles();
+	while (__atomic_load_n(&r->left, __ATOMIC_ACQUIRE) != 0) {
+		if (may_halt) {
+			halt_for_answers(r);
+		} else {
 			serve();
-		if (n < 256)
-			continue;
-		if (n % 64 == 0)
 			cpu_relax();
-		if (n == 256)
-			begun = cpu_cycles();
-		else if (n % 65536 == 0)
-			complain(r, begun, &complained);
+		}
+		complain(r, begun, &complained);
 	}
 }
 

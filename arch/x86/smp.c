@@ -47,6 +47,9 @@
 #define ALIVE_US      (20 * 1000 * 1000)
 #define SIPI_AGAIN_US 300 /* 8.4.4.1: 200 us between the two */
 
+CMDLINE_OPTION("smp.ghost", ghost_option,
+	       "believe in one processor more, which is not there (tests)");
+
 enum ap_step {
 	AP_ASKED,
 	AP_GIVEN_UP, /* by the starter: it halts */
@@ -91,7 +94,11 @@ int percpu_create(u32 cpu)
 /* Entry n of the MADT beside our own, of those that this LAPIC's mode can name; NULL: no more. */
 static const struct acpi_cpu *other_cpu(u32 n)
 {
+	static const struct acpi_cpu ghost = { .apic_id = 0xfd, .enabled = true };
 	u32 self = *per_cpu_ptr(&cpu_apic_id, 0);
+
+	if (ghost_option.value && n-- == 0)
+		return &ghost;
 
 	for (u32 i = 0; i < acpi.madt->nr_cpus; i++) {
 		const struct acpi_cpu *c = &acpi.madt->cpu[i];

@@ -84,6 +84,7 @@ static void report_samples(const char *prefix, const char *unit)
 
 struct partner {
 	bool own_space;
+	bool fair; /* SCHED_OTHER, nice 0; else FIFO */
 	bool sampled;
 	u32 yields;
 };
@@ -99,7 +100,7 @@ static struct aspace *enter_space(void)
 }
 
 struct counts {
-	u64 switches, cr3_loads, cycles;
+	u64 switches, forced, cr3_loads, cycles;
 };
 
 static void read_counts(struct counts *c)
@@ -109,7 +110,7 @@ static void read_counts(struct counts *c)
 
 	sched_stats(&s);
 	tlb_stats(&t);
-	*c = (struct counts){ s.switches, t.cr3_loads, cpu_cycles() };
+	*c = (struct counts){ s.switches, s.preemptions, t.cr3_loads, cpu_cycles() };
 }
 
 static struct counts begin_counts, end_counts;
@@ -168,9 +169,9 @@ static int second_partner(void *arg)
 }
 
 /* False, with a line on the log, if something else than what is claimed happened. */
-static bool run_pair(bool own_space, bool sampled, u32 yields)
+static bool run_pair(bool own_space, bool fair, bool sampled, u32 yields)
 {
-	struct partner p = { own_space, sampled, yields };
+	struct partner p = { own_space, fair, sampled, yields };
 	struct thread *a, *b;
 
 	taken = 0;
@@ -179,13 +180,20 @@ static bool run_pair(bool own_space, bool sampled, u32 yields)
 	b = thread_create("bench-b", second_partner, &p, BENCH_LEVEL);
 	if (!a || !b)
 		panic("bench: no memory for threads");
-	sched_set_level(a, BENCH_LEVEL, true);
-	sched_set_level(b, BENCH_LEVEL, true);
+	if (fair) {
+		sched_set_level(a, SCHED_LEVEL_NORMAL, false);
+		sched_set_level(b, SCHED_LEVEL_NORMAL, false);
+	} else {
+		sched_set_level(a, BENCH_LEVEL, true);
+		sched_set_level(b, BENCH_LEVEL, true);
+	}
 	preempt_enable();
 	thread_join(a);
 	thread_join(b);
 
-	u64 switches = end_counts.switches - begin_counts.switches;
+	/* Between fair threads a request may end: a switch more, which the tick forced. */
+	u64 switches = end_counts.switches - begin_counts.switches -
+		       (end_counts.forced - begin_counts.forced);
 	u64 loads = end_counts.cr3_loads - begin_counts.cr3_loads;
 	u64 want_loads = own_space ? 2ul * yields : 0;
 	if (switches == 2ul * yields && loads == want_loads)
@@ -195,15 +203,15 @@ static bool run_pair(bool own_space, bool sampled, u32 yields)
 	return false;
 }
 
-static bool bench_pair(const char *prefix, bool own_space, const char *unit)
+static bool bench_pair(const char *prefix, bool own_space, bool fair, const char *unit)
 {
 	char name[64];
 
-	if (!run_pair(own_space, false, SAMPLES / 2))
+	if (!run_pair(own_space, fair, false, SAMPLES / 2))
 		return false;
 	ksnprintf(name, sizeof(name), "%s.mean", prefix);
 	report(name, (end_counts.cycles - begin_counts.cycles) / SAMPLES, unit);
-	if (!run_pair(own_space, true, SAMPLES / 2))
+	if (!run_pair(own_space, fair, true, SAMPLES / 2))
 		return false;
 	report_samples(prefix, unit);
 	ksnprintf(name, sizeof(name), "%s.count", prefix);
@@ -245,7 +253,9 @@ KTEST_CRASH(bench_switch)
 	samples = frame_virt(f);
 	report("tsc_hz", clock_tsc_hz(), "Hz");
 	bench_controls(unit);
-	bool ok = bench_pair("kthread", false, unit) && bench_pair("kthread_space", true, unit);
+	bool ok = bench_pair("kthread", false, false, unit) &&
+		  bench_pair("kthread_fair", false, true, unit) &&
+		  bench_pair("kthread_space", true, false, unit);
 	log_info("jiffy: bench %s\n", ok ? "complete" : "failed");
 	machine_end(ok ? MACHINE_POWEROFF : MACHINE_PANIC);
 }

@@ -121,7 +121,7 @@ static int ping(void *arg)
 
 	if (me > 1)
 		return 0;
-	for (u64 i = 0; i < share(800); i++) {
+	for (u64 i = 0; i < share(320); i++) {
 		wait_event(&ping_queue, __atomic_load_n(&ping_turn, __ATOMIC_SEQ_CST) % 2 == me);
 		__atomic_fetch_add(&ping_turn, 1, __ATOMIC_SEQ_CST);
 		waitq_wake_all(&ping_queue);
@@ -135,7 +135,7 @@ KTEST(smp_wakeups_cross)
 		return;
 	ping_turn = 0;
 	ktest_check_eq(on_each(ping), 0);
-	ktest_check_eq(ping_turn, 2 * share(800));
+	ktest_check_eq(ping_turn, 2 * share(320));
 }
 
 /* ---- locks and time ------------------------------------------------------------------------------ */
@@ -296,7 +296,7 @@ static int change_space(void)
 {
 	int wrong = 0;
 
-	for (u64 i = 1; i <= share(800); i++) {
+	for (u64 i = 1; i <= share(320); i++) {
 		u64 rw = PROT_READ | PROT_WRITE;
 
 		wrong += vm_mmap(shared_space, AT, PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -343,7 +343,7 @@ KTEST(smp_no_cpu_keeps_a_translation)
 	tlb_stats(&before);
 	ktest_check_eq(on_each(change_or_look), 0);
 	tlb_stats(&after);
-	ktest_check(after.rounds - before.rounds >= share(800)); /* it was not by luck */
+	ktest_check(after.rounds - before.rounds >= share(320)); /* it was not by luck */
 	aspace_put(shared_space);
 }
 
