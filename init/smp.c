@@ -49,7 +49,7 @@ static int start_one(u32 n)
 
 void smp_init(void)
 {
-	u64 max = cmdline_u64(&maxcpus_option, 1);
+	u64 max = cmdline_u64(&maxcpus_option, NR_CPUS);
 	u32 found = smp_found();
 
 	max = MIN(MAX(max, 1ul), (u64)NR_CPUS);

@@ -106,15 +106,18 @@ static void resume(struct tlb_cpu *cpu, struct aspace *as)
 void mm_switch_to(struct aspace *next)
 {
 	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
-	struct aspace *prev = space_of(this_cpu_read(active_space));
+	struct aspace *prev = this_cpu_read(active_space);
 	u32 id = cpu_id();
 	struct tlb_context *c;
 	bool keep;
 	u64 gen;
 
-	if (prev == next) {
-		resume(cpu, next);
-		return;
+	if (unlikely((u64)prev & SPACE_LAZY)) {
+		prev = space_of(prev);
+		if (prev == next) {
+			resume(cpu, next);
+			return;
+		}
 	}
 	mask_set(next, id); /* a full barrier before the generation is read */
 	gen = atomic_load(&next->tlb_gen);

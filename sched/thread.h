@@ -18,7 +18,6 @@
 #include "sync/spinlock.h"
 
 struct aspace;
-struct mutex;
 struct process;
 struct fdtable;
 struct fsctx;
@@ -92,8 +91,6 @@ struct thread {
 	struct fdtable *files;
 	struct fsctx *fs;
 	void *signals; /* proc/signal.c */
-
-	struct mutex *blocked_on; /* [o] the mutex that it waits for; read by other waiters */
 #ifdef CONFIG_DEBUG
 	s32 mutexes; /* [o] held */
 #endif

@@ -11,6 +11,9 @@
 #include "time/clock.h"
 #include "time/timer.h"
 
+/* What these tests count holds for threads of one CPU; test_smp.c has the others. */
+#define thread_create(...) thread_create_on(cpu_id(), __VA_ARGS__)
+
 static int give_back(void *arg)
 {
 	return (int)(u64)arg;
