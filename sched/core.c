@@ -305,11 +305,11 @@ static struct rq *lock_thread_rq(struct thread *t)
 {
 	preempt_disable();
 	for (;;) {
-		u32 cpu = READ_ONCE(t->cpu);
+		u32 cpu = load_acquire(&t->cpu); /* and what its mover wrote before that */
 		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
 
 		spin_acquire(&rq->lock);
-		if (likely(t->cpu == cpu))
+		if (likely(load_acquire(&t->cpu) == cpu))
 			return rq;
 		spin_release(&rq->lock);
 	}
@@ -362,7 +362,7 @@ void sched_arrive(struct thread *t)
 		spin_acquire(&rq->lock);
 		if (likely(cpuset_has(&t->affinity, rq->cpu)))
 			break;
-		WRITE_ONCE(t->cpu, sched_place(t, false)); /* that changed on the way */
+		store_release(&t->cpu, sched_place(t, false)); /* that changed on the way */
 		spin_release(&rq->lock);
 	}
 	rq->migrations++;
@@ -387,7 +387,7 @@ static void wake_up(struct rq *rq, struct thread *t, bool new)
 		return;
 	}
 	t->on_rq = MOVING;
-	WRITE_ONCE(t->cpu, cpu);
+	store_release(&t->cpu, cpu);
 	spin_release(&rq->lock);
 	sched_arrive(t);
 }
@@ -516,7 +516,7 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 	}
 	rq_dequeue(rq, t);
 	t->on_rq = MOVING;
-	WRITE_ONCE(t->cpu, sched_place(t, false));
+	store_release(&t->cpu, sched_place(t, false));
 	spin_release(&rq->lock);
 	sched_arrive(t);
 	irq_restore(flags);
