@@ -107,7 +107,8 @@ HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 HO := build-host$(HTAG)
 HDEBUG ?= -DCONFIG_DEBUG
 HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST $(HDEBUG) \
-	-Iarch/host -Ibuild-host/gen $(HSAN) $(if $(findstring thread,$(HSAN)),-DHOST_TSAN)
+	-Iarch/host -Ibuild-host/gen $(HSAN) \
+	$(if $(findstring thread,$(HSAN)),-DHOST_TSAN --param=tsan-distinguish-volatile=1)
 # lib/string.c is libc's here; what only a machine can run stays out.
 HSKIP ?= lib/string.c mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
@@ -132,8 +133,7 @@ $(HO)/libsched.a: $(HSCHEDOBJ)
 # (arch/host/sim.h).
 SCHED_TESTS := sched_core waitq mutex policy
 INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
-$(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc \
-	$(if $(findstring thread,$(HSAN)),--param=tsan-distinguish-volatile=1)
+$(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc
 $(HO)/arch/host/sim.o $(HO)/arch/host/fiber.o: HFLAGS += -fno-sanitize=thread
 $(SCHED_TESTS:%=$(HO)/test_%): $(HO)/libsched.a
 $(SCHED_TESTS:%=$(HO)/test_%): HLIBS := $(HO)/libsched.a $(HO)/libjiffy.a

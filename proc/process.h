@@ -107,11 +107,11 @@ struct process {
 
 	/* Accounting. */
 	u64 start_ns;           /* [I] clock_ns() */
-	u64 utime_ms, stime_ms; /* [s] of threads that ended */
+	u64 utime_ns, stime_ns; /* [s] of threads that ended */
 	u64 nvcsw, nivcsw;      /* [s] the same */
 	u64 minflt;             /* [s] of spaces that execve left */
 	struct {
-		u64 utime_ms, stime_ms, nvcsw, nivcsw, minflt;
+		u64 utime_ns, stime_ns, nvcsw, nivcsw, minflt;
 	} children_usage;   /* [t] of children waited for */
 	char last_name[16]; /* [s] of the last thread that ended: a zombie's name */
 };
@@ -231,7 +231,7 @@ void usage_self(struct process *p,
 void usage_current(struct linux_rusage *out); /* of the current process, all of it */
 void usage_thread(struct linux_rusage *out);  /* of the current thread */
 void usage_children(struct process *p, struct linux_rusage *out);
-void usage_times(struct process *p, u64 *utime_ms, u64 *stime_ms);
+void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns);
 
 /* setitimer(ITIMER_REAL): proc/itimer.c. ns; 0: off. */
 void itimer_init(struct process *p);

@@ -75,6 +75,7 @@ struct thread {
 
 	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each: how that divides */
+	u64 told_user, told_kernel;   /* [rq] what sched_times said last, ns */
 
 	/* Identity. */
 	u32 tid;         /* 0: a program's, not started yet */

@@ -39,6 +39,11 @@ u64 clock_tsc_hz(void)
 	return NSEC_PER_SEC; /* host_cycles */
 }
 
+u64 clock_cycles_to_ns(u64 cycles)
+{
+	return cycles;
+}
+
 u64 clock_ns(void)
 {
 	return sim_time();
