@@ -107,12 +107,14 @@ HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 HO := build-host$(HTAG)
 HDEBUG ?= -DCONFIG_DEBUG
 HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST $(HDEBUG) \
-	-Iarch/host -Ibuild-host/gen $(HSAN)
+	-Iarch/host -Ibuild-host/gen $(HSAN) $(if $(findstring thread,$(HSAN)),-DHOST_TSAN)
 # lib/string.c is libc's here; what only a machine can run stays out.
-HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/waitq.c sched/mutex.c sched/grace.c \
-	mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
+HSKIP ?= lib/string.c mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
-HOBJ := $(patsubst %.c,$(HO)/%.o,$(HSRC))
+# The scheduler and the machine that runs it, apart: other tests bring stubs in their place.
+HSCHED := $(filter-out sched/memory.c sched/fair.c,$(wildcard sched/*.c)) arch/host/sim.c arch/host/fiber.c
+HOBJ := $(patsubst %.c,$(HO)/%.o,$(filter-out $(HSCHED),$(HSRC)))
+HSCHEDOBJ := $(patsubst %.c,$(HO)/%.o,$(HSCHED))
 UNIT := $(patsubst tests/unit/%.c,$(HO)/%,$(wildcard tests/unit/test_*.c))
 
 $(HO)/%.o: %.c
@@ -123,14 +125,70 @@ $(HO)/%.o: %.c
 $(HO)/libjiffy.a: $(HOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+$(HO)/libsched.a: $(HSCHEDOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+# The tests of the scheduler. The simulated machine interferes between any two basic blocks of these
+# (arch/host/sim.h).
+SCHED_TESTS := sched_core waitq mutex policy
+INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
+$(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc \
+	$(if $(findstring thread,$(HSAN)),--param=tsan-distinguish-volatile=1)
+$(HO)/arch/host/sim.o $(HO)/arch/host/fiber.o: HFLAGS += -fno-sanitize=thread
+$(SCHED_TESTS:%=$(HO)/test_%): $(HO)/libsched.a
+$(SCHED_TESTS:%=$(HO)/test_%): HLIBS := $(HO)/libsched.a $(HO)/libjiffy.a
+
 $(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
-	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a -lcmocka -lpthread -lz
+	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a $(HLIBS) -lcmocka -lpthread -lz
+
+$(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain group run) $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) $^ -o $@ -lcmocka -lpthread
+
+# The other targets of ./jiffy fuzz; HSAN and HTAG come from tests/fuzz/run.
+$(HO)/fuzz_%: $(HO)/tests/fuzz/%.o $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) -fsanitize=fuzzer $^ -o $@ -lz
 
 unit: $(UNIT)
 	$(Q)for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 
-.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o
+.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o $(HO)/tests/mm/%.o
+
+# ---- the random test of mm/ --------------------------------------------------------------------
+# The same code with every atomic operation a point of tests/mm/points.c: clang's TSan instrumentation
+# without its library. `make sim` builds build-sim/mm_random; docs/testing.md tells more.
+SO := build-sim
+SCC := clang
+SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG -Iarch/host -Ibuild-host/gen \
+	-fsanitize=undefined -fno-sanitize-recover=all
+SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
+	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
+SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
+SSRC := $(filter-out $(HSKIP),$(SSRC))
+SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
+STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain group run)
+
+$(SO)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  SIMCC   $<"
+	$(Q)$(SCC) $(SFLAGS) $(if $(filter tests/%,$<),,$(SPOINTS)) $(if $(filter mm/%,$<),$(SCOVER)) -MMD -MP -c $< -o $@
+
+$(SO)/libsim.a: $(SLIB)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(SO)/mm_random: $(STEST) $(SO)/tests/mm/random.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined $^ -o $@
+
+# By libFuzzer, which looks at what mm/ does (SO and SCOVER: tests/fuzz/run).
+$(SO)/fuzz_mm: $(STEST) $(SO)/tests/fuzz/mm.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined,fuzzer $^ -o $@
+
+.PHONY: sim
+sim: $(SO)/mm_random
 
 # ---- programs ----------------------------------------------------------------------------------
 # They are static: init with musl, the test programs with musl and with glibc (they must behave alike,
@@ -173,7 +231,7 @@ $(O)/bench/suite-exit: bench/suite/exit.c
 		-Wl,-z,noseparate-code -s $< -o $@
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
+$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
@@ -219,4 +277,4 @@ clean:
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
--include $(shell find $(O) $(HO) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) $(HO) $(SO) -name '*.d' 2>/dev/null)
