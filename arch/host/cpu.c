@@ -45,21 +45,6 @@ __attribute__((weak)) void host_wait_for_interrupt(void)
 	host_irqs_on = true;
 }
 
-/* Without a simulation host threads are the CPUs, and the host interleaves them. */
-__attribute__((weak)) void host_point(void)
-{
-}
-
-__attribute__((weak)) void host_relax(void)
-{
-	__builtin_ia32_pause();
-}
-
-__attribute__((weak)) void host_wait_for_interrupt(void)
-{
-	host_irqs_on = true;
-}
-
 /* A test that expects a panic sets this; it must not return. */
 void (*host_panic_hook)(const char *message);
 
