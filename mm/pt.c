@@ -1276,10 +1276,27 @@ int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
 	return 0;
 }
 
+static __noinline int unmap_pieces(struct aspace *as, u64 start, u64 end)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	int err;
+
+	pt_op_init(&op, PT_UNMAP);
+	err = pt_op_pieces(&op, as, start, end);
+	if (!err)
+		pt_prune(as, end - PAGE_SIZE); /* the last one, and what is above */
+	return err;
+}
+
+/* With the lock of the table that covers it; dropped. */
 static __noinline int unmap_slowly(struct aspace *as, pte_t *entry, u64 start, u64 end)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
+	if (end - start > PT_PIECE) {
+		unlock_table(page_frame(entry));
+		return unmap_pieces(as, start, end);
+	}
 	op_start(&op, as, entry, PT_UNMAP);
 	return op_locked(&op, start, end);
 }
@@ -1387,6 +1404,15 @@ static __noinline int protect_slowly(struct aspace *as, pte_t *entry, u64 start,
 	return op_locked(&op, done, end);
 }
 
+static __noinline int protect_pieces(struct aspace *as, u64 start, u64 end, u64 bits)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_PROTECT);
+	op.bits = bits;
+	return pt_op_pieces(&op, as, start, end);
+}
+
 int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 {
 	pte_t *entry = lock_covering(as, start, end - 1, 1);
@@ -1396,12 +1422,12 @@ int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 
 	if (likely(table->level == 1 && bits_accessible(bits)))
 		done = protect_plain(entry, start, end, bits, &flush);
-	if (unlikely(done < end))
+	if (unlikely(done < end) && end - done <= PT_PIECE)
 		return protect_slowly(as, entry, start, done, end, bits, flush);
 	if (flush)
-		tlb_flush_pages(as, start, end);
+		tlb_flush_pages(as, start, done);
 	unlock_table(table);
-	return 0;
+	return likely(done == end) ? 0 : protect_pieces(as, done, end, bits);
 }
 
 /* ---- readers --------------------------------------------------------------------------------- */

@@ -291,6 +291,14 @@ static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
 
 /*
+ * The same in pieces, with preemption between them, for what is larger than PT_PIECE: UNMAP,
+ * PROTECT, DONTNEED. -ENOMEM: nothing has changed but, invisibly, splits and copies of shared tables
+ * (when another thread forks meanwhile: what lies before has changed). mm/piece.c
+ */
+#define PT_PIECE MiB
+int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end);
+
+/*
  * The operations MAP, UNMAP and PROTECT as a whole: quick for untouched memory (MAP, UNMAP) and for
  * touched private memory in one table (PROTECT). With noreplace -EEXIST if something is there.
  */

@@ -1,6 +1,7 @@
 /* System calls: the mmap family. Arguments are checked in mm/, files and rights here. */
 #include "syscall/syscalls.h"
 
+#include "arch/api/hook.h"
 #include "arch/api/uaccess.h"
 #include "fs/file.h"
 #include "lib/uapi/fcntl.h"
@@ -89,6 +90,8 @@ static __noinline s64 mmap_special(uaddr_t addr, u64 len, int prot, int flags, i
 	if (!f)
 		return -EBADF;
 	ret = map_file(addr, len, prot, flags, f, offset);
+	if (hook_on(HOOK_TRACE) && ret > 0 && (prot & PROT_EXEC))
+		proc_trace_map(f, (u64)ret, (u64)ret + len, offset);
 	file_put(f);
 	return ret;
 }

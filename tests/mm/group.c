@@ -206,6 +206,8 @@ static void call_before(struct call *c, unsigned cpu)
 /* Some CPUs know what is there before it changes: they have read it, or read ahead. */
 static void warm_up(struct proc *p, unsigned w, u64 at, u64 n)
 {
+	bool writes = choose(4) == 0;
+
 	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
 		if (choose(3) == 0)
 			continue;
@@ -215,7 +217,8 @@ static void warm_up(struct proc *p, unsigned w, u64 at, u64 n)
 					  .w = w,
 					  .at = at + i,
 					  .n = 1,
-					  .access = choose(4) ? FAULT_READ : FAULT_WRITE };
+					  .access =
+						  writes && choose(2) ? FAULT_WRITE : FAULT_READ };
 
 			if (choose(4))
 				call_before(&c, cpu);
@@ -385,6 +388,8 @@ static void choose_calls(const struct record **next, const struct record *end, s
 {
 	enum theme theme = begin_theme(p, w, at);
 
+	if (theme == CUTS || (theme != ANYTHING && choose(2)))
+		size = 1;
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
 		struct call c;
@@ -392,8 +397,7 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		choose_from(*next);
 		run_position++;
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
-		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, theme == CUTS ? 1 : size,
-				       theme != ANYTHING);
+		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
 		if (theme == CUTS &&
 		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||
 		     g.lane[cpu].n || g.n > 2))
