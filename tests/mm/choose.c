@@ -267,6 +267,8 @@ static void choose_touch(struct call *c)
 	if (!one_in(8)) /* mostly where something is */
 		while (at + 1 < windows[w].n && !p->w[w][at].mapped)
 			at++;
+	if ((p->w[w][at].flags & PAGE_GROWSDOWN) && one_in(2)) /* or below what grows */
+		at -= MIN(at, choose(40));
 	if (p->hot_n && one_in(3)) { /* or where something happened lately */
 		w = p->hot_w;
 		at = p->hot_at + choose(p->hot_n);

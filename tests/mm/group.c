@@ -426,6 +426,13 @@ static void see_all(void)
 		}
 }
 
+static void limit_stacks(u64 bytes)
+{
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		if (procs[k].as)
+			aspace_set_limit(procs[k].as, VM_LIMIT_STACK, bytes);
+}
+
 void group_run(const struct record **next, const struct record *end)
 {
 	u64 seed = choose(1ul << 32), at, size, fail_at = choose(8) + 1;
@@ -440,6 +447,7 @@ void group_run(const struct record **next, const struct record *end)
 	if (choose(4))
 		warm_up(p, w, at, size);
 	choose_calls(next, end, p, w, at, size);
+	limit_stacks(0); /* growing is not one step */
 	alloc_fail_at = g.injected ? fail_at : 0;
 	run_all(seed);
 	g.failed = g.injected && alloc_fail_at == 0;
@@ -455,6 +463,7 @@ void group_run(const struct record **next, const struct record *end)
 	if (run_tells)
 		tell();
 	clean_up();
+	limit_stacks(STACK_LIMIT);
 	run_counts.groups++;
 	call_concurrent = false;
 }
