@@ -107,12 +107,14 @@ HSAN ?= -fsanitize=address,undefined -fno-sanitize-recover=all
 HO := build-host$(HTAG)
 HDEBUG ?= -DCONFIG_DEBUG
 HFLAGS := $(COMMON) $(WARN) -Wno-error=frame-larger-than= -Wno-frame-larger-than -DCONFIG_HOST $(HDEBUG) \
-	-Iarch/host -Ibuild-host/gen $(HSAN)
+	-Iarch/host -Ibuild-host/gen $(HSAN) $(if $(findstring thread,$(HSAN)),-DHOST_TSAN)
 # lib/string.c is libc's here; what only a machine can run stays out.
-HSKIP ?= lib/string.c sched/core.c sched/thread.c sched/waitq.c sched/mutex.c sched/grace.c \
-	mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
+HSKIP ?= lib/string.c mm/kstack.c fs/init.c fs/devfs.c fs/procfs_kernel.c
 HSRC := $(filter-out $(HSKIP),$(foreach d,$(HDIRS),$(wildcard $(d)/*.c)))
-HOBJ := $(patsubst %.c,$(HO)/%.o,$(HSRC))
+# The scheduler and the machine that runs it, apart: other tests bring stubs in their place.
+HSCHED := $(filter-out sched/memory.c sched/fair.c,$(wildcard sched/*.c)) arch/host/sim.c arch/host/fiber.c
+HOBJ := $(patsubst %.c,$(HO)/%.o,$(filter-out $(HSCHED),$(HSRC)))
+HSCHEDOBJ := $(patsubst %.c,$(HO)/%.o,$(HSCHED))
 UNIT := $(patsubst tests/unit/%.c,$(HO)/%,$(wildcard tests/unit/test_*.c))
 
 $(HO)/%.o: %.c
@@ -123,9 +125,22 @@ $(HO)/%.o: %.c
 $(HO)/libjiffy.a: $(HOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+$(HO)/libsched.a: $(HSCHEDOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+# The tests of the scheduler. The simulated machine interferes between any two basic blocks of these
+# (arch/host/sim.h).
+SCHED_TESTS := sched_core waitq mutex policy
+INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
+$(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc \
+	$(if $(findstring thread,$(HSAN)),--param=tsan-distinguish-volatile=1)
+$(HO)/arch/host/sim.o $(HO)/arch/host/fiber.o: HFLAGS += -fno-sanitize=thread
+$(SCHED_TESTS:%=$(HO)/test_%): $(HO)/libsched.a
+$(SCHED_TESTS:%=$(HO)/test_%): HLIBS := $(HO)/libsched.a $(HO)/libjiffy.a
+
 $(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
-	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a -lcmocka -lpthread -lz
+	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a $(HLIBS) -lcmocka -lpthread -lz
 
 $(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain group run) $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
@@ -150,7 +165,7 @@ SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG 
 	-fsanitize=undefined -fno-sanitize-recover=all
 SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
 	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
-SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
+SSRC := $(wildcard mm/*.c lib/*.c sync/*.c) $(addprefix arch/host/,cpu.c mmu.c page.c ram.c uaccess.c) sched/memory.c
 SSRC := $(filter-out $(HSKIP),$(SSRC))
 SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
 STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain group run)
@@ -216,17 +231,18 @@ $(O)/bench/suite-exit: bench/suite/exit.c
 		-Wl,-z,noseparate-code -s $< -o $@
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
+$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
 
 # mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
-# ./jiffy bench --native says so), and no simulated MMU. And its well-known relatives.
+# ./jiffy bench --native says so). bench/native/mmu.c comes first and so takes the place of the simulated MMU. And its well-known relatives.
 $(O)/bench/native-memory: bench/native/memory.c bench/native/mmu.c bench/native/timing.h $(HO)/libjiffy.a
 	@mkdir -p $(@D)
 	@echo "  HOSTLD  $@"
-	$(Q)$(CC) $(HFLAGS) bench/native/memory.c bench/native/mmu.c $(HO)/libjiffy.a -lpthread -o $@
+	$(Q)$(CC) $(HFLAGS) -Wl,-z,muldefs bench/native/memory.c bench/native/mmu.c \
+		$(HO)/libjiffy.a -lpthread -o $@
 
 $(O)/bench/native-reference: bench/native/reference.c bench/native/timing.h
 	@mkdir -p $(@D)
@@ -242,7 +258,7 @@ $(O)/bench/native-jemalloc: bench/native/reference.c bench/native/timing.h
 $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/native/machine/*.h arch/x86/machine/ctx.h)
 	@mkdir -p $(@D)
 	@echo "  HOSTCC  $<"
-	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
+	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -static -fno-stack-protector \
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
 
 # Plugins of QEMU: what it counts while it translates.

@@ -2,8 +2,8 @@
  * Watchdogs.
  *
  *	a CPU takes no interrupt	its neighbour, once a second: its `beat` stands still
- *	a thread keeps its CPU		its own timer interrupt: a switch has been wanted for as long,
- *					and none happened
+ *	a thread keeps its CPU		its own timer interrupt: no interrupt has found it preemptible for
+ *					as long, the ticks of a thousandth included
  *	a spin lock does not come	who waits for it (sync/spinlock.c)
  *	a CPU does not answer a call	who waits for the answer (arch/x86/ipi.c)
  *	mutexes in a circle		who would close it (sched/mutex.c)
@@ -50,9 +50,8 @@ static DEFINE_PER_CPU(struct cpu_trace, cpu_trace);
 struct cpu_beat {
 	u64 beat;     /* [o] seconds of the clock at its last check */
 	u64 reported; /* [checker] the beat that was reported */
-	u64 wanted_since,
-		switches; /* [o] a switch has been wanted since; how many there were then */
-	bool complained;  /* [o] */
+	u64 since, moments; /* [o] since when the count of moments has been that */
+	bool complained;    /* [o] */
 };
 static DEFINE_PER_CPU(struct cpu_beat, cpu_beat);
 
@@ -172,18 +171,18 @@ static void check_neighbour(u64 now)
 	watchdog_report("CPU %u has taken no timer interrupt for %lu s", cpu, now - beat);
 }
 
-/* Has this CPU's thread been asked to leave it, and did not? */
-static void check_self(struct cpu_beat *b, u64 now, u64 switches)
+/* Has this CPU's thread kept it all the time? */
+static void check_self(struct cpu_beat *b, u64 now, u64 moments)
 {
 	const struct regs *r = this_cpu_read(irq_regs);
 
-	if (!need_resched() || switches != b->switches || !b->wanted_since) {
-		b->wanted_since = need_resched() ? now : 0;
-		b->switches = switches;
+	if (moments != b->moments || preempt_count() == 1) {
+		b->since = now;
+		b->moments = moments;
 		b->complained = false;
 		return;
 	}
-	if (b->complained || now < b->wanted_since + watchdog_seconds())
+	if (b->complained || now < b->since + watchdog_seconds())
 		return;
 	b->complained = true;
 	char name[32] = "";
@@ -192,17 +191,17 @@ static void check_self(struct cpu_beat *b, u64 now, u64 switches)
 	klog(KLOG_ERR, "watchdog: it runs here:\n");
 	if (r)
 		backtrace_log(regs_pc(r), regs_frame_pointer(r));
-	watchdog_report("thread %s has not left CPU %u for %lu s (preemption count %u)", name,
-			cpu_id(), now - b->wanted_since, preempt_count() - 1);
+	watchdog_report("thread %s has not let go of CPU %u for %lu s (preemption count %u)", name,
+			cpu_id(), now - b->since, preempt_count() - 1);
 }
 
-void watchdog_check(u64 now, u64 switches)
+void watchdog_check(u64 now, u64 moments)
 {
 	struct cpu_beat *b = this_cpu_ptr(&cpu_beat);
 
 	WRITE_ONCE(b->beat, now + 1); /* never 0 */
 	if (!watchdog_seconds())
 		return;
-	check_self(b, now, switches);
+	check_self(b, now, moments);
 	check_neighbour(now);
 }

@@ -19,6 +19,9 @@ void backtrace_all(void);
  * option watchdog.panic is given. */
 __printf(1, 2) void watchdog_report(const char *fmt, ...);
 
-/* From a timer of each CPU, once a second of the clock: this CPU takes interrupts; do the others?
- * now: seconds. switches: of this CPU. Interrupts off. */
-void watchdog_check(u64 now, u64 switches);
+/*
+ * From a timer of each CPU, once a second of the clock: this CPU takes interrupts; do the others? And
+ * does its thread ever let go? now: seconds; moments: a count of the times at which this CPU was
+ * found preemptible, or switched. Interrupts off.
+ */
+void watchdog_check(u64 now, u64 moments);

@@ -66,7 +66,7 @@ static u32 used(const struct pipe *p)
  */
 static void wake(struct pipe *p)
 {
-	if (!list_empty(&p->wait.waiters))
+	if (!waitq_empty(&p->wait))
 		waitq_wake_all(&p->wait);
 }
 

@@ -11,11 +11,13 @@
 #include "arch/api/preempt.h"
 #include "arch/api/smp.h"
 #include "arch/api/upcall.h"
+#include "debug/trace.h"
 #include "lib/cmdline.h"
 #include "lib/err.h"
 #include "lib/klog.h"
 #include "sched/sched.h"
 #include "time/clock.h"
+#include "time/sample.h"
 
 CMDLINE_OPTION("maxcpus", maxcpus_option, "N: use at most N processors");
 
@@ -23,8 +25,10 @@ void cpu_secondary_main(void)
 {
 	smp_cpu_init();
 	clock_init_cpu();
+	trace_cpu_init(NULL);
 	smp_cpu_ready();
 	sched_start_watching();
+	sample_start();
 	sched_cpu_enter();
 }
 
@@ -49,7 +53,7 @@ static int start_one(u32 n)
 
 void smp_init(void)
 {
-	u64 max = cmdline_u64(&maxcpus_option, 1);
+	u64 max = cmdline_u64(&maxcpus_option, NR_CPUS);
 	u32 found = smp_found();
 
 	max = MIN(MAX(max, 1ul), (u64)NR_CPUS);

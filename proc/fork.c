@@ -111,11 +111,29 @@ static int make_process(struct fork *k)
 		aspace_get(me->as);
 		p->as = me->as;
 	} else {
-		err = aspace_fork(me->as, &p->as);
+		err = READ_ONCE(me->nr_threads) == 1 ? aspace_fork_alone(me->as, &p->as) :
+						       aspace_fork(me->as, &p->as);
 		if (err)
 			p->as = NULL;
 	}
 	return err;
+}
+
+/* The thread itself has inherited already: sched_inherit. */
+static void inherit_scheduling(struct task *t, const struct task *my)
+{
+	t->policy = my->policy;
+	t->rt_priority = my->rt_priority;
+	if (!my->reset_on_fork)
+		return;
+	if (t->rt_priority) {
+		t->policy = SCHED_NORMAL;
+		t->rt_priority = 0;
+		sched_set_policy(t->thread, SCHED_NORMAL, 0);
+		sched_set_nice(t->thread, 0);
+	} else if (t->thread->nice < 0) {
+		sched_set_nice(t->thread, 0);
+	}
 }
 
 static int make_task(struct fork *k)
@@ -135,9 +153,7 @@ static int make_task(struct fork *k)
 		return -ENOMEM;
 	k->task = t;
 	t->blocked = my->blocked;
-	t->policy = my->policy;
-	t->rt_priority = my->rt_priority;
-	t->affinity = my->affinity;
+	inherit_scheduling(t, my);
 	/* A thread on the parent's own stack (vfork) may use the parent's signal stack; others with
 	 * shared memory must not. */
 	if (!(k->c->flags & CLONE_VM) || (k->c->flags & CLONE_VFORK))
@@ -291,14 +307,6 @@ static void vfork_wait_child(struct vfork_wait *v)
 	vfork_put(v);
 }
 
-static void set_scheduling(struct fork *k)
-{
-	struct thread *me = current();
-
-	sched_set_level(k->thread, me->level, me->fifo);
-	sched_set_nice(k->thread, me->nice);
-}
-
 s64 proc_clone(const struct clone_request *c, const struct regs *r)
 {
 	struct fork k = { .c = c };
@@ -318,7 +326,6 @@ s64 proc_clone(const struct clone_request *c, const struct regs *r)
 	if (!err)
 		err = make_vfork(&k);
 	if (!err) {
-		set_scheduling(&k);
 		store_ids(&k);
 		err = publish(&k);
 	}

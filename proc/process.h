@@ -146,9 +146,9 @@ struct task {
 	u64 trapno, error, fault_addr; /* [o] of the last exception, for the signal frame */
 	u64 fault_pc;                  /* [o] where it was */
 
-	u8 policy;      /* [o] SCHED_* */
-	u8 rt_priority; /* [o] 0 ... 99 */
-	u64 affinity;   /* [o] CPUs 0 ... 63 */
+	u8 policy;          /* [proc_lock] SCHED_* */
+	u8 rt_priority;     /* [proc_lock] 0 ... 99 */
+	bool reset_on_fork; /* [proc_lock] children do not inherit what takes a privilege */
 };
 
 extern spinlock_t proc_lock;
@@ -251,6 +251,10 @@ int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, 
 /* The end of the current thread, in its space: the words on its list learn that it died. */
 void futex_exit_robust(uaddr_t list, u32 tid);
 void futex_init(void);
+
+/* For the trace: [start, end) of the current process is executable and shows f from offset on. */
+struct file;
+void proc_trace_map(struct file *f, u64 start, u64 end, u64 offset);
 
 /* /proc/<pid>: proc/procfs.c */
 void proc_procfs_init(void);

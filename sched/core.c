@@ -1,5 +1,5 @@
 /*
- * The scheduler's core: yield, block, wake, preempt, and the one place that switches.
+ * The scheduler's core: yield, block, wake, preempt, the tick, and the one place that switches.
  *
  * A CPU's queue is locked, interrupts off, from the decision to the end of the switch: the thread
  * that is switched to releases the lock in finish_switch. So nobody sees a thread that is out of
@@ -12,16 +12,22 @@
  *
  * need_resched (in preempt_word) is a hint to call schedule soon; it is cleared by each pick.
  *
- * Time is accounted by the tick (SCHED_HZ), as user or kernel time of the thread that it hits.
+ * Time: rq->stamp is the cycle counter up to which the running threads have been charged. It is read
+ * when a thread blocks, at wake-ups and switches in the fair queue, and by the tick; a yield among
+ * threads of one ring is too short a way for that, and such threads are charged by the tick alone. The
+ * tick (SCHED_HZ while there are two threads or more, seldom with one, never without) also tells user
+ * time from kernel time, by where it hits.
  */
 #include "sched/sched.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/hook.h"
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
 #include "lib/err.h"
 #include "lib/klog.h"
+#include "lib/uapi/sched.h"
 #include "sched/internal.h"
 #include "sched/memory.h"
 #include "sched/rq.h"
@@ -32,19 +38,72 @@ _Static_assert(offsetof(struct thread, arch) == 0, "entry.S, ctx.c");
 _Static_assert(offsetof(struct thread, work) == sizeof(struct arch_thread), "entry.S");
 
 DEFINE_PER_CPU(struct rq, runqueue);
-DEFINE_PER_CPU(u32, preempt_word)
-= PREEMPT_NO_RESCHED;
 DEFINE_PER_CPU(struct thread *, current_thread);
 
-#define TICK_NS (NSEC_PER_SEC / SCHED_HZ)
+#define TICK_NS    (NSEC_PER_SEC / SCHED_HZ)
+#define SLOW_TICKS (SCHED_HZ / 10) /* between two ticks of a thread that is alone */
 
-/* Ticks of a slice: 4 at nice 0, 12 at -20, 1 at 19. */
-static u32 slice_ticks(const struct thread *t)
+/* Of a second, what real-time threads may have while others wait: as Linux's sched_rt_runtime_us. */
+#define RT_PERIOD_TICKS SCHED_HZ
+#define RT_TICKS        (SCHED_HZ * 95 / 100)
+
+#define RR_TICKS (SCHED_RR_NS / TICK_NS)
+
+static struct thread *thread_of(struct fair_entity *e)
 {
-	int ticks = (int)(SCHED_SLICE_NS / TICK_NS) - t->nice * 2 / 5;
-
-	return ticks < 1 ? 1 : (u32)ticks;
+	return container_of(e, struct thread, fair);
 }
+
+/* ---- the pick ---------------------------------------------------------------------------------- */
+
+/* Charges t, which runs on this queue's CPU, with the time since the last stamp. Lock held. */
+static void charge(struct rq *rq, struct thread *t)
+{
+	u64 now = cpu_cycles();
+	s64 delta = (s64)(now - rq->stamp);
+
+	if (delta <= 0)
+		return; /* another CPU, whose counter is ahead, has just been here */
+	rq->stamp = now;
+	t->run_cycles += (u64)delta;
+	if (rq->fair.curr == &t->fair)
+		fair_charge(&rq->fair, MIN((u64)delta, (u64)INT32_MAX));
+}
+
+/* The fair queue has the CPU, or gets it, or loses it. */
+static __noinline struct thread *pick_fair(struct rq *rq)
+{
+	struct fair_queue *q = &rq->fair;
+
+	if (q->curr) {
+		if (rq->top == SLOT_FAIR && (q->nr == 1 || !q->give_way))
+			return thread_of(q->curr);
+		fair_put(q);
+	}
+	q->give_way = false;
+	return rq->top == SLOT_FAIR ? thread_of(fair_take(q)) : rq_pick(rq);
+}
+
+/* Who should run. The one that does has been charged. Lock held. */
+static inline struct thread *pick(struct rq *rq)
+{
+	if (rq->fair.curr || rq->top == SLOT_FAIR)
+		return pick_fair(rq);
+	return rq_pick(rq);
+}
+
+/* A yield that does not go to the next thread in the ring. */
+static __noinline struct thread *pick_after_yield(struct rq *rq, struct thread *prev)
+{
+	struct fair_queue *q = &rq->fair;
+
+	charge(rq, prev);
+	if (q->curr == &prev->fair && q->nr > 1 && rq->top == SLOT_FAIR)
+		return thread_of(fair_yield(q));
+	return pick(rq);
+}
+
+/* ---- the switch -------------------------------------------------------------------------------- */
 
 /*
  * The second half of a switch, on the stack of the thread that was switched to: releases the lock
@@ -81,7 +140,8 @@ static __noinline void leave_user(struct thread *prev)
  * Switches to next. Lock held, interrupts off; returns with the lock released, when prev runs
  * again. The only caller of ctx_switch.
  */
-static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next)
+static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next,
+				      enum switch_why why)
 {
 	clear_need_resched();
 	if (prev == next) {
@@ -97,7 +157,7 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	} else if (unlikely(nr_cpus > 1)) {
 		leave_user(prev);
 	}
-	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));
+	finish_switch(ctx_switch(prev, &prev->arch, &next->arch, why));
 }
 
 void sched_yield(void)
@@ -108,36 +168,86 @@ void sched_yield(void)
 	struct thread *prev = current();
 
 	spin_acquire(&rq->lock);
-	switch_to(rq, prev, rq_rotate_and_pick(rq, prev));
+	struct thread *next;
+	if (unlikely(!rq_rotate(rq, prev, &next)))
+		next = pick_after_yield(rq, prev);
+	switch_to(rq, prev, next, SWITCH_YIELD);
 	irq_enable();
 }
 
-/* Before the queue's lock: the timers' lock ranks below it. */
-static void start_tick(struct rq *rq)
+/* ---- the tick's timer -------------------------------------------------------------------------- */
+
+/* Counts n ticks for t: user or kernel time by where this one hit. */
+static void count_ticks(struct rq *rq, struct thread *t, u32 n)
 {
-	rq->ticking = true;
-	timer_start(&rq->tick, clock_ns() + TICK_NS);
+	const struct regs *r = this_cpu_read(irq_regs);
+
+	rq->ticks += n;
+	if (t == rq_idle_thread(rq))
+		rq->idle_ticks += n;
+	else if (r && regs_from_user(r))
+		t->user_ticks += n;
+	else
+		t->kernel_ticks += n;
 }
 
-/* Leaves the CPU to whom the queue prefers; the current thread stays in its ring. */
+static u32 wanted_period(const struct rq *rq)
+{
+	return READ_ONCE(rq->runnable) > 1 ? 1 : SLOW_TICKS;
+}
+
+/*
+ * Sees to it that the next tick comes soon enough. Before the queue's lock: the timers' lock ranks
+ * below it. Interrupts off.
+ */
+static void hasten_tick(struct rq *rq)
+{
+	u32 wanted = wanted_period(rq);
+	u64 now = clock_ns();
+
+	if (!rq->tick.fn || (rq->tick_period && wanted >= rq->tick_period))
+		return; /* not at boot; soon enough */
+	if (rq->tick_period) {
+		u64 begun = rq->tick.deadline - rq->tick_period * TICK_NS;
+		u64 n = now > begun ? (now - begun) / TICK_NS : 0;
+
+		count_ticks(rq, current(), (u32)MIN(n, (u64)rq->tick_period));
+	}
+	WRITE_ONCE(rq->tick_period, wanted);
+	timer_start(&rq->tick, now + wanted * TICK_NS);
+}
+
+/* ---- giving up the CPU ------------------------------------------------------------------------- */
+
+/* A ring's thread whose slice is over goes to the end of the ring. */
+static void end_slice(struct rq *rq, struct thread *t)
+{
+	t->slice_left = RR_TICKS;
+	if (rq->first[t->level] == t)
+		rq->first[t->level] = t->ring_next;
+}
+
+/* Leaves the CPU to whom the queue prefers; the current thread stays in it. */
 static void preempt_current(void)
 {
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	struct thread *prev = current();
 
-	if (prev == rq_idle_thread(rq) && !rq->ticking)
-		start_tick(rq);
+	if (unlikely(rq->tick_period != 1))
+		hasten_tick(rq);
+	if (prev == rq_idle_thread(rq))
+		sched_idle_end(rq); /* out of the halt, on the interrupt's way out */
 	spin_acquire(&rq->lock);
-	if (prev->on_rq && prev->slice_left == 0 && !prev->fifo) {
-		prev->slice_left = slice_ticks(prev);
-		rq->first[prev->level] = prev->ring_next;
-	}
-	struct thread *next = rq_pick(rq);
+	charge(rq, prev);
+	if (prev->on_rq && prev->slice_left == 0 && !prev->fifo &&
+	    prev->level != SCHED_LEVEL_NORMAL)
+		end_slice(rq, prev);
+	struct thread *next = pick(rq);
 	if (next != prev) {
 		rq->preemptions++;
 		prev->switches_forced++;
 	}
-	switch_to(rq, prev, next);
+	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
 
 void sched_preempt_irq(void)
@@ -155,6 +265,12 @@ void sched_preempt(void)
 	irq_enable();
 }
 
+void sched_ipi(void)
+{
+	rcu_quiescent_irq();
+	set_need_resched();
+}
+
 void sched_block(void)
 {
 	u64 flags = irq_save();
@@ -162,117 +278,325 @@ void sched_block(void)
 	struct thread *prev = current();
 
 	kassert_eq(preempt_count(), 0);
+	if (unlikely(need_resched() && rq->tick_period > 1))
+		hasten_tick(rq); /* the reason may be a thread that is not alone any more */
 	spin_acquire(&rq->lock);
 	if (prev->state == T_RUNNABLE) {
 		spin_release(&rq->lock); /* woken between its decision and here */
 	} else {
+		charge(rq, prev);
 		rq_dequeue(rq, prev);
-		switch_to(rq, prev, rq_pick(rq));
+		switch_to(rq, prev, pick(rq), SWITCH_BLOCK);
 	}
 	irq_restore(flags);
 }
 
-/* Puts t, which is in no ring, into its CPU's queue, and asks for a switch if it goes first. */
-static void make_runnable(struct rq *rq, struct thread *t)
-{
-	struct thread *running = *per_cpu_ptr(&current_thread, t->cpu);
+/* ---- waking ------------------------------------------------------------------------------------ */
 
-	rq_enqueue(rq, t);
-	rq->wakeups++;
-	if (running != rq_idle_thread(rq) && t->level >= running->level)
-		return;
-	if (t->cpu == cpu_id())
+/* Has the CPU of a queue look at it soon. Interrupts off. */
+static void kick(struct rq *rq)
+{
+	if (rq == this_cpu_ptr(&runqueue))
 		set_need_resched();
 	else
-		ipi_reschedule(t->cpu);
+		ipi_reschedule(rq->cpu);
 }
 
-void sched_ipi(void)
+/* The queue of t's CPU, locked. Interrupts off; preemption off from here to unlock_rq. */
+static struct rq *lock_thread_rq(struct thread *t)
 {
-	rcu_quiescent_irq();
-	set_need_resched();
+	preempt_disable();
+	for (;;) {
+		u32 cpu = READ_ONCE(t->cpu);
+		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+
+		spin_acquire(&rq->lock);
+		if (likely(t->cpu == cpu))
+			return rq;
+		spin_release(&rq->lock);
+	}
 }
 
+static void unlock_rq(struct rq *rq, u64 flags)
+{
+	spin_unlock_irqrestore(&rq->lock, flags);
+}
+
+/* Is t, which has just come into the queue, to run instead of curr? */
+static bool preempts(struct rq *rq, const struct thread *curr, const struct thread *t)
+{
+	if (curr == rq_idle_thread(rq))
+		return true;
+	if (t->level != curr->level)
+		return t->level < curr->level && !(rq->throttled && level_is_rt(t->level));
+	if (t->level != SCHED_LEVEL_NORMAL)
+		return false;
+	if (rq->fair.curr != &curr->fair)
+		return true;
+	if (curr->policy == SCHED_IDLE ?
+		    t->policy == SCHED_IDLE :
+		    t->policy != SCHED_NORMAL || !fair_preempts(&rq->fair, &t->fair))
+		return false;
+	return rq->fair.give_way = true;
+}
+
+/* Puts t into a locked queue, and asks for a switch there if that is due. here: it was there before. */
+static void make_runnable(struct rq *rq, struct thread *t, bool here)
+{
+	struct thread *curr = rq_curr(rq);
+
+	if (t->level == SCHED_LEVEL_NORMAL && rq->fair.curr)
+		charge(rq, curr);
+	rq_enqueue(rq, t, here);
+	rq->wakeups++;
+	if (preempts(rq, curr, t) || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
+		kick(rq);
+	if (nr_cpus > 1 && rq->runnable > 1)
+		sched_call_idle(t, curr);
+}
+
+void sched_arrive(struct thread *t)
+{
+	struct rq *rq;
+
+	for (;;) {
+		rq = per_cpu_ptr(&runqueue, t->cpu);
+		spin_acquire(&rq->lock);
+		if (likely(cpuset_has(&t->affinity, rq->cpu)))
+			break;
+		WRITE_ONCE(t->cpu, sched_place(t, false)); /* that changed on the way */
+		spin_release(&rq->lock);
+	}
+	rq->migrations++;
+	make_runnable(rq, t, false);
+	spin_release(&rq->lock);
+}
+
+/*
+ * t is awake: it goes into the queue of its CPU, or of a better one. Lock held of the queue that it
+ * left; released.
+ */
+static void wake_up(struct rq *rq, struct thread *t, bool new)
+{
+	u32 cpu = rq->cpu;
+
+	WRITE_ONCE(t->state, T_RUNNABLE);
+	if (nr_cpus > 1)
+		cpu = sched_place(t, new);
+	if (likely(cpu == rq->cpu)) {
+		make_runnable(rq, t, !new);
+		spin_release(&rq->lock);
+		return;
+	}
+	t->on_rq = MOVING;
+	WRITE_ONCE(t->cpu, cpu);
+	spin_release(&rq->lock);
+	sched_arrive(t);
+}
+
+/*
+ * A thread that is in its queue may run meanwhile, and go on from the state that we saw to another,
+ * even to T_DEAD: then there is nothing to wake any more.
+ */
 bool sched_wake(struct thread *t, unsigned states)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, t->cpu);
-	u64 flags = spin_lock_irqsave(&rq->lock);
-	bool woken = (READ_ONCE(t->state) & states) != 0;
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
+	u32 state = READ_ONCE(t->state);
+	bool woken = (state & states) != 0;
 
-	if (woken) {
-		WRITE_ONCE(t->state, T_RUNNABLE);
-		if (!t->on_rq)
-			make_runnable(rq, t);
-	}
-	spin_unlock_irqrestore(&rq->lock, flags);
+	if (woken && hook_on(HOOK_EVENT))
+		sched_hook_wake(t);
+	if (woken && t->on_rq != OFF_RQ)
+		woken = __atomic_compare_exchange_n(&t->state, &state, T_RUNNABLE, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	else if (woken)
+		goto wake;
+	unlock_rq(rq, flags);
 	return woken;
+wake:
+	wake_up(rq, t, state == T_NEW);
+	irq_restore(flags);
+	preempt_enable();
+	return true;
+}
+
+/* ---- policies ---------------------------------------------------------------------------------- */
+
+/* Takes t out of its queue, if it is in one, for a change of what the queue sorts by. */
+static struct rq *change_begin(struct thread *t, bool *queued)
+{
+	struct rq *rq = lock_thread_rq(t);
+
+	*queued = t->on_rq == ON_RQ;
+	if (*queued && rq->fair.curr)
+		charge(rq, rq_curr(rq));
+	if (*queued)
+		rq_dequeue(rq, t);
+	return rq;
+}
+
+static void change_end(struct rq *rq, struct thread *t, bool queued, u64 flags)
+{
+	t->slice_left = RR_TICKS;
+	if (queued) {
+		rq_enqueue(rq, t, true);
+		kick(rq);
+	}
+	unlock_rq(rq, flags);
+}
+
+static void apply_weight(struct thread *t)
+{
+	fair_set_weight(&t->fair,
+			t->policy == SCHED_IDLE ? FAIR_WEIGHT_IDLE : fair_weight_of_nice(t->nice));
 }
 
 void sched_set_level(struct thread *t, unsigned level, bool fifo)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, t->cpu);
+	bool queued;
 
-	kassert(level < SCHED_LEVELS);
-	u64 flags = spin_lock_irqsave(&rq->lock);
-	bool queued = t->on_rq;
-
-	if (queued)
-		rq_dequeue(rq, t);
+	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SLOT_FAIR);
+	u64 flags = irq_save();
+	struct rq *rq = change_begin(t, &queued);
 	t->level = (u8)level;
 	t->fifo = fifo;
-	t->slice_left = slice_ticks(t);
-	if (queued) {
-		rq_enqueue(rq, t);
-		set_need_resched();
-	}
-	spin_unlock_irqrestore(&rq->lock, flags);
+	change_end(rq, t, queued, flags);
+}
+
+void sched_set_policy(struct thread *t, unsigned policy, unsigned rt_priority)
+{
+	bool rt = policy == SCHED_FIFO || policy == SCHED_RR, queued;
+
+	kassert(!rt || (rt_priority >= 1 && rt_priority <= 99));
+	u64 flags = irq_save();
+	struct rq *rq = change_begin(t, &queued);
+	t->policy = (u8)policy;
+	t->level = (u8)(rt ? 100 - rt_priority : SCHED_LEVEL_NORMAL);
+	t->fifo = policy == SCHED_FIFO;
+	apply_weight(t);
+	change_end(rq, t, queued, flags);
 }
 
 void sched_set_nice(struct thread *t, int nice)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, t->cpu);
-	u64 flags = spin_lock_irqsave(&rq->lock);
+	bool queued;
+	u64 flags = irq_save();
+	struct rq *rq = change_begin(t, &queued);
 
 	t->nice = (s8)MAX(-20, MIN(19, nice));
-	t->slice_left = MIN(t->slice_left, slice_ticks(t));
-	spin_unlock_irqrestore(&rq->lock, flags);
+	apply_weight(t);
+	change_end(rq, t, queued, flags);
+}
+
+void sched_inherit(struct thread *child, const struct thread *parent)
+{
+	child->policy = parent->policy;
+	child->level = parent->level;
+	child->fifo = parent->fifo;
+	child->nice = parent->nice;
+	child->affinity = parent->affinity;
+	apply_weight(child);
+}
+
+void sched_set_affinity(struct thread *t, const struct cpuset *set)
+{
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
+
+	t->affinity = *set;
+	if (cpuset_has(set, rq->cpu) || t->on_rq != ON_RQ) {
+		if (rq->runnable > 1)
+			sched_call_idle(t, t); /* who waits here may go elsewhere now */
+		unlock_rq(rq, flags);
+		return;
+	}
+	if (rq_curr(rq) == t) {
+		sched_push(rq);
+		kick(rq);
+		unlock_rq(rq, flags); /* the current thread itself goes in this very call */
+		sched_await_push(t);
+		return;
+	}
+	rq_dequeue(rq, t);
+	t->on_rq = MOVING;
+	WRITE_ONCE(t->cpu, sched_place(t, false));
+	spin_release(&rq->lock);
+	sched_arrive(t);
+	irq_restore(flags);
+	preempt_enable();
 }
 
 /* ---- the tick ---------------------------------------------------------------------------------- */
 
+static void set_throttled(struct rq *rq, bool throttled)
+{
+	rq->throttled = throttled;
+	rq->top = rq_best_level(rq);
+	set_need_resched();
+}
+
+/* Real-time threads leave others a twentieth of each second. Lock held. */
+static void throttle_rt(struct rq *rq, const struct thread *t, u32 n)
+{
+	if (level_is_rt(t->level))
+		rq->rt_ticks += n;
+	rq->rt_period += n;
+	if (rq->rt_period >= RT_PERIOD_TICKS) {
+		rq->rt_period = rq->rt_ticks = 0;
+		if (rq->throttled)
+			set_throttled(rq, false);
+	} else if (rq->rt_ticks >= RT_TICKS && rq->fair.nr && !rq->throttled) {
+		set_throttled(rq, true);
+	}
+}
+
+/* t has run for n ticks more: is it somebody else's turn? */
+static void tick_thread(struct rq *rq, struct thread *t, u32 n)
+{
+	spin_lock(&rq->lock);
+	charge(rq, t);
+	if (rq->fair.curr == &t->fair) {
+		if (fair_request_over(&rq->fair) && rq->fair.nr > 1) {
+			rq->fair.give_way = true;
+			set_need_resched();
+		}
+	} else if (!t->fifo) {
+		t->slice_left -= MIN(n, t->slice_left);
+		if (t->slice_left == 0)
+			set_need_resched();
+	}
+	throttle_rt(rq, t, n);
+	spin_unlock(&rq->lock);
+}
+
 /*
- * SCHED_HZ times a second while the CPU is not idle. In the timer interrupt. The next tick is due
- * one period after this one was, so that late interrupts do not slow the count down.
+ * In the timer interrupt. The next tick is due one period after this one was, so that late interrupts
+ * do not slow the count down.
  */
 static void tick(struct timer *timer)
 {
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	struct thread *t = current();
+	u32 n = rq->tick_period;
 	u64 now = clock_ns();
-	u64 next = timer->deadline + TICK_NS;
 
-	rq->ticks++;
 	rcu_quiescent_irq();
-	if (t == rq_idle_thread(rq)) {
-		rq->idle_ticks++;
-		if (rq->runnable == 0) {
-			rq->ticking = false; /* sched_idle starts it again */
-			return;
-		}
-		set_need_resched();
+	count_ticks(rq, t, n);
+	if (t != rq_idle_thread(rq)) {
+		tick_thread(rq, t, n);
+	} else if (READ_ONCE(rq->runnable) == 0) {
+		WRITE_ONCE(rq->tick_period, 0); /* until somebody runs: hasten_tick */
+		return;
 	} else {
-		const struct regs *r = this_cpu_read(irq_regs);
-
-		if (r && regs_from_user(r))
-			t->user_ticks++;
-		else
-			t->kernel_ticks++;
-		if (t->slice_left > 0)
-			t->slice_left--;
-		if (t->slice_left == 0 && !t->fifo)
-			set_need_resched();
+		set_need_resched();
 	}
-	timer_start(timer, next > now ? next : now + TICK_NS);
+	if (nr_cpus > 1)
+		sched_balance(rq, n);
+	n = wanted_period(rq);
+	WRITE_ONCE(rq->tick_period, n);
+	u64 next = timer->deadline + n * TICK_NS;
+	timer_start(timer, next > now ? next : now + n * TICK_NS);
 }
 
 void sched_start_ticking(void)
@@ -280,14 +604,19 @@ void sched_start_ticking(void)
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	u64 flags = irq_save();
 
+	if (clock_tsc_hz())
+		fair_request = clock_tsc_hz() / (NSEC_PER_SEC / SCHED_SLICE_NS);
 	timer_init(&rq->tick, tick);
-	start_tick(rq);
+	sched_idle_end(rq);
+	rq->stamp = cpu_cycles();
+	hasten_tick(rq);
 	irq_restore(flags);
 }
 
 /*
- * The idle thread: small work ahead of need, then halts until an interrupt makes somebody runnable.
- * Interrupts are off between the look at the queue and the halt, which enables them in the same step.
+ * The idle thread: small work ahead of need, work from other CPUs, then halts until an interrupt makes
+ * somebody runnable. Interrupts are off between the last look at the queue and the halt, which enables
+ * them in the same step.
  */
 void sched_idle(void)
 {
@@ -297,7 +626,9 @@ void sched_idle(void)
 		while (READ_ONCE(rq->runnable) == 0 && sched_memory->idle_work())
 			;
 		irq_disable();
-		if (rq->runnable == 0) {
+		if (READ_ONCE(rq->pushing))
+			sched_push_now(rq);
+		if (READ_ONCE(rq->runnable) == 0 && sched_idle_begin(rq)) {
 			cpu_wait_for_interrupt(); /* what wakes somebody preempts us on its way out */
 			continue;
 		}
@@ -310,24 +641,20 @@ void sched_idle(void)
 
 void sched_init(void)
 {
-	static struct thread boot = { .state = T_RUNNABLE,
-				      .name = "idle",
-				      .level = SCHED_LEVELS - 1 };
-	struct rq *rq = this_cpu_ptr(&runqueue);
+	static struct thread boot;
 
-	rq_init(rq, &boot);
-	thread_init_boot(&boot);
+	rq_init(this_cpu_ptr(&runqueue), cpu_id(), &boot);
+	thread_init_idle(&boot, cpu_id());
 	this_cpu_write(current_thread, &boot);
 }
 
 int sched_cpu_init(u32 cpu)
 {
-	struct rq *rq = per_cpu_ptr(&runqueue, cpu);
 	struct thread *idle = thread_create_idle(cpu);
 
 	if (!idle)
 		return -ENOMEM;
-	rq_init(rq, idle);
+	rq_init(per_cpu_ptr(&runqueue, cpu), cpu, idle);
 	*per_cpu_ptr(&current_thread, cpu) = idle;
 	return 0;
 }
@@ -335,6 +662,7 @@ int sched_cpu_init(u32 cpu)
 void sched_cpu_enter(void)
 {
 	sched_start_ticking();
+	irq_enable();
 	sched_idle();
 }
 
@@ -347,8 +675,8 @@ void sched_stats(struct sched_stats *out)
 
 		out->switches += rq->switches;
 		out->preemptions += rq->preemptions;
-		out->ticks += rq->ticks;
-		out->idle_ticks += rq->idle_ticks;
+		out->ticks += READ_ONCE(rq->ticks);
+		out->idle_ticks += READ_ONCE(rq->idle_ticks);
 		out->wakeups += rq->wakeups;
 		out->runnable += rq->runnable;
 		spin_unlock_irqrestore(&rq->lock, flags);

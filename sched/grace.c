@@ -49,7 +49,9 @@ static void watch(struct timer *t)
 {
 	u64 now = clock_ns();
 
-	watchdog_check(now / NSEC_PER_SEC, READ_ONCE(this_cpu_ptr(&runqueue)->switches));
+	rcu_quiescent_irq();
+	watchdog_check(now / NSEC_PER_SEC,
+		       rcu_moments() + READ_ONCE(this_cpu_ptr(&runqueue)->switches));
 	timer_start(t, now + NSEC_PER_SEC);
 }
 

@@ -4,9 +4,27 @@
 #include "sched/thread.h"
 
 /* thread.c */
-void thread_init_boot(struct thread *t);
-struct thread *thread_create_idle(u32 cpu); /* never started: it is there when the CPU comes up */
+/* A CPU's idle thread: in no ring and in no list. thread_create_idle: NULL without memory. */
+void thread_init_idle(struct thread *t, u32 cpu);
+struct thread *thread_create_idle(u32 cpu);
 u32 thread_count(void);
 
 /* core.c: what a new thread does first: the end of the switch to it. Returns with interrupts on. */
 void sched_first_switch(struct thread *prev);
+
+/* hook.c: HOOK_EVENT is on, and t is being woken; its state is still the old one. */
+void sched_hook_wake(struct thread *t);
+/* core.c: t is MOVING to t->cpu; puts it into the queue there. Its mover calls this, interrupts and
+ * preemption off. */
+void sched_arrive(struct thread *t);
+
+/* balance.c */
+struct rq;
+u32 sched_place(struct thread *t, bool new);
+void sched_call_idle(const struct thread *t, const struct thread *other);
+bool sched_idle_begin(struct rq *rq);
+void sched_idle_end(struct rq *rq);
+void sched_balance(struct rq *rq, u32 n);
+void sched_push(struct rq *rq);
+void sched_push_now(struct rq *rq);
+void sched_await_push(struct thread *t);

@@ -3,13 +3,9 @@
  * a wait queue when not. Not fair: who comes while the lock is free takes it before those who were
  * woken for it.
  *
- * Who goes to sleep says for what (thread.blocked_on), and looks whether the owner waits, by a chain
- * of such words, for him: then nobody in the circle will ever run again, and the kernel ends there,
- * with both names, instead of standing still.
- */
-/*
- * Sleeping mutexes: a compare-and-swap when free, a wait queue when not. Not fair: who comes while
- * the lock is free takes it before those who were woken for it.
+ * Who goes to sleep enters a list with what he waits for, and looks whether the owner, or whom that
+ * one waits for, and so on, waits for him: then nobody in the circle will ever run again, and the
+ * kernel ends there, with two names, instead of standing still. The last of a circle finds it.
  */
 #include "sched/mutex.h"
 
@@ -48,26 +44,35 @@ bool mutex_trylock(struct mutex *m)
 	return true;
 }
 
-/*
- * Does that thread run at the moment? It may end while we look: its memory may become another
- * thread's or anything else, but is there, and what we read of it only makes us wait a little.
- */
-static bool is_running(const struct thread *t)
+/* The CPU that runs that thread at the moment, or nr_cpus. The thread may be gone: only its address
+ * counts. */
+static u32 runs_on(const struct thread *t)
 {
-	u32 cpu = READ_ONCE(t->cpu);
+	u32 cpu = 0;
 
-	return cpu < nr_cpus && READ_ONCE(*per_cpu_ptr(&current_thread, cpu)) == t;
+	while (cpu < nr_cpus && READ_ONCE(*per_cpu_ptr(&current_thread, cpu)) != t)
+		cpu++;
+	return cpu;
 }
 
 /* The owner will let go soon, if it runs on another CPU. True: we have the mutex. */
 static bool spin_for(struct mutex *m)
 {
-	for (u32 n = 1; n < SPINS && !need_resched(); n++) {
-		struct thread *owner = owner_of(m);
+	struct thread *owner = NULL;
+	u32 cpu = 0;
 
-		if (!owner && mutex_trylock(m))
+	for (u32 n = 1; n < SPINS && !need_resched(); n++) {
+		struct thread *now = owner_of(m);
+
+		if (!now && mutex_trylock(m))
 			return true;
-		if (owner && !is_running(owner))
+		if (now && now != owner) {
+			owner = now;
+			cpu = runs_on(owner);
+			if (cpu == nr_cpus)
+				return false;
+		}
+		if (now && READ_ONCE(*per_cpu_ptr(&current_thread, cpu)) != now)
 			return false;
 		if (n % 64 == 0)
 			cpu_relax();
@@ -77,10 +82,29 @@ static bool spin_for(struct mutex *m)
 	return false;
 }
 
-/*
- * From waiter to owner to what that waits for: does the way lead back to us? We hold what the last
- * one waits for, so it stands still; a second look makes sure that the others did, too.
- */
+/* ---- circles --------------------------------------------------------------------------------- */
+
+struct blocked {
+	struct list_node node;
+	struct thread *thread;
+	struct mutex *mutex;
+};
+
+static spinlock_t blocked_lock = SPINLOCK_INIT("blocked", RANK_WAITQ);
+static struct list_node all_blocked = LIST_INIT(all_blocked); /* [blocked_lock] */
+
+/* What a thread waits for, or NULL. Its address alone counts: it may be gone. */
+static struct mutex *waits_for(const struct thread *t)
+{
+	struct blocked *b;
+
+	list_for_each(b, &all_blocked, node)
+		if (b->thread == t)
+			return b->mutex;
+	return NULL;
+}
+
+/* From m to its owner to what that waits for: does the way lead to us? Who is on it does not run. */
 static bool leads_back(struct mutex *m)
 {
 	for (u32 hop = 0; m && hop < MAX_HOPS; hop++) {
@@ -88,31 +112,42 @@ static bool leads_back(struct mutex *m)
 
 		if (t == current())
 			return true;
-		m = t ? READ_ONCE(t->blocked_on) : NULL;
+		m = t ? waits_for(t) : NULL;
 	}
 	return false;
 }
 
-static void check_circle(struct mutex *m)
+static void enter_blocked(struct blocked *b, struct mutex *m)
 {
-	if (likely(!leads_back(m)) || !leads_back(m))
-		return;
-	struct thread *t = owner_of(m);
+	b->thread = current();
+	b->mutex = m;
+	u64 flags = spin_lock_irqsave(&blocked_lock);
 
-	panic("deadlock: thread %s waits for a mutex of %s, which waits for one of ours",
-	      current()->name, t ? t->name : "?");
+	if (leads_back(m))
+		panic("deadlock: thread %s waits for a mutex of %s, which waits for one of ours",
+		      current()->name, owner_of(m)->name);
+	list_add(&all_blocked, &b->node);
+	spin_unlock_irqrestore(&blocked_lock, flags);
+}
+
+static void leave_blocked(struct blocked *b)
+{
+	u64 flags = spin_lock_irqsave(&blocked_lock);
+
+	list_del(&b->node);
+	spin_unlock_irqrestore(&blocked_lock, flags);
 }
 
 static __noinline void lock_slowly(struct mutex *m)
 {
+	struct blocked b;
+
 	kassert(!mutex_is_held(m));
 	if (nr_cpus > 1 && spin_for(m))
 		return;
-	WRITE_ONCE(current()->blocked_on, m);
-	memory_barrier(); /* of two that close a circle at once, one sees the other */
-	check_circle(m);
+	enter_blocked(&b, m);
 	wait_event(&m->waiters, mutex_trylock(m));
-	WRITE_ONCE(current()->blocked_on, NULL);
+	leave_blocked(&b);
 }
 
 void mutex_lock(struct mutex *m)
@@ -134,7 +169,7 @@ void mutex_unlock(struct mutex *m)
 	kassert_eq(old, (u64)current());
 	note_taken(-1);
 	/* The exchange is a full barrier: a waiter that this look misses sees the lock free. */
-	if (!list_empty(&m->waiters.waiters))
+	if (!waitq_empty(&m->waiters))
 		waitq_wake_one(&m->waiters);
 }
 

@@ -1,13 +1,14 @@
 /*
- * The scheduler's interface: run queues of FIFO rings by level, one per CPU (sched/rq.h), a slice
- * counted in ticks, preemption by the tick and by wake-ups.
+ * The scheduler's interface. One queue per CPU: rings by level, and in one level the fair queue
+ * (sched/rq.h, sched/fair.h). docs/scheduling.md
  */
 #pragma once
 
 #include "sched/thread.h"
 
 #define SCHED_HZ       1000                /* ticks per second while a CPU is not idle */
-#define SCHED_SLICE_NS (4 * NSEC_PER_MSEC) /* at nice 0 */
+#define SCHED_SLICE_NS (4 * NSEC_PER_MSEC) /* a request of the fair queue */
+#define SCHED_RR_NS    (100 * NSEC_PER_MSEC)
 
 void sched_init(void);            /* this CPU's queue; the caller becomes its first thread */
 void sched_start_ticking(void);   /* after the clock is up */
@@ -34,8 +35,14 @@ void sched_block(void);
 /* Sleeps until the monotonic time, interruptibly: 0, or -ERESTARTSYS. */
 int sched_sleep_until(u64 deadline_ns);
 
+/* Any context but NMI, except for the last one, which may sleep. */
 void sched_set_level(struct thread *t, unsigned level, bool fifo);
+void sched_set_policy(struct thread *t, unsigned policy, unsigned rt_priority);
 void sched_set_nice(struct thread *t, int nice);
+/* Of a thread that has not started. */
+void sched_inherit(struct thread *child, const struct thread *parent);
+/* At its return t does not run on a CPU outside of set, of which at least one must be up. */
+void sched_set_affinity(struct thread *t, const struct cpuset *set);
 
 struct sched_stats {
 	u64 switches;    /* ctx_switch executed, all CPUs */

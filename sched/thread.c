@@ -7,6 +7,7 @@
 #include "sched/thread.h"
 
 #include "arch/api/cpu.h"
+#include "debug/trace.h"
 #include "lib/err.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
@@ -28,13 +29,16 @@ static void register_thread(struct thread *t, bool program)
 	/* A program's thread has none until proc/ gives it the number that programs see. */
 	static u32 next_kernel_tid = THREAD_TID_KERNEL;
 	t->tid = program ? 0 : next_kernel_tid++;
+	trace_name_thread(t->tid, t->tid, 0, t->name);
 	list_add_tail(&all_threads, &t->all);
 	nr_threads++;
 	spin_unlock_irqrestore(&all_lock, flags);
 }
 
-void thread_init_boot(struct thread *t)
+void thread_init_idle(struct thread *t, u32 cpu)
 {
+	*t = (struct thread){ .state = T_RUNNABLE, .level = SCHED_LEVELS - 1, .cpu = cpu };
+	thread_set_name(t, "idle");
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
 }
@@ -45,17 +49,13 @@ struct thread *thread_create_idle(u32 cpu)
 
 	if (!t)
 		return NULL;
-	thread_set_name(t, "idle");
+	thread_init_idle(t, cpu);
 	t->stack_top = sched_memory->stack_alloc(t->name);
 	if (!t->stack_top) {
 		sched_memory->thread_free(t);
 		return NULL;
 	}
 	ctx_init(&t->arch, t->stack_top, NULL);
-	t->state = T_RUNNABLE;
-	t->level = SCHED_LEVELS - 1;
-	t->cpu = cpu;
-	thread_init_boot(t);
 	return t;
 }
 
@@ -67,6 +67,7 @@ u32 thread_count(void)
 void thread_set_name(struct thread *t, const char *name)
 {
 	kstrlcpy(t->name, name, sizeof(t->name));
+	trace_name_thread(t->tid, 0, 0, t->name);
 }
 
 static void kernel_thread_entry(struct thread *prev);
@@ -74,6 +75,7 @@ static void user_thread_entry(struct thread *prev);
 
 static struct thread *thread_new(const char *name, unsigned level, bool program)
 {
+	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SCHED_LEVEL_NORMAL - 1);
 	struct thread *t = sched_memory->thread_alloc();
 
 	if (!t)
@@ -86,8 +88,10 @@ static struct thread *thread_new(const char *name, unsigned level, bool program)
 	}
 	t->state = T_NEW;
 	t->level = (u8)level;
-	t->slice_left = SCHED_SLICE_NS * SCHED_HZ / NSEC_PER_SEC;
+	t->slice_left = SCHED_RR_NS * SCHED_HZ / NSEC_PER_SEC;
 	t->cpu = cpu_id();
+	fair_set_weight(&t->fair, fair_weight_of_nice(0));
+	cpuset_fill(&t->affinity);
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
 	ctx_init(&t->arch, t->stack_top, program ? user_thread_entry : kernel_thread_entry);
@@ -143,19 +147,21 @@ struct thread *thread_create_on(u32 cpu, const char *name, int (*fn)(void *arg),
 		return NULL;
 	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
 	t->cpu = cpu;
+	cpuset_set_only(&t->affinity, cpu);
 	thread_start(t);
 	return t;
 }
 
 struct thread *thread_create_user(const char *name)
 {
-	struct thread *t =
-		thread_new(name, current()->as ? current()->level : SCHED_LEVEL_NORMAL, true);
+	struct thread *t = thread_new(name, SCHED_LEVEL_NORMAL, true);
 
 	if (t && ctx_user_create(&t->arch)) {
 		thread_put(t);
 		return NULL;
 	}
+	if (t && current()->as)
+		sched_inherit(t, current());
 	return t;
 }
 
@@ -169,7 +175,7 @@ void thread_exit(int status)
 	ctx_user_destroy(&t->arch);
 	t->exit_status = status;
 	irq_disable(); /* a DEAD thread is freed behind its next switch, so that must be its last */
-	WRITE_ONCE(t->state, T_DEAD);
+	store_release(&t->state, T_DEAD); /* the status is out before */
 	waitq_wake_all(&t->exited);
 	sched_block();
 	panic("thread %s (%u) runs after its end", t->name, t->tid);
@@ -177,7 +183,7 @@ void thread_exit(int status)
 
 int thread_join(struct thread *t)
 {
-	wait_event(&t->exited, READ_ONCE(t->state) == T_DEAD);
+	wait_event(&t->exited, load_acquire(&t->state) == T_DEAD);
 	int status = t->exit_status;
 
 	thread_put(t);

@@ -12,11 +12,12 @@
 #include "lib/atomic.h"
 #include "lib/list.h"
 #include "lib/refcount.h"
+#include "sched/cpuset.h"
+#include "sched/fair.h"
 #include "sched/waitq.h"
 #include "sync/spinlock.h"
 
 struct aspace;
-struct mutex;
 struct process;
 struct fdtable;
 struct fsctx;
@@ -35,12 +36,18 @@ enum thread_state {
 #define THREAD_SIGPENDING (1u << 0)
 #define THREAD_EXIT       (1u << 1) /* the process ends */
 
-/* Run-queue levels: 0 first. SCHED_FIFO/RR priority p is level 99 - p; a higher level never runs
- * while a lower one has a runnable thread. */
+/*
+ * Run-queue levels: a level never runs while one of a lower number has a runnable thread. Level 0
+ * is the scheduler's own; SCHED_FIFO and SCHED_RR of priority p are level 100 - p; SCHED_OTHER,
+ * BATCH and IDLE share level SCHED_LEVEL_NORMAL by weight (sched/fair.h). 109 must stay free.
+ */
 #define SCHED_LEVELS       128
-#define SCHED_LEVEL_KERNEL 99 /* the kernel's own service threads */
+#define SCHED_LEVEL_KERNEL 100 /* the kernel's own service threads */
 #define SCHED_LEVEL_NORMAL 110
-#define SCHED_LEVEL_BATCH  118
+#define SCHED_LEVEL_LAST   126 /* behind everything but idling */
+
+/* thread.on_rq. MOVING: runnable, and on its way to another CPU's queue. */
+enum { OFF_RQ, ON_RQ, MOVING };
 
 /* The ids of kernel threads begin here, above those that proc/ gives to programs. */
 #define THREAD_TID_KERNEL (1u << 22)
@@ -51,17 +58,23 @@ struct thread {
 	atomic_t work;           /* [a] THREAD_*, right behind it: entry.S looks here */
 	struct aspace *as;       /* [o] NULL: a kernel thread */
 	u8 level;                /* [rq] */
-	bool on_rq;              /* [rq] in a ring, or running */
-	s8 nice;                 /* [rq] -20 ... 19: ticks of a slice */
+	u8 on_rq;                /* [rq] in a ring or the fair queue, also while it runs */
+	s8 nice;                 /* [rq] -20 ... 19 */
 	bool fifo;               /* [rq] no slice: runs until it blocks */
+	u8 policy;               /* [rq] SCHED_* of lib/uapi/sched.h */
 	u32 state;               /* see above */
-	u32 slice_left;          /* [o] ticks */
-	u32 cpu;                 /* [rq] whose queue */
+	u32 slice_left;          /* [o] ticks, of a level of rings */
+	u32 cpu;                 /* [rq] whose queue; changes while it is MOVING or asleep */
 	struct thread *ring_next, *ring_prev; /* [rq] */
 	u64 switches;                         /* [o] times switched to */
 	u64 switches_forced;                  /* [o] times preempted */
+	u64 woken_at; /* [rq] with HOOK_EVENT: when, until it runs; else 0 */
 
-	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each */
+	struct fair_entity fair; /* [rq] */
+	struct cpuset affinity;  /* [rq] */
+
+	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */
+	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each: how that divides */
 
 	/* Identity. */
 	u32 tid;         /* 0: a program's, not started yet */
@@ -79,8 +92,6 @@ struct thread {
 	struct fdtable *files;
 	struct fsctx *fs;
 	void *signals; /* proc/signal.c */
-
-	struct mutex *blocked_on; /* [o] the mutex that it waits for; read by other waiters */
 #ifdef CONFIG_DEBUG
 	s32 mutexes; /* [o] held */
 #endif

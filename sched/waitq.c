@@ -25,13 +25,15 @@ void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 	memory_barrier(); /* the state is out before the condition is read */
 }
 
-void waitq_finish(struct waitq *q, struct waiter *w)
+bool waitq_finish(struct waitq *q, struct waiter *w)
 {
 	WRITE_ONCE(current()->state, T_RUNNABLE);
 	u64 flags = spin_lock_irqsave(&q->lock);
-	if (!list_empty(&w->node))
+	bool woken = list_empty(&w->node);
+	if (!woken)
 		list_del_init(&w->node);
 	spin_unlock_irqrestore(&q->lock, flags);
+	return woken;
 }
 
 /*

@@ -30,6 +30,13 @@ struct waiter {
 	}
 
 void waitq_init(struct waitq *q);
+
+/* Nobody waits, as far as can be seen without the lock: what the caller did before must be out. */
+static inline bool waitq_empty(const struct waitq *q)
+{
+	return READ_ONCE(q->waiters.next) == &q->waiters;
+}
+
 void waitq_wake_one(struct waitq *q); /* the one that waits longest */
 void waitq_wake_all(struct waitq *q);
 
@@ -38,7 +45,9 @@ void waitq_wake_all(struct waitq *q);
 /* The pieces of wait_event. state: T_SLEEPING or T_INTERRUPTIBLE. A waiter may be on several
  * queues (poll) with a struct waiter for each. */
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state);
-void waitq_finish(struct waitq *q, struct waiter *w);
+/* True if w had been woken: one who gives up all the same must look at the condition once more, for
+ * nobody else is told. */
+bool waitq_finish(struct waitq *q, struct waiter *w);
 /* Sleeps until woken or until the monotonic time deadline_ns. */
 void sched_sleep(u64 deadline_ns);
 bool signal_pending_current(void);
@@ -65,9 +74,10 @@ bool signal_pending_current(void);
 					break;                                                     \
 				}                                                                  \
 				sched_sleep(wait_deadline_);                                       \
-				waitq_finish((q), &waiter_);                                       \
+				(void)waitq_finish((q), &waiter_);                                 \
 			}                                                                          \
-			waitq_finish((q), &waiter_);                                               \
+			if (waitq_finish((q), &waiter_) && wait_ret_ && (cond))                    \
+				wait_ret_ = 0;                                                     \
 		}                                                                                  \
 		wait_ret_;                                                                         \
 	})

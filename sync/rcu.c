@@ -34,6 +34,7 @@ struct rcu_cpu {
 	u64 seen;                      /* [a] written by the CPU alone */
 	struct rcu_list next, waiting; /* [o] interrupts off */
 	u64 target;                    /* [o] of `waiting` */
+	u64 moments;                   /* [o] times that it was seen so */
 	u64 queued, done, periods;     /* [o] */
 };
 
@@ -69,6 +70,12 @@ void rcu_quiescent(void)
 	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
 
 	store_release(&c->seen, load_acquire(&rcu_period));
+	c->moments++;
+}
+
+u64 rcu_moments(void)
+{
+	return this_cpu_ptr(&rcu_cpu)->moments;
 }
 
 static bool period_over(u64 target)

@@ -32,6 +32,8 @@ void rcu_barrier(void);
  * interrupt that has found it so. Interrupts off.
  */
 void rcu_quiescent(void);
+/* How often this CPU was seen so. If that stands still, something keeps it. */
+u64 rcu_moments(void);
 /* The same for an interrupt handler, which tells by the count: its own interrupt is one. */
 static inline void rcu_quiescent_irq(void)
 {

@@ -13,21 +13,24 @@
 #include "lib/klog.h"
 
 _Thread_local u32 host_cpu;
+_Thread_local u32 host_pinned;
 _Thread_local bool host_irqs_on = true;
 u32 nr_cpus = 1;
 DEFINE_PER_CPU(u32, cpu_number);
-DEFINE_PER_CPU(u32, preempt_word);
 DEFINE_PER_CPU(const struct regs *, irq_regs);
 
 __attribute__((constructor)) static void host_cpus_init(void)
 {
-	for (u32 i = 0; i < NR_CPUS; i++) {
+	for (u32 i = 0; i < NR_CPUS; i++)
 		cpu_number[i] = i;
-		preempt_word[i] = PREEMPT_NO_RESCHED;
-	}
 }
 
-/* Without a simulation host threads are the CPUs, and the host interleaves them. */
+__attribute__((weak)) u64 host_cycles(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+/* Without a simulation (arch/host/sim.c) host threads are the CPUs, and the host interleaves them. */
 __attribute__((weak)) void host_point(void)
 {
 }
@@ -75,6 +78,23 @@ __attribute__((weak)) void sched_preempt(void)
 {
 }
 
+/*
+ * READ_ONCE and WRITE_ONCE mark accesses that race by design: where the build tells ThreadSanitizer
+ * volatile accesses apart (Makefile), they are none of its business.
+ */
+#define TSAN_VOLATILE(n)                                                                           \
+	void __tsan_volatile_read##n(void *p);                                                     \
+	void __tsan_volatile_read##n(void *p)                                                      \
+	{                                                                                          \
+	}                                                                                          \
+	void __tsan_volatile_write##n(void *p);                                                    \
+	void __tsan_volatile_write##n(void *p)                                                     \
+	{                                                                                          \
+	}
+TSAN_VOLATILE(1)
+TSAN_VOLATILE(2)
+TSAN_VOLATILE(4)
+TSAN_VOLATILE(8)
 /* Messages: a test that simulates several CPUs brings its own. */
 __attribute__((weak)) void ipi_reschedule(u32 cpu)
 {

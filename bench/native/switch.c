@@ -8,7 +8,10 @@
  *
  * Output: lines name<TAB>value<TAB>unit.
  */
+#include "lib/rbtree.c"
+#include "sched/balance.c"
 #include "sched/core.c"
+#include "sched/fair.c"
 
 int printf(const char *fmt, ...);
 void *aligned_alloc(size_t align, size_t size);
@@ -17,14 +20,15 @@ void abort(void);
 #define ROUNDS  200000u
 #define BATCHES 101
 
-static struct thread thread_a = { .state = T_RUNNABLE, .level = 5, .on_rq = true };
-static struct thread thread_b = { .state = T_RUNNABLE, .level = 5, .on_rq = true };
+static struct thread thread_a = { .state = T_RUNNABLE, .level = 5 };
+static struct thread thread_b = { .state = T_RUNNABLE, .level = 5 };
 static struct thread idle = { .state = T_RUNNABLE };
 
 /* What core.c wants of its neighbours and the loops below never reach. */
 DEFINE_PER_CPU(struct arch_thread *, ctx_user_owner);
 DEFINE_PER_CPU(const struct regs *, irq_regs);
 DEFINE_PER_CPU(u32, cpu_number);
+DEFINE_PER_CPU_INIT(u32, preempt_word, PREEMPT_NO_RESCHED);
 DEFINE_PER_CPU(struct aspace *, active_space);
 const struct sched_memory_ops *sched_memory;
 u32 nr_cpus = 1;
@@ -35,15 +39,23 @@ u32 nr_cpus = 1;
 		__builtin_unreachable();                                                           \
 	}
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
+UNREACHED(void hook_switch(struct thread *prev, struct thread *next, unsigned why))
+UNREACHED(void sched_hook_wake(struct thread *t))
 UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
 UNREACHED(void rcu_quiescent(void))
 UNREACHED(void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock))
 UNREACHED(void thread_put(struct thread *t))
-UNREACHED(void thread_init_boot(struct thread *t))
+UNREACHED(void thread_init_idle(struct thread *t, u32 cpu))
 UNREACHED(u32 thread_count(void))
 UNREACHED(void ipi_reschedule(u32 cpu))
 UNREACHED(struct thread *thread_create_idle(u32 cpu))
 UNREACHED(u64 clock_ns(void))
+UNREACHED(u64 clock_tsc_hz(void))
+UNREACHED(void might_sleep(void))
+UNREACHED(void sched_sleep(u64 deadline_ns))
+UNREACHED(void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state))
+UNREACHED(bool waitq_finish(struct waitq *q, struct waiter *w))
+UNREACHED(void waitq_wake_all(struct waitq *q))
 UNREACHED(void timer_init(struct timer *t, void (*fn)(struct timer *t)))
 UNREACHED(void timer_start(struct timer *t, u64 deadline_ns))
 void panic(const char *fmt, ...)
@@ -147,7 +159,7 @@ static u64 batch_alone(void)
 	for (u32 i = 0; i < ROUNDS; i++)
 		sched_yield();
 	u64 ticks = cpu_cycles() - start;
-	rq_enqueue(&runqueue, &thread_b);
+	rq_enqueue(&runqueue, &thread_b, true);
 	if (runqueue.switches != before)
 		panic("a yield with nobody to yield to switched");
 	return ticks;
@@ -160,7 +172,7 @@ static u64 batch_rq(void)
 
 	for (u32 i = 0; i < ROUNDS; i++) {
 		rq_dequeue(&runqueue, &thread_b);
-		rq_enqueue(&runqueue, &thread_b);
+		rq_enqueue(&runqueue, &thread_b, true);
 		if (!rq_pick(&runqueue))
 			panic("a queue with two threads has none to pick");
 	}
@@ -172,7 +184,7 @@ static struct thread *bare_prev = &thread_a;
 
 static __noinline void bare_switch(struct arch_thread *from, struct arch_thread *to)
 {
-	bare_prev = ctx_switch(bare_prev, from, to);
+	bare_prev = ctx_switch(bare_prev, from, to, SWITCH_YIELD);
 }
 
 static void bare_main(void)
@@ -192,9 +204,9 @@ static u64 batch_bare(void)
 
 int main(void)
 {
-	rq_init(&runqueue, &idle);
-	rq_enqueue(&runqueue, &thread_a);
-	rq_enqueue(&runqueue, &thread_b);
+	rq_init(&runqueue, 0, &idle);
+	rq_enqueue(&runqueue, &thread_a, true);
+	rq_enqueue(&runqueue, &thread_b, true);
 	current_thread = &thread_a;
 	start_b();
 	sched_yield();

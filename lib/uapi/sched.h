@@ -40,3 +40,20 @@
 struct linux_sched_param {
 	s32 priority;
 };
+
+#define SCHED_FLAG_RESET_ON_FORK 0x01
+#define SCHED_FLAG_KEEP_POLICY   0x08
+#define SCHED_FLAG_KEEP_PARAMS   0x10
+#define SCHED_FLAG_UTIL_CLAMP    0x60
+#define SCHED_FLAG_ALL           0x7f
+
+struct linux_sched_attr {
+	u32 size, policy;
+	u64 flags;
+	s32 nice;
+	u32 priority;
+	u64 runtime, deadline, period;
+	u32 util_min, util_max;
+};
+
+#define SCHED_ATTR_SIZE_VER0 48

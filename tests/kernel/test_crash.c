@@ -300,11 +300,10 @@ KTEST_CRASH(stuck_cpu)
 	sched_sleep_until(clock_ns() + 40 * NSEC_PER_SEC);
 }
 
-/* Preemptible by nobody, with a switch wanted; interrupts come. */
+/* Interrupts come, and find nothing to preempt. */
 KTEST_CRASH(stuck_thread)
 {
 	preempt_disable();
-	set_need_resched();
 	for (;;)
 		cpu_relax();
 }

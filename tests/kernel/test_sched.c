@@ -11,6 +11,9 @@
 #include "time/clock.h"
 #include "time/timer.h"
 
+/* What these tests count holds for threads of one CPU; test_smp.c has the others. */
+#define thread_create(...) thread_create_on(cpu_id(), __VA_ARGS__)
+
 static int give_back(void *arg)
 {
 	return (int)(u64)arg;
@@ -71,8 +74,8 @@ KTEST(three_threads_alternate_by_yield)
 	turns_wrong = 0;
 	preempt_disable(); /* all three enter the ring before the first runs */
 	for (u64 i = 0; i < 3; i++) {
-		t[i] = thread_create("turns", take_turns, (void *)i, SCHED_LEVEL_NORMAL);
-		sched_set_level(t[i], SCHED_LEVEL_NORMAL, true); /* no slice: yields alone decide */
+		t[i] = thread_create("turns", take_turns, (void *)i, 60);
+		sched_set_level(t[i], 60, true); /* no slice: yields alone decide */
 	}
 	preempt_enable();
 	for (u64 i = 0; i < 3; i++)
@@ -85,7 +88,7 @@ KTEST(yield_alone_does_not_switch)
 	struct thread *me = current();
 	u64 before = me->switches;
 
-	sched_set_level(me, 0, true); /* nobody shares this level */
+	sched_set_level(me, 1, true); /* nobody shares this level */
 	for (int i = 0; i < 1000; i++)
 		sched_yield();
 	u64 after = me->switches;
@@ -122,18 +125,37 @@ static u64 ticks_of(struct thread *const t[3])
 	return t[0]->kernel_ticks + t[1]->kernel_ticks + t[2]->kernel_ticks;
 }
 
+/* How far the one of three that is farthest from its third of their sum is away, in thousandths. */
+static u64 farthest_from_third(const u64 v[3])
+{
+	u64 sum = v[0] + v[1] + v[2], far = 0;
+
+	for (u32 i = 0; i < 3; i++)
+		far = MAX(far, deviation(v[i] * 3, sum));
+	return far;
+}
+
+static void look_at_counters(struct thread *const t[3], u64 cycles[3], u64 loops[3])
+{
+	for (u64 i = 0; i < 3; i++) {
+		cycles[i] = READ_ONCE(t[i]->run_cycles);
+		loops[i] = counter[i];
+	}
+}
+
 /*
  * A, B and C only count, without ever yielding: each gets its third of 1,000 ticks (one second
  * where no ticks are lost), and each switch between them was forced by the timer. A third is judged
- * by the ticks that hit the thread, the scheduler's measure. The loops are judged as well where time
- * is simulated instruction by instruction (option ktest.exact); elsewhere the host's own
- * scheduling blurs them, and they are printed only.
+ * by the cycles that the scheduler charged. The loops are judged as well where time is simulated
+ * instruction by instruction (option ktest.exact); elsewhere the host takes the whole machine
+ * away in the middle of a request now and then, which the scheduler makes good a little later: there the
+ * test goes on until it has, and the loops are printed only.
  */
 KTEST(endless_loops_get_a_third_each)
 {
 	struct thread *t[3];
 	struct sched_stats before, after;
-	u64 ticks[3], loops[3], sleeps = 0;
+	u64 cycles[3], loops[3], sleeps = 0;
 
 	counters_stop = false;
 	sched_set_level(current(), 50, true); /* above the counters, to stop them in time */
@@ -141,38 +163,35 @@ KTEST(endless_loops_get_a_third_each)
 		static const char *const name[3] = { "A", "B", "C" };
 
 		counter[i] = 0;
-		t[i] = thread_create(name[i], count_for_ever, (void *)i, SCHED_LEVEL_NORMAL);
+		t[i] = thread_create_on(0, name[i], count_for_ever, (void *)i, SCHED_LEVEL_NORMAL);
 	}
 	sched_stats(&before);
 	u64 start = clock_ns();
-	while (ticks_of(t) < 1000 && clock_ns() - start < 20 * NSEC_PER_SEC) {
+	do {
 		sched_sleep_until(clock_ns() + 50 * NSEC_PER_MSEC);
 		sleeps++;
-	}
+		look_at_counters(t, cycles, loops);
+	} while ((ticks_of(t) < 1000 || farthest_from_third(cycles) > 20) &&
+		 clock_ns() - start < 20 * NSEC_PER_SEC);
 	sched_stats(&after);
-	for (u64 i = 0; i < 3; i++) {
-		ticks[i] = t[i]->kernel_ticks;
-		loops[i] = counter[i];
-	}
 	counters_stop = true;
 	for (u64 i = 0; i < 3; i++)
 		thread_join(t[i]);
 	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
 
-	u64 tick_sum = ticks[0] + ticks[1] + ticks[2], loop_sum = loops[0] + loops[1] + loops[2];
 	u64 switches = after.switches - before.switches;
 	u64 forced = after.preemptions - before.preemptions;
 	for (u64 i = 0; i < 3; i++)
-		log_info("# thread %c: %lu ticks of %lu, %lu loops of %lu\n", "ABC"[i], ticks[i],
-			 tick_sum, loops[i], loop_sum);
+		log_info("# thread %c: %lu cycles, %lu loops\n", "ABC"[i], cycles[i], loops[i]);
 	log_info("# %lu switches, %lu forced, timer %s\n", switches, forced, clock_event_name());
 	/* The others are this thread's own: it went to sleep. */
-	ktest_check(switches - forced <= sleeps);
+	if (nr_cpus == 1)
+		ktest_check(switches - forced <= sleeps);
 	ktest_check(forced >= 200);
-	for (u64 i = 0; i < 3; i++) {
-		ktest_check(deviation(ticks[i] * 3, tick_sum) <= 20);
-		if (exact_option.value)
-			ktest_check(deviation(loops[i] * 3, loop_sum) <= 20);
+	ktest_check(farthest_from_third(cycles) <= 20);
+	if (exact_option.value) {
+		ktest_check(sleeps <= 25);
+		ktest_check(farthest_from_third(loops) <= 20);
 	}
 }
 
@@ -251,7 +270,7 @@ KTEST(lower_level_waits)
 {
 	sched_set_level(current(), 20, true);
 	high_ran = false;
-	struct thread *t = thread_create("low", set_high_ran, NULL, SCHED_LEVEL_BATCH);
+	struct thread *t = thread_create("low", set_high_ran, NULL, SCHED_LEVEL_LAST);
 
 	for (int i = 0; i < 100; i++)
 		sched_yield();

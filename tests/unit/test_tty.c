@@ -24,8 +24,9 @@ void waitq_wake_all(struct waitq *q)
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 {
 }
-void waitq_finish(struct waitq *q, struct waiter *w)
+bool waitq_finish(struct waitq *q, struct waiter *w)
 {
+	return true;
 }
 void might_sleep(void)
 {

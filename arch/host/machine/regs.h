@@ -1,7 +1,7 @@
 /* The host runs no programs; the tests of mm and sched need the names only. */
 #pragma once
 
-#define ARCH_REGS_OFFSET 0
+#define ARCH_REGS_OFFSET 64
 
 struct regs {
 	u64 pc, sp;

@@ -1,0 +1,310 @@
+/*
+ * Threads and CPUs: where a thread runs that wakes or is new, what an idle CPU takes from a busy one,
+ * who goes when a CPU is forbidden to it. docs/scheduling.md
+ *
+ * The protocol of moving. A thread leaves a queue under that queue's lock, with on_rq = MOVING and its
+ * new CPU in t->cpu; then the lock is released; then it comes into the new queue under the lock of
+ * that one (sched_arrive). No CPU ever holds two queues' locks. While MOVING it belongs to its mover: it
+ * is runnable, so it cannot die, and wakers, who find the lock by t->cpu, see that it is awake. Since
+ * the lock is held across the switch, a thread that is in a queue and not its CPU's current one
+ * is off its stack, with its registers saved.
+ *
+ * Nobody sleeps while work waits: an idle CPU enters `idle_cpus`, then a full barrier, then looks at the
+ * others' queues once more; who puts a thread into a queue that has one already does so, then a full
+ * barrier, then looks at idle_cpus and calls one of them. One of the two sees the other.
+ *
+ * A thread that runs cannot be taken; the idle thread of its CPU pushes it. It enters level 0 of the
+ * queue, above everything, so that the thread gives way to it, and then is like any other that waits.
+ */
+#include "arch/api/cpu.h"
+#include "arch/api/ipi.h"
+#include "arch/api/preempt.h"
+#include "lib/uapi/sched.h"
+#include "sched/internal.h"
+#include "sched/rq.h"
+
+static struct cpuset idle_cpus; /* [a] those that halt, with several CPUs */
+
+/* Who waits for sched_push_now. */
+static struct waitq pushed = WAITQ_INIT(pushed);
+
+#define BALANCE_TICKS 32 /* between two looks at the other CPUs, of one that is busy */
+
+static u32 load_of(u32 cpu)
+{
+	return READ_ONCE(per_cpu_ptr(&runqueue, cpu)->runnable);
+}
+
+/* ---- where to ---------------------------------------------------------------------------------- */
+
+/* The allowed CPU with the fewest threads, `first` if it is one of them. nr_cpus: none is allowed. */
+static u32 least_loaded(const struct thread *t, u32 first)
+{
+	u32 best = nr_cpus, least = UINT32_MAX;
+
+	for (u32 i = 0; i < nr_cpus; i++) {
+		u32 cpu = first + i < nr_cpus ? first + i : first + i - nr_cpus;
+
+		if (cpuset_has(&t->affinity, cpu) && load_of(cpu) < least) {
+			least = load_of(cpu);
+			best = cpu;
+		}
+	}
+	return best;
+}
+
+/* For a real-time thread that would wait where it was: an allowed CPU that runs something worse. */
+static u32 least_urgent(const struct thread *t, u32 first)
+{
+	u32 best = first, worst = READ_ONCE(per_cpu_ptr(&runqueue, first)->top);
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		u32 top = READ_ONCE(per_cpu_ptr(&runqueue, cpu)->top);
+
+		if (top > worst && cpuset_has(&t->affinity, cpu)) {
+			worst = top;
+			best = cpu;
+		}
+	}
+	return best;
+}
+
+/*
+ * The CPU that t should run on; a guess, for nobody stands still meanwhile. The one where its cache is
+ * warm, if that is idle; else any idle one; else the warm one, unless t is new or urgent.
+ */
+u32 sched_place(struct thread *t, bool new)
+{
+	u32 warm = t->cpu, cpu;
+
+	if (!cpuset_has(&t->affinity, warm))
+		warm = least_loaded(t, warm);
+	kassert(warm < nr_cpus);
+	if (!new &&load_of(warm) == 0)
+		return warm;
+	cpu = cpuset_next_and(&idle_cpus, &t->affinity, warm);
+	if (cpu == nr_cpus)
+		cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
+	if (cpu < nr_cpus)
+		return cpu;
+	if (new)
+		return least_loaded(t, warm);
+	if (level_is_rt(t->level) && READ_ONCE(per_cpu_ptr(&runqueue, warm)->top) <= t->level)
+		return least_urgent(t, warm);
+	return warm;
+}
+
+static bool call_idle(const struct thread *t)
+{
+	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
+
+	if (cpu == nr_cpus)
+		return false;
+	if (cpu != cpu_id())
+		ipi_reschedule(cpu);
+	return true;
+}
+
+/* One of these two has to wait: calls an idle CPU that may take it. Interrupts off. */
+void sched_call_idle(const struct thread *t, const struct thread *other)
+{
+	memory_barrier(); /* t is in the queue before idle_cpus is read */
+	if (!call_idle(t))
+		call_idle(other);
+}
+
+/* ---- taking ------------------------------------------------------------------------------------ */
+
+struct search {
+	const struct thread *curr;
+	u32 to;
+};
+
+static bool may_take(const struct thread *t, const struct search *s)
+{
+	return t != s->curr && cpuset_has(&t->affinity, s->to);
+}
+
+static bool may_take_entity(struct fair_entity *e, void *arg)
+{
+	return may_take(container_of(e, struct thread, fair), arg);
+}
+
+static struct thread *find_in_ring(struct thread *first, const struct search *s)
+{
+	struct thread *t = first;
+
+	do {
+		if (may_take(t, s))
+			return t;
+		t = t->ring_next;
+	} while (t != first);
+	return NULL;
+}
+
+/* A thread that waits in the queue and may run on CPU `to`: the most urgent, else one that waits long. */
+static struct thread *find_waiting(struct rq *rq, u32 to)
+{
+	struct search s = { rq_curr(rq), to };
+	struct fair_entity *e = fair_find(&rq->fair, may_take_entity, &s);
+
+	for (u32 i = 0; i < RQ_WORDS; i++)
+		for (u64 word = rq->bitmap[i]; word; word &= word - 1) {
+			u32 level = i * 64 + (u32)__builtin_ctzl(word);
+			struct thread *t = NULL;
+
+			if (level == SLOT_FAIR)
+				t = e ? container_of(e, struct thread, fair) : NULL;
+			else if (level > 0)
+				t = find_in_ring(rq->first[level], &s);
+			if (t)
+				return t;
+		}
+	return NULL;
+}
+
+/* Takes one thread from that CPU's queue to this one's. Interrupts off. */
+static bool take_from(u32 from, struct rq *to)
+{
+	struct rq *rq = per_cpu_ptr(&runqueue, from);
+
+	preempt_disable();
+	spin_acquire(&rq->lock);
+	struct thread *t = rq->runnable > 1 ? find_waiting(rq, to->cpu) : NULL;
+	if (t) {
+		rq_dequeue(rq, t);
+		t->on_rq = MOVING;
+		WRITE_ONCE(t->cpu, to->cpu);
+	}
+	spin_release(&rq->lock);
+	if (t)
+		sched_arrive(t);
+	preempt_enable_no_resched();
+	return t != NULL;
+}
+
+/* Takes from the fullest queue that has at least `least` threads, else from another such. */
+static bool take_work(struct rq *to, u32 least)
+{
+	u32 fullest = to->cpu, most = least - 1;
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		if (cpu != to->cpu && load_of(cpu) > most) {
+			most = load_of(cpu);
+			fullest = cpu;
+		}
+	if (fullest == to->cpu)
+		return false;
+	if (take_from(fullest, to))
+		return true;
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		if (cpu != to->cpu && cpu != fullest && load_of(cpu) >= least && take_from(cpu, to))
+			return true;
+	return false;
+}
+
+/* ---- idle -------------------------------------------------------------------------------------- */
+
+/* This CPU is about to halt. False: it has got work instead. Interrupts off. */
+bool sched_idle_begin(struct rq *rq)
+{
+	if (nr_cpus == 1)
+		return true;
+	cpuset_add_atomic(&idle_cpus, rq->cpu); /* a full barrier: see above */
+	if (!take_work(rq, 2))
+		return true;
+	cpuset_remove_atomic(&idle_cpus, rq->cpu);
+	return false;
+}
+
+void sched_idle_end(struct rq *rq)
+{
+	if (nr_cpus > 1)
+		cpuset_remove_atomic(&idle_cpus, rq->cpu);
+}
+
+/* In the tick of a busy CPU: long runners spread. n: ticks since the last call. */
+void sched_balance(struct rq *rq, u32 n)
+{
+	rq->balance_ticks += n;
+	if (rq->balance_ticks < BALANCE_TICKS)
+		return;
+	rq->balance_ticks = 0;
+	take_work(rq, READ_ONCE(rq->runnable) + 2);
+}
+
+/* ---- pushing ----------------------------------------------------------------------------------- */
+
+/* The current thread of a locked queue must leave the CPU: the idle thread is to see to it. */
+void sched_push(struct rq *rq)
+{
+	struct thread *idle = rq_idle_thread(rq);
+
+	if (rq->pushing)
+		return;
+	WRITE_ONCE(rq->pushing, true);
+	rq->first[0] = idle;
+	idle->ring_next = idle;
+	rq_set_level(rq, 0);
+}
+
+static bool is_misplaced(struct thread *t, u32 cpu)
+{
+	return !cpuset_has(&t->affinity, cpu);
+}
+
+static bool entity_is_misplaced(struct fair_entity *e, void *arg)
+{
+	return is_misplaced(container_of(e, struct thread, fair), *(u32 *)arg);
+}
+
+static struct thread *find_misplaced(struct rq *rq)
+{
+	struct fair_entity *e = fair_find(&rq->fair, entity_is_misplaced, &rq->cpu);
+
+	if (e)
+		return container_of(e, struct thread, fair);
+	for (u32 level = 1; level < SCHED_LEVELS; level++) {
+		struct thread *first = rq->first[level], *t = first;
+
+		if (level == SLOT_FAIR || !(rq->bitmap[level / 64] >> (level % 64) & 1))
+			continue;
+		do {
+			if (is_misplaced(t, rq->cpu))
+				return t;
+			t = t->ring_next;
+		} while (t != first);
+	}
+	return NULL;
+}
+
+/* On the idle thread, interrupts off: sends away all that must not run here. */
+void sched_push_now(struct rq *rq)
+{
+	struct thread *t;
+
+	preempt_disable();
+	do {
+		spin_acquire(&rq->lock);
+		t = find_misplaced(rq);
+		if (t) {
+			rq_dequeue(rq, t);
+			t->on_rq = MOVING;
+			WRITE_ONCE(t->cpu, sched_place(t, false));
+		} else {
+			WRITE_ONCE(rq->pushing, false);
+			rq_clear_level(rq, 0);
+		}
+		spin_release(&rq->lock);
+		if (t)
+			sched_arrive(t);
+	} while (t);
+	waitq_wake_all(&pushed);
+	preempt_enable_no_resched();
+}
+
+void sched_await_push(struct thread *t)
+{
+	wait_event(&pushed,
+		   READ_ONCE(t->on_rq) == OFF_RQ || cpuset_has(&t->affinity, READ_ONCE(t->cpu)));
+}

@@ -1,0 +1,544 @@
+/*
+ * Policies on simulated CPUs: shares by nice, real-time throttling, affinity, stealing, placement,
+ * the tick. sched/ is booted as it is (sched_host.h); the naive model is the fluid one: at each
+ * moment each thread has had its part of the time.
+ */
+#include "sched_host.h"
+
+#include "lib/uapi/sched.h"
+
+#define LEVEL   SCHED_LEVEL_NORMAL
+#define MAX_RUN 8
+#define MS      NSEC_PER_MSEC
+
+static volatile bool stop;
+static u64 ran[MAX_RUN]; /* ns that each runner counted itself */
+
+/* Counts its own time. The turn around it takes some more, less than a hundredth. */
+static int runner(void *arg)
+{
+	while (!stop) {
+		ran[(u64)arg] += 20000;
+		sim_spend(20000);
+	}
+	return 0;
+}
+
+static struct sim_setup prompt = { .density = 20, .step_ns = 20, .prompt = true };
+
+static void start_run(void)
+{
+	sched_set_level(current(), 1, true); /* above all that is judged */
+	stop = false;
+	memset(ran, 0, sizeof(ran));
+}
+
+static void end_run(struct thread **t, u32 n)
+{
+	stop = true;
+	for (u32 i = 0; i < n; i++)
+		thread_join(t[i]);
+}
+
+/* |a - b| <= limit */
+static bool near(u64 a, u64 b, u64 limit)
+{
+	return a > b ? a - b <= limit : b - a <= limit;
+}
+
+/* ---- shares ---- */
+
+/* Nice values at random, one of SCHED_IDLE: every 10 ms each has had its share, but for one request. */
+static int shares_main(void *arg)
+{
+	struct thread *t[5];
+	u64 weight = 0;
+
+	start_run();
+	for (u64 i = 0; i < 5; i++) {
+		t[i] = thread_create("share", runner, (void *)i, LEVEL);
+		sched_set_nice(t[i], (int)sim_random(40) - 20);
+		if (i == 4)
+			sched_set_policy(t[i], SCHED_IDLE, 0);
+		weight += t[i]->fair.weight;
+	}
+	u64 start = clock_ns();
+	for (u32 step = 0; step < 100; step++) {
+		sched_sleep_until(clock_ns() + 10 * MS);
+		u64 time = clock_ns() - start;
+
+		for (u32 i = 0; i < 5; i++)
+			sim_check(near(ran[i], time * t[i]->fair.weight / weight,
+				       SCHED_SLICE_NS + MS + time / 100));
+	}
+	end_run(t, 5);
+	return 0;
+}
+
+static void test_shares_by_nice(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(24, 1, shares_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* A change of nice counts from then on, for the one that runs as for those that wait. */
+static int renice_main(void *arg)
+{
+	struct thread *t[2];
+
+	start_run();
+	for (u64 i = 0; i < 2; i++)
+		t[i] = thread_create("renice", runner, (void *)i, LEVEL);
+	sched_sleep_until(clock_ns() + 500 * MS);
+	sim_check(near(ran[0], ran[1], 10 * MS));
+	sched_set_nice(t[0], 5); /* 335 to 1024 */
+	u64 from0 = ran[0], from1 = ran[1];
+	sched_sleep_until(clock_ns() + 1000 * MS);
+	sim_check(near((ran[0] - from0) * 1024, (ran[1] - from1) * 335, 10 * MS * 1024));
+	end_run(t, 2);
+	return 0;
+}
+
+static void test_renice_takes_effect(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(6, 1, renice_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* ---- wake-ups in the fair queue ---- */
+
+static bool woken_ran;
+
+static int note_wakeup(void *arg)
+{
+	sched_sleep_until(clock_ns() + 20 * MS);
+	WRITE_ONCE(woken_ran, true);
+	return 0;
+}
+
+/* A hog of policy `hog`, a sleeper of policy `sleeper`: does the sleeper run at once when it wakes? */
+static bool wakes_at_once(unsigned hog, unsigned sleeper)
+{
+	struct thread *t[2];
+
+	stop = false;
+	WRITE_ONCE(woken_ran, false);
+	t[1] = thread_create("sleeper", note_wakeup, NULL, 50);
+	u64 end = clock_ns() + 20 * MS;
+	sched_sleep_until(end - 15 * MS);
+	sched_set_policy(t[1], sleeper, 0);
+	t[0] = thread_create("hog", runner, (void *)0ul, LEVEL);
+	sched_set_policy(t[0], hog, 0);
+	sched_sleep_until(end + 100 * NSEC_PER_USEC);
+	bool at_once = READ_ONCE(woken_ran);
+	end_run(t, 2);
+	return at_once;
+}
+
+static int idle_policy_main(void *arg)
+{
+	start_run();
+	sim_check(wakes_at_once(SCHED_IDLE, SCHED_NORMAL));
+	sim_check(wakes_at_once(SCHED_IDLE, SCHED_BATCH));
+	sim_check(!wakes_at_once(SCHED_NORMAL, SCHED_IDLE));
+	sim_check(!wakes_at_once(SCHED_NORMAL, SCHED_BATCH));
+	return 0;
+}
+
+static void test_idle_gives_way_and_batch_does_not_push(void **state)
+{
+	host_setup = prompt;
+	sched_run(1, unit_seed(), idle_policy_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* ---- real time ---- */
+
+/* A runaway FIFO thread leaves 5 % of each second; alone it keeps everything. */
+static int throttle_main(void *arg)
+{
+	struct thread *t[2];
+
+	start_run();
+	t[0] = thread_create("fifo", runner, (void *)0ul, LEVEL);
+	sched_set_policy(t[0], SCHED_FIFO, 50);
+	u64 start = clock_ns();
+	sched_sleep_until(start + 3000 * MS);
+	sim_check(near(ran[0], 3000 * MS, 30 * MS)); /* nobody else wants it */
+	t[1] = thread_create("other", runner, (void *)1ul, LEVEL);
+	sched_sleep_until(clock_ns() + 2000 * MS); /* the period under way ends */
+	u64 fifo = ran[0], other = ran[1];
+	sched_sleep_until(clock_ns() + 4000 * MS);
+	sim_check(near(ran[0] - fifo, 3800 * MS, 60 * MS));
+	sim_check(near(ran[1] - other, 200 * MS, 60 * MS));
+	end_run(t, 2);
+	return 0;
+}
+
+static void test_runaway_real_time_thread_is_throttled(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(3, 1, throttle_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* Round robin of equals by slices of 100 ms; the better priority takes all. */
+static int rr_main(void *arg)
+{
+	struct thread *t[3];
+
+	start_run();
+	for (u64 i = 0; i < 3; i++) {
+		t[i] = thread_create("rr", runner, (void *)i, 60);
+		sched_set_policy(t[i], SCHED_RR, i == 2 ? 9 : 10);
+	}
+	sched_sleep_until(clock_ns() + 800 * MS);
+	sim_check(near(ran[0], ran[1], 105 * MS) && ran[0] > 290 * MS && ran[1] > 290 * MS);
+	sim_check_eq(ran[2], 0);
+	end_run(t, 3);
+	return 0;
+}
+
+static void test_round_robin(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(4, 1, rr_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* ---- several CPUs ---- */
+
+/* What the model allows each thread while its affinity is being changed: the old set and the new. */
+static struct {
+	struct cpuset allowed;
+	u32 moves;
+} roamer[4];
+
+static void check_place(u32 i)
+{
+	preempt_disable();
+	u32 cpu = cpu_id();
+	bool ok = cpuset_has(&roamer[i].allowed, cpu);
+	preempt_enable();
+	sim_check(ok);
+}
+
+static int roam(void *arg)
+{
+	u32 i = (u32)(u64)arg;
+
+	for (u32 k = 0; k < 60; k++) {
+		check_place(i);
+		switch (sim_random(4)) {
+		case 0: sched_yield(); break;
+		case 1: sched_sleep_until(clock_ns() + sim_random(4000)); break;
+		default: sim_spend(sim_random(3000));
+		}
+	}
+	return 0;
+}
+
+static struct cpuset random_set(void)
+{
+	u64 all = (1ul << host_run.cpus) - 1;
+
+	return (struct cpuset){ { 1 + sim_random(all) } };
+}
+
+static void change_affinity(struct thread *t, u32 i)
+{
+	struct cpuset set = random_set();
+
+	WRITE_ONCE(roamer[i].allowed.word[0], roamer[i].allowed.word[0] | set.word[0]);
+	sched_set_affinity(t, &set);
+	WRITE_ONCE(roamer[i].allowed.word[0], set.word[0]);
+}
+
+static int affinity_main(void *arg)
+{
+	struct thread *t[4], *me = current();
+
+	for (u64 i = 0; i < 4; i++) {
+		cpuset_fill(&roamer[i].allowed);
+		t[i] = thread_create("roam", roam, (void *)i, i == 3 ? 60 : LEVEL);
+	}
+	for (u32 k = 0; k < 30; k++) {
+		u32 i = (u32)sim_random(4);
+
+		change_affinity(t[i], i);
+		if (sim_random(3) == 0) { /* the changer itself */
+			struct cpuset set = random_set();
+
+			sched_set_affinity(me, &set);
+			sim_check(cpuset_has(&set, READ_ONCE(me->cpu)));
+		}
+		sim_spend(sim_random(4000));
+	}
+	for (u32 i = 0; i < 4; i++)
+		thread_join(t[i]);
+	return 0;
+}
+
+static void test_affinity_is_honoured_at_once(void **state)
+{
+	sched_run_seeds(1500, 4, affinity_main);
+}
+
+static u64 done_at[MAX_RUN];
+
+/* A fixed amount of work, in small pieces with or without sleeps in between. */
+static int worker(void *arg)
+{
+	u64 i = (u64)arg;
+
+	for (u32 k = 0; k < 400; k++)
+		sim_spend(100 * NSEC_PER_USEC);
+	done_at[i] = clock_ns();
+	return 0;
+}
+
+/*
+ * Eight threads of 40 ms of work on n CPUs. Simulated time stands for all CPUs together: a CPU that
+ * idles while others have work makes the whole take longer.
+ */
+static int work_main(void *arg)
+{
+	struct thread *t[MAX_RUN];
+	u64 start = clock_ns(), halts = sim_counts.halts;
+
+	for (u64 i = 0; i < MAX_RUN; i++)
+		t[i] = thread_create("work", worker, (void *)i, LEVEL);
+	for (u64 i = 0; i < MAX_RUN; i++)
+		thread_join(t[i]);
+	sim_check(clock_ns() - start < MAX_RUN * 40 * MS + 60 * MS);
+	sim_check(sim_counts.halts - halts < 200);
+	return 0;
+}
+
+static void test_cpus_share_the_work(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(8, 4, work_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* All threads begin on one CPU, bound there; set free, the idle CPUs take them. */
+static int steal_main(void *arg)
+{
+	struct thread *t[4];
+	struct cpuset all;
+	u64 used = 0;
+
+	cpuset_fill(&all);
+	start_run();
+	for (u64 i = 0; i < 4; i++)
+		t[i] = thread_create_on(0, "steal", runner, (void *)i, LEVEL);
+	sched_sleep_until(clock_ns() + 10 * MS);
+	for (u32 i = 0; i < 4; i++)
+		sim_check_eq(READ_ONCE(t[i]->cpu), 0);
+	for (u32 i = 0; i < 4; i++)
+		sched_set_affinity(t[i], &all);
+	sched_sleep_until(clock_ns() + 100 * MS);
+	for (u32 i = 0; i < 4; i++)
+		used |= 1ul << READ_ONCE(t[i]->cpu);
+	sim_check_eq(used, (1ul << host_run.cpus) - 1);
+	end_run(t, 4);
+	return 0;
+}
+
+static void test_idle_cpus_steal(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(12, 4, steal_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* Behind a thread that never ends and is bound: who waits there is fetched when it may go elsewhere. */
+static int freed_main(void *arg)
+{
+	struct thread *hog, *t;
+	struct cpuset all;
+
+	if (host_run.cpus == 1)
+		return 0;
+	cpuset_fill(&all);
+	start_run();
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	hog = thread_create_on(1, "hog", runner, (void *)0ul, 50);
+	t = thread_create_on(1, "behind", worker, (void *)1ul, LEVEL);
+	sched_sleep_until(clock_ns() + 5 * MS);
+	sched_set_affinity(t, &all);
+	for (u32 i = 0; i < 500; i++)
+		sim_spend(10000); /* this CPU does not go idle, and fetches nothing */
+	sim_check(host_run.cpus == 2 || READ_ONCE(t->cpu) > 1);
+	thread_join(t);
+
+	/* The other way round: a bound and better one comes to where a free one runs. */
+	sched_set_affinity(hog, &(struct cpuset){ { 1 } });
+	t = thread_create("chased", worker, (void *)1ul, LEVEL);
+	sched_sleep_until(clock_ns() + MS);
+	sched_set_affinity(hog, &(struct cpuset){ { 1ul << READ_ONCE(t->cpu) } });
+	thread_join(t);
+	end_run(&hog, 1);
+	return 0;
+}
+
+static void test_who_waits_is_fetched(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(40, 4, freed_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* ---- placement ---- */
+
+static struct waitq doze_queue = WAITQ_INIT(doze_queue);
+static u32 posts;
+static u32 went_elsewhere;
+
+static int doze(void *arg)
+{
+	u32 cpu = READ_ONCE(current()->cpu);
+
+	for (u32 i = 1; i <= 20; i++) {
+		wait_event(&doze_queue, READ_ONCE(posts) >= i);
+		if (READ_ONCE(current()->cpu) != cpu)
+			went_elsewhere++;
+	}
+	return 0;
+}
+
+/* With idle CPUs everywhere a thread wakes where its cache is warm. */
+static int warm_main(void *arg)
+{
+	WRITE_ONCE(posts, 0);
+	went_elsewhere = 0;
+	struct thread *t = thread_create("doze", doze, NULL, LEVEL);
+
+	for (u32 i = 1; i <= 20; i++) {
+		sched_sleep_until(clock_ns() + MS);
+		WRITE_ONCE(posts, i);
+		waitq_wake_all(&doze_queue);
+	}
+	thread_join(t);
+	sim_check(host_run.cpus == 1 || went_elsewhere <= 1);
+	return 0;
+}
+
+/* A busy warm CPU and an idle one: the idle one, at once. */
+static int busy_main(void *arg)
+{
+	struct thread *hog, *t;
+	struct cpuset all;
+
+	if (host_run.cpus == 1)
+		return 0;
+	cpuset_fill(&all);
+	start_run();
+	WRITE_ONCE(posts, 0);
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	t = thread_create_on(1, "doze", doze, NULL, LEVEL);
+	do
+		sched_sleep_until(clock_ns() + MS);
+	while (READ_ONCE(t->on_rq) != OFF_RQ);
+	hog = thread_create_on(1, "hog", runner, (void *)0ul, 50);
+	sched_sleep_until(clock_ns() + MS);
+	sched_set_affinity(t, &all);
+	u64 start = clock_ns();
+	WRITE_ONCE(posts, 20);
+	waitq_wake_all(&doze_queue);
+	sim_check(host_run.cpus == 2 ||
+		  READ_ONCE(t->cpu) > 1); /* with two this one has to sleep first */
+	thread_join(t); /* it would wait for ever behind the hog of a better level */
+	sim_check(clock_ns() - start < 100 * MS);
+	end_run(&hog, 1);
+	return 0;
+}
+
+static void test_wakeups_go_where_it_is_idle_and_warm(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(20, 4, warm_main);
+	sched_run_seeds(20, 4, busy_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* ---- the tick ---- */
+
+static int tickless_main(void *arg)
+{
+	struct thread *t[2];
+	u64 before = timer_interrupts();
+
+	start_run();
+	sched_sleep_until(clock_ns() + 1000 * MS);
+	sim_check(timer_interrupts() - before <= 4); /* idle: the sleep itself, the last tick */
+	t[0] = thread_create_on(0, "alone", runner, (void *)0ul, LEVEL);
+	before = timer_interrupts();
+	sched_sleep_until(clock_ns() + 1000 * MS);
+	sim_check(timer_interrupts() - before <= 14); /* one thread: ten a second */
+	t[1] = thread_create_on(0, "second", runner, (void *)1ul, LEVEL);
+	before = timer_interrupts();
+	sched_sleep_until(clock_ns() + 1000 * MS);
+	sim_check(timer_interrupts() - before >= 990); /* two */
+	sim_check(near(ran[1], 500 * MS, 10 * MS));
+	end_run(t, 2);
+	return 0;
+}
+
+static void test_tick_only_when_there_is_a_choice(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(6, 1, tickless_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+/* run_cycles, which the kernel charges, is what the threads themselves count. */
+static int charge_main(void *arg)
+{
+	struct thread *t[3];
+
+	start_run();
+	for (u64 i = 0; i < 3; i++) {
+		t[i] = thread_create("charge", runner, (void *)i, LEVEL);
+		if (i == 2)
+			sched_set_policy(t[i], SCHED_IDLE, 0);
+	}
+	sched_sleep_until(clock_ns() + 300 * MS);
+	stop = true;
+	for (u32 i = 0; i < 3; i++) {
+		wait_event(&t[i]->exited, load_acquire(&t[i]->state) == T_DEAD);
+		sim_check(near(t[i]->run_cycles, ran[i], ran[i] / 50 + MS));
+		thread_put(t[i]);
+	}
+	return 0;
+}
+
+static void test_time_is_charged_to_who_ran(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(6, 1, charge_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_shares_by_nice),
+		cmocka_unit_test(test_renice_takes_effect),
+		cmocka_unit_test(test_idle_gives_way_and_batch_does_not_push),
+		cmocka_unit_test(test_runaway_real_time_thread_is_throttled),
+		cmocka_unit_test(test_round_robin),
+		cmocka_unit_test(test_affinity_is_honoured_at_once),
+		cmocka_unit_test(test_cpus_share_the_work),
+		cmocka_unit_test(test_idle_cpus_steal),
+		cmocka_unit_test(test_who_waits_is_fetched),
+		cmocka_unit_test(test_wakeups_go_where_it_is_idle_and_warm),
+		cmocka_unit_test(test_tick_only_when_there_is_a_choice),
+		cmocka_unit_test(test_time_is_charged_to_who_ran),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
