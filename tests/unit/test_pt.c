@@ -1535,6 +1535,38 @@ static void test_replaced_while_waiting(void **state)
 	pt_free_table(t);
 }
 
+static void *noreplace_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	call_result = (int)vm_mmap(as, AT + MiB, 2 * MiB, RW, ANON | MAP_FIXED_NOREPLACE, NULL, 0);
+	return NULL;
+}
+
+/* Whether a place is free is seen under the lock of each table of it: what comes there meanwhile stays. */
+static void test_noreplace_waits(void **state)
+{
+	struct frame *t;
+	pte_t *slot;
+	u32 alone;
+	pthread_t other;
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	t = pte_table(*entry_of_level2(AT), 2);
+	table_lock(t);
+	alone = lock_word(t);
+	assert_int_equal(pthread_create(&other, NULL, noreplace_elsewhere, NULL), 0);
+	while (lock_word(t) == alone)
+		cpu_relax();
+	slot = (pte_t *)frame_virt(t) + pt_index(AT + MiB, 1);
+	pte_store(slot, mark_anon(VM_READ | VM_WRITE | PTE_NOEXEC));
+	t->used++;
+	table_unlock(t);
+	pthread_join(other, NULL);
+	assert_int_equal(call_result, -EEXIST);
+	poke(as, AT + MiB, 2);
+}
+
 static void test_gap_search(void **state)
 {
 	s64 a = map(0, 16 * PAGE_SIZE, RW, ANON), b = map(0, 4 * PAGE_SIZE, RW, ANON),
@@ -1679,6 +1711,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_replaced_while_waiting, setup_two_cpus,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_noreplace_waits, setup_two_cpus, teardown),
 		T(test_gap_search),
 		T(test_long_operations_in_pieces),
 		T(test_fork_in_pieces),
