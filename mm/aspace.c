@@ -332,13 +332,12 @@ static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64
 
 	if ((flags & MAP_LOCKED) || as->lock_future)
 		bits |= VM_LOCKED;
-	if (flags &
-	    MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB that it would get */
-		bits |= VM_NOHUGE;
 	if (flags & MAP_GROWSDOWN)
 		bits |= VM_GROWSDOWN;
 	if (flags & MAP_NORESERVE)
 		bits |= VM_NORESERVE;
+	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
+		bits |= VM_NOHUGE;
 	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
 	if (err)
 		return err;

@@ -44,7 +44,7 @@ struct frame_cpu {
 static DEFINE_PER_CPU(struct frame_cpu, frame_cpu); /* [o] interrupts off */
 
 static struct buddy buddy;
-u64 total_frames;    /* [I] */
+u64 total_frames;           /* [I] */
 static u64 reserved_frames; /* [buddy.lock] of total_frames, never given to the buddy system */
 static u32 modules_freed;   /* [buddy.lock] bit per module */
 

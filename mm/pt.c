@@ -1530,7 +1530,9 @@ static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
 	for (; i >= 0 && g->low > g->bottom; i--, at -= span) {
 		pte_t e = pte_load(&entry[i]);
 
-		if (likely(pte_is_none(e))) {
+		/* Nothing at all, or nothing below where we are. */
+		if (likely(pte_is_none(e)) ||
+		    (mark_is_part(e) && mark_start(e, at, level) >= g->low)) {
 			g->low = MAX(at, g->bottom);
 			if (gap_fits(g))
 				return true;

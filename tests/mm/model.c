@@ -251,15 +251,13 @@ static u64 hole_below(const struct proc *p, u64 len, u64 align, u64 from)
 /* "Where a mapping goes" of docs/memory.md. */
 u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
 {
-	u64 align = len >= GiB ? GiB : len >= 2 * MiB ? 2 * MiB : PAGE_SIZE, va;
+	/* From 512 KiB on a mapping gets slots of its own. */
+	u64 align = len >= 64 * MiB ? GiB : len >= 512 * KiB ? 2 * MiB : PAGE_SIZE, va;
+	u64 room = ALIGN_UP(len, align);
 
-	for (;;) {
-		if (len <= h.skipped) {
-			h.end = h.start = VM_MMAP_TOP;
-			h.skipped = 0;
-		}
-		va = ALIGN_DOWN(h.end - len, align);
-		if (len >= h.end || va < h.start)
+	while (room > h.skipped) {
+		va = ALIGN_DOWN(h.end - room, align);
+		if (room >= h.end || va < h.start)
 			break;
 		/* Freed lately, thus tried without a search; but something else may be there. */
 		if (model_free(p, va, len))
@@ -267,8 +265,12 @@ u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
 		h.skipped = MAX(h.skipped, h.end - (va + len));
 		h.end = h.start = va;
 	}
-	va = hole_below(p, len, align, h.end);
-	return va || h.end == VM_MMAP_TOP ? va : hole_below(p, len, align, VM_MMAP_TOP);
+	if (room <= h.skipped)
+		h.end = VM_MMAP_TOP;
+	va = hole_below(p, room, align, h.end);
+	if (!va && h.end != VM_MMAP_TOP)
+		va = hole_below(p, room, align, VM_MMAP_TOP);
+	return va ? va : hole_below(p, len, PAGE_SIZE, VM_MMAP_TOP);
 }
 
 /* ---- what the page table says ---------------------------------------------------------------- */
