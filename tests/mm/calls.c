@@ -200,7 +200,10 @@ static void run_kind(struct call *c)
 	case CALL_MLOCK: run_mlock(c); break;
 	case CALL_MINCORE: c->ret = vm_mincore(as, va, len, (uaddr_t)c->core); break;
 	case CALL_MSYNC: c->ret = vm_msync(as, va, len, c->flags); break;
-	case CALL_FORK: c->ret = aspace_fork(as, &c->space); break;
+	case CALL_FORK:
+		c->ret = call_concurrent || c->tag % 2 ? aspace_fork(as, &c->space) :
+							 aspace_fork_alone(as, &c->space);
+		break;
 	case CALL_EXIT: aspace_put(as); break;
 	case CALL_TRUNCATE: file_truncate(&files[c->obj], c->n2); break;
 	case CALL_TOUCH: c->ret = user_access(c, va); break;

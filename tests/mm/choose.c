@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/uapi/mman.h"
+#include "mm/pt.h"
 #include "mm/space.h"
 #include "tests/mm/mm.h"
 
@@ -415,6 +416,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 			    bool touches)
 {
 	u64 what = touches && choose(4) ? 31 : choose(32);
+	bool to_touch = false;
 
 	*c = (struct call){ .cpu = cpu, .p = p, .w = w };
 	c->load = !one_in(4);
@@ -445,13 +447,17 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->kind = CALL_TOUCH;
 		c->n = 1;
 	}
+	/* What is large goes in pieces, and promises nothing about what others see in between. */
+	if ((c->kind == CALL_MUNMAP || c->kind == CALL_MPROTECT || c->kind == CALL_MADVISE) &&
+	    c->n * windows[c->w].unit > PT_PIECE)
+		to_touch = true;
 	/* What does not fit the window goes elsewhere, and away again: others would see it. */
 	if (c->kind == CALL_MMAP && c->at != UINT64_MAX && windows[c->w].unit > PAGE_SIZE)
 		c->flags |= MAP_FIXED;
 	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) &&
 	     (c->n2 > GROUP_MOST || windows[c->w].unit > PAGE_SIZE)) ||
 	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p)) ||
-	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n))) {
+	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n)) || to_touch) {
 		c->kind = CALL_TOUCH;
 		c->w = w;
 		c->at = at;

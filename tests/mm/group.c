@@ -15,7 +15,8 @@
  * not returned, and that is just what the order asks.
  *
  * Only calls that are one step for mm/ itself are made here: those that go region by region, as most
- * kinds of madvise or mlock, promise nothing about what others see in between.
+ * kinds of madvise or mlock, or in pieces, as large ones (mm/piece.c), promise nothing about what
+ * others see in between.
  */
 #include <stdio.h>
 #include <stdlib.h>
