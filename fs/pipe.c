@@ -94,6 +94,25 @@ static size_t take(struct pipe *p, struct uio *dst)
 	return done;
 }
 
+/* Bytes moved, 0: there are none, or -EFAULT. */
+static ssize_t read_step(struct pipe *p, struct uio *dst)
+{
+	bool was_full;
+	size_t n;
+
+	mutex_lock(&p->lock);
+	if (p->head == p->tail) {
+		mutex_unlock(&p->lock);
+		return 0;
+	}
+	was_full = PIPE_SIZE - used(p) < LINUX_PIPE_BUF;
+	n = take(p, dst);
+	mutex_unlock(&p->lock);
+	if (was_full)
+		wake(p);
+	return n ? (ssize_t)n : -EFAULT;
+}
+
 static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 {
 	struct pipe *p = f->inode->pipe;
@@ -101,21 +120,17 @@ static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 	if (!dst->left)
 		return 0;
 	for (;;) {
+		/* Read first: who closes has written before, so what is empty then stays so. */
+		bool closed = load_acquire(&p->writers) == 0;
 		int err;
 
-		mutex_lock(&p->lock);
-		if (p->head != p->tail) {
-			bool was_full = PIPE_SIZE - used(p) < LINUX_PIPE_BUF;
-			size_t n = take(p, dst);
+		if (used(p)) { /* by a look without the lock */
+			ssize_t n = read_step(p, dst);
 
-			mutex_unlock(&p->lock);
-			if (was_full)
-				wake(p);
-			return n ? (ssize_t)n : -EFAULT;
+			if (n)
+				return n;
+			continue;
 		}
-		bool closed = p->writers == 0;
-
-		mutex_unlock(&p->lock);
 		if (closed)
 			return 0;
 		if (f->flags & O_NONBLOCK)

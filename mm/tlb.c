@@ -37,6 +37,7 @@
 #include "arch/api/cpu.h"
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
+#include "debug/trace.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
 #include "mm/large.h"
@@ -74,9 +75,9 @@ static void mask_clear(struct aspace *as, u32 cpu)
 }
 
 /* The context for a space on this CPU: its own, or the one taken longest ago. */
-static u32 context_for(struct tlb_cpu *cpu, u64 space)
+static __noinline u32 context_of_several(struct tlb_cpu *cpu, u64 space, u32 n)
 {
-	u32 n = mmu_contexts(), i;
+	u32 i;
 
 	for (i = 0; i < n; i++)
 		if (cpu->context[i].space == space)
@@ -103,11 +104,16 @@ static void resume(struct tlb_cpu *cpu, struct aspace *as)
 	cpu->stats.lazy_behind++;
 }
 
+static inline u32 context_for(struct tlb_cpu *cpu, u64 space, u32 n)
+{
+	return likely(n == 1) ? 0 : context_of_several(cpu, space, n);
+}
+
 void mm_switch_to(struct aspace *next)
 {
 	struct tlb_cpu *cpu = this_cpu_ptr(&tlb_cpu);
 	struct aspace *prev = this_cpu_read(active_space);
-	u32 id = cpu_id();
+	u32 id = cpu_id(), n = mmu_contexts();
 	struct tlb_context *c;
 	bool keep;
 	u64 gen;
@@ -121,9 +127,9 @@ void mm_switch_to(struct aspace *next)
 	}
 	mask_set(next, id); /* a full barrier before the generation is read */
 	gen = atomic_load(&next->tlb_gen);
-	cpu->current = context_for(cpu, next->id);
+	cpu->current = context_for(cpu, next->id, n);
 	c = &cpu->context[cpu->current];
-	keep = c->space == next->id && c->gen == gen && mmu_contexts() > 1;
+	keep = n > 1 && c->space == next->id && c->gen == gen;
 	c->space = next->id;
 	c->gen = gen;
 	this_cpu_write(active_space, next);
@@ -137,7 +143,7 @@ void mm_switch_to(struct aspace *next)
 /* Loads the kernel's own root. Interrupts off. */
 static void leave(struct tlb_cpu *cpu, struct aspace *as)
 {
-	cpu->current = context_for(cpu, 0);
+	cpu->current = context_for(cpu, 0, mmu_contexts());
 	cpu->context[cpu->current].space = 0;
 	this_cpu_write(active_space, NULL);
 	mmu_load_root(kmap_root(), cpu->current, false);
@@ -258,6 +264,13 @@ static void flush_by_message(void *arg)
 	flush_here(r->as, r->start, r->end, r->gen, r->whole, r->tables);
 }
 
+static enum trace_flush kind_of(const struct aspace *as, u64 start, u64 end, bool whole)
+{
+	if (whole)
+		return as ? FLUSH_SPACE : FLUSH_ALL;
+	return end - start == PAGE_SIZE ? FLUSH_PAGE : FLUSH_RANGE;
+}
+
 /* With several CPUs. */
 static __noinline void flush_others(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
 				    bool tables)
@@ -278,6 +291,8 @@ static __always_inline void flush(struct aspace *as, u64 start, u64 end, bool wh
 	u64 gen = 0;
 
 	preempt_disable();
+	if (hook_on(HOOK_TRACE))
+		trace_flush(kind_of(as, start, end, whole), start, end);
 	if (as)
 		gen = atomic_add_fetch(&as->tlb_gen, 1ul);
 	flush_here(as, start, end, gen, whole, tables);

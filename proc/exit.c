@@ -21,6 +21,7 @@
 #include "lib/uapi/futex.h"
 #include "lib/uapi/wait.h"
 #include "mm/aspace.h"
+#include "sched/sched.h"
 
 /* What the end of a process leaves to be done outside of proc_lock. */
 struct aftermath {
@@ -133,8 +134,8 @@ static void child_info(struct process *p, struct linux_siginfo *info, int sig, i
 	info->child.pid = (s32)p->nr;
 	info->child.uid = p->uid;
 	info->child.status = status;
-	info->child.utime = (s64)(utime / 10);
-	info->child.stime = (s64)(stime / 10);
+	info->child.utime = (s64)(utime / (10 * NSEC_PER_MSEC));
+	info->child.stime = (s64)(stime / (10 * NSEC_PER_MSEC));
 }
 
 /* Tells the parent of a zombie. True if nobody is going to wait for it. */
@@ -244,6 +245,7 @@ static void become_zombie(struct process *p, struct aftermath *after)
 static void leave(struct process *p, struct task *t, struct aftermath *after)
 {
 	struct thread *me = current();
+	u64 user, kernel;
 	bool stop_complete;
 	u64 flags = spin_lock_irqsave(&proc_lock);
 
@@ -253,8 +255,9 @@ static void leave(struct process *p, struct task *t, struct aftermath *after)
 	p->nr_threads--;
 	if (t->stopped) /* killed in its stop: a sibling execs */
 		p->nr_stopped--;
-	p->utime_ms += me->user_ticks;
-	p->stime_ms += me->kernel_ticks;
+	sched_times(me, &user, &kernel);
+	p->utime_ns += user;
+	p->stime_ns += kernel;
 	p->nivcsw += me->switches_forced;
 	p->nvcsw += me->switches - me->switches_forced;
 	if (p->nr_threads == 0) {

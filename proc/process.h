@@ -107,11 +107,11 @@ struct process {
 
 	/* Accounting. */
 	u64 start_ns;           /* [I] clock_ns() */
-	u64 utime_ms, stime_ms; /* [s] of threads that ended */
+	u64 utime_ns, stime_ns; /* [s] of threads that ended */
 	u64 nvcsw, nivcsw;      /* [s] the same */
 	u64 minflt;             /* [s] of spaces that execve left */
 	struct {
-		u64 utime_ms, stime_ms, nvcsw, nivcsw, minflt;
+		u64 utime_ns, stime_ns, nvcsw, nivcsw, minflt;
 	} children_usage;   /* [t] of children waited for */
 	char last_name[16]; /* [s] of the last thread that ended: a zombie's name */
 };
@@ -231,7 +231,7 @@ void usage_self(struct process *p,
 void usage_current(struct linux_rusage *out); /* of the current process, all of it */
 void usage_thread(struct linux_rusage *out);  /* of the current thread */
 void usage_children(struct process *p, struct linux_rusage *out);
-void usage_times(struct process *p, u64 *utime_ms, u64 *stime_ms);
+void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns);
 
 /* setitimer(ITIMER_REAL): proc/itimer.c. ns; 0: off. */
 void itimer_init(struct process *p);
@@ -251,6 +251,10 @@ int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, 
 /* The end of the current thread, in its space: the words on its list learn that it died. */
 void futex_exit_robust(uaddr_t list, u32 tid);
 void futex_init(void);
+
+/* For the trace: [start, end) of the current process is executable and shows f from offset on. */
+struct file;
+void proc_trace_map(struct file *f, u64 start, u64 end, u64 offset);
 
 /* /proc/<pid>: proc/procfs.c */
 void proc_procfs_init(void);

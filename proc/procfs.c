@@ -26,7 +26,7 @@ struct snapshot {
 	unsigned level;
 	u32 cpu;
 	struct tty *tty;
-	u64 start_ns, minflt, cminflt, cutime_ms, cstime_ms, utime_ms, stime_ms, nvcsw, nivcsw;
+	u64 start_ns, minflt, cminflt, cutime_ns, cstime_ns, utime_ns, stime_ns, nvcsw, nivcsw;
 	u64 pending, shared_pending, blocked, ignored, caught, nr_queued, rss_limit;
 	u32 uid[4], gid[4];
 	uaddr_t arg_start, arg_end, env_start, env_end, stack_top;
@@ -88,8 +88,8 @@ static void take(struct snapshot *s, struct process *p)
 	s->tty = p->session->tty;
 	s->start_ns = p->start_ns;
 	s->exit_signal = p->exit_signal;
-	s->cutime_ms = p->children_usage.utime_ms;
-	s->cstime_ms = p->children_usage.stime_ms;
+	s->cutime_ns = p->children_usage.utime_ns;
+	s->cstime_ns = p->children_usage.stime_ns;
 	s->cminflt = p->children_usage.minflt;
 	s->arg_start = p->arg_start;
 	s->arg_end = p->arg_end;
@@ -100,7 +100,7 @@ static void take(struct snapshot *s, struct process *p)
 	memcpy(s->gid, (u32[]){ p->gid, p->egid, p->sgid, p->fsgid }, sizeof(s->gid));
 	s->rss_limit = p->rlimit[RLIMIT_RSS].cur;
 	usage_self(p, &ru);
-	usage_times(p, &s->utime_ms, &s->stime_ms);
+	usage_times(p, &s->utime_ns, &s->stime_ns);
 	s->minflt = p->minflt;
 	s->nvcsw = (u64)ru.nvcsw;
 	s->nivcsw = (u64)ru.nivcsw;
@@ -146,9 +146,9 @@ static struct snapshot *snapshot(int pid)
 	return s;
 }
 
-static u64 ticks(u64 ms)
+static u64 ticks(u64 ns)
 {
-	return ms / (1000 / USER_HZ);
+	return ns / (NSEC_PER_SEC / USER_HZ);
 }
 
 /* What ps calls PRI: 20 + nice, or -1 - priority for real-time threads. */
@@ -166,8 +166,8 @@ static int show_stat(int pid, struct textbuf *t)
 	textbuf_printf(t, "%u (%s) %c %u %u %u %u %d 0 %lu %lu 0 0 %lu %lu %lu %lu %d %d %u 0 %lu",
 		       s->nr, s->name, s->state, s->ppid, s->group, s->session,
 		       s->tty ? tty_device_number(s->tty) : 0, s->tty ? tty_foreground(s->tty) : -1,
-		       s->minflt, s->cminflt, ticks(s->utime_ms), ticks(s->stime_ms),
-		       ticks(s->cutime_ms), ticks(s->cstime_ms), priority_of(s), s->nice,
+		       s->minflt, s->cminflt, ticks(s->utime_ns), ticks(s->stime_ns),
+		       ticks(s->cutime_ns), ticks(s->cstime_ns), priority_of(s), s->nice,
 		       s->threads, s->start_ns / (NSEC_PER_SEC / USER_HZ));
 	textbuf_printf(t, " %lu %lu %lu 1 1 %lu 0 0 %lu %lu %lu %lu 0 0 0 %u %u %u %u 0 0 0",
 		       s->mem.mapped, s->mem.resident, s->rss_limit, s->stack_top,

@@ -1,20 +1,24 @@
 /*
- * What processes used. Times come from the scheduler's tick (1 ms each, charged to whoever runs);
- * threads that ended have added theirs to the process.
+ * What processes used. Times come from the scheduler (sched_times); threads that ended have added
+ * theirs to the process.
  */
 #include "proc/internal.h"
 
 #include "lib/string.h"
 #include "mm/aspace.h"
+#include "sched/sched.h"
 
 struct sums {
-	u64 utime_ms, stime_ms, nvcsw, nivcsw;
+	u64 utime_ns, stime_ns, nvcsw, nivcsw;
 };
 
-static void add_thread(struct sums *s, const struct thread *t)
+static void add_thread(struct sums *s, struct thread *t)
 {
-	s->utime_ms += READ_ONCE(t->user_ticks);
-	s->stime_ms += READ_ONCE(t->kernel_ticks);
+	u64 user, kernel;
+
+	sched_times(t, &user, &kernel);
+	s->utime_ns += user;
+	s->stime_ns += kernel;
 	s->nivcsw += READ_ONCE(t->switches_forced);
 	s->nvcsw += READ_ONCE(t->switches) - READ_ONCE(t->switches_forced);
 }
@@ -25,33 +29,34 @@ static struct sums sum_threads(struct process *p)
 	struct task *t;
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
-	s = (struct sums){ p->utime_ms, p->stime_ms, p->nvcsw, p->nivcsw };
+	s = (struct sums){ p->utime_ns, p->stime_ns, p->nvcsw, p->nivcsw };
 	list_for_each(t, &p->threads, node)
 		add_thread(&s, t->thread);
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 	return s;
 }
 
-static struct linux_timeval from_ms(u64 ms)
+static struct linux_timeval from_ns(u64 ns)
 {
-	return (struct linux_timeval){ (s64)(ms / 1000), (s64)(ms % 1000 * 1000) };
+	return (struct linux_timeval){ (s64)(ns / NSEC_PER_SEC),
+				       (s64)(ns % NSEC_PER_SEC / NSEC_PER_USEC) };
 }
 
 static void fill(struct linux_rusage *out, const struct sums *s)
 {
 	memset(out, 0, sizeof(*out));
-	out->utime = from_ms(s->utime_ms);
-	out->stime = from_ms(s->stime_ms);
+	out->utime = from_ns(s->utime_ns);
+	out->stime = from_ns(s->stime_ns);
 	out->nvcsw = (s64)s->nvcsw;
 	out->nivcsw = (s64)s->nivcsw;
 }
 
-void usage_times(struct process *p, u64 *utime_ms, u64 *stime_ms)
+void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns)
 {
 	struct sums s = sum_threads(p);
 
-	*utime_ms = s.utime_ms;
-	*stime_ms = s.stime_ms;
+	*utime_ns = s.utime_ns;
+	*stime_ns = s.stime_ns;
 }
 
 void usage_self(struct process *p, struct linux_rusage *out)
@@ -85,7 +90,7 @@ void usage_thread(struct linux_rusage *out)
 void usage_children(struct process *p, struct linux_rusage *out)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	struct sums s = { p->children_usage.utime_ms, p->children_usage.stime_ms,
+	struct sums s = { p->children_usage.utime_ns, p->children_usage.stime_ns,
 			  p->children_usage.nvcsw, p->children_usage.nivcsw };
 
 	fill(out, &s);

@@ -34,8 +34,8 @@ static void account_child(struct process *me, struct process *c)
 	u64 utime, stime;
 
 	usage_times(c, &utime, &stime);
-	me->children_usage.utime_ms += utime + c->children_usage.utime_ms;
-	me->children_usage.stime_ms += stime + c->children_usage.stime_ms;
+	me->children_usage.utime_ns += utime + c->children_usage.utime_ns;
+	me->children_usage.stime_ns += stime + c->children_usage.stime_ns;
 	me->children_usage.nvcsw += c->nvcsw + c->children_usage.nvcsw;
 	me->children_usage.nivcsw += c->nivcsw + c->children_usage.nivcsw;
 	me->children_usage.minflt += c->minflt + c->children_usage.minflt;

@@ -174,7 +174,7 @@ static bool take_from(u32 from, struct rq *to)
 	if (t) {
 		rq_dequeue(rq, t);
 		t->on_rq = MOVING;
-		WRITE_ONCE(t->cpu, to->cpu);
+		store_release(&t->cpu, to->cpu);
 	}
 	spin_release(&rq->lock);
 	if (t)
@@ -290,7 +290,7 @@ void sched_push_now(struct rq *rq)
 		if (t) {
 			rq_dequeue(rq, t);
 			t->on_rq = MOVING;
-			WRITE_ONCE(t->cpu, sched_place(t, false));
+			store_release(&t->cpu, sched_place(t, false));
 		} else {
 			WRITE_ONCE(rq->pushing, false);
 			rq_clear_level(rq, 0);

@@ -21,6 +21,7 @@
 #include "sched/sched.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/hook.h"
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
@@ -139,7 +140,8 @@ static __noinline void leave_user(struct thread *prev)
  * Switches to next. Lock held, interrupts off; returns with the lock released, when prev runs
  * again. The only caller of ctx_switch.
  */
-static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next)
+static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next,
+				      enum switch_why why)
 {
 	clear_need_resched();
 	if (prev == next) {
@@ -155,7 +157,7 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	} else if (unlikely(nr_cpus > 1)) {
 		leave_user(prev);
 	}
-	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));
+	finish_switch(ctx_switch(prev, &prev->arch, &next->arch, why));
 }
 
 void sched_yield(void)
@@ -169,7 +171,7 @@ void sched_yield(void)
 	struct thread *next;
 	if (unlikely(!rq_rotate(rq, prev, &next)))
 		next = pick_after_yield(rq, prev);
-	switch_to(rq, prev, next);
+	switch_to(rq, prev, next, SWITCH_YIELD);
 	irq_enable();
 }
 
@@ -245,7 +247,7 @@ static void preempt_current(void)
 		rq->preemptions++;
 		prev->switches_forced++;
 	}
-	switch_to(rq, prev, next);
+	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
 
 void sched_preempt_irq(void)
@@ -284,7 +286,7 @@ void sched_block(void)
 	} else {
 		charge(rq, prev);
 		rq_dequeue(rq, prev);
-		switch_to(rq, prev, pick(rq));
+		switch_to(rq, prev, pick(rq), SWITCH_BLOCK);
 	}
 	irq_restore(flags);
 }
@@ -305,11 +307,11 @@ static struct rq *lock_thread_rq(struct thread *t)
 {
 	preempt_disable();
 	for (;;) {
-		u32 cpu = READ_ONCE(t->cpu);
+		u32 cpu = load_acquire(&t->cpu); /* and what its mover wrote before that */
 		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
 
 		spin_acquire(&rq->lock);
-		if (likely(t->cpu == cpu))
+		if (likely(load_acquire(&t->cpu) == cpu))
 			return rq;
 		spin_release(&rq->lock);
 	}
@@ -362,7 +364,7 @@ void sched_arrive(struct thread *t)
 		spin_acquire(&rq->lock);
 		if (likely(cpuset_has(&t->affinity, rq->cpu)))
 			break;
-		WRITE_ONCE(t->cpu, sched_place(t, false)); /* that changed on the way */
+		store_release(&t->cpu, sched_place(t, false)); /* that changed on the way */
 		spin_release(&rq->lock);
 	}
 	rq->migrations++;
@@ -387,7 +389,7 @@ static void wake_up(struct rq *rq, struct thread *t, bool new)
 		return;
 	}
 	t->on_rq = MOVING;
-	WRITE_ONCE(t->cpu, cpu);
+	store_release(&t->cpu, cpu);
 	spin_release(&rq->lock);
 	sched_arrive(t);
 }
@@ -414,6 +416,8 @@ bool sched_wake(struct thread *t, unsigned states)
 	u32 state = READ_ONCE(t->state);
 	bool woken = (state & states) != 0;
 
+	if (woken && hook_on(HOOK_EVENT))
+		sched_hook_wake(t);
 	if (woken && t->on_rq != OFF_RQ)
 		woken = __atomic_compare_exchange_n(&t->state, &state, T_RUNNABLE, false,
 						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
@@ -529,7 +533,7 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 	}
 	rq_dequeue(rq, t);
 	t->on_rq = MOVING;
-	WRITE_ONCE(t->cpu, sched_place(t, false));
+	store_release(&t->cpu, sched_place(t, false));
 	spin_release(&rq->lock);
 	sched_arrive(t);
 	irq_restore(flags);
@@ -613,7 +617,7 @@ void sched_start_ticking(void)
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	u64 flags = irq_save();
 
-	if (clock_tsc_hz())
+	if (clock_tsc_hz() && cpu_id() == 0)
 		fair_request = clock_tsc_hz() / (NSEC_PER_SEC / SCHED_SLICE_NS);
 	timer_init(&rq->tick, tick);
 	sched_idle_end(rq);
@@ -644,6 +648,32 @@ void sched_idle(void)
 		preempt_current();
 		irq_enable();
 	}
+}
+
+/* ---- times ------------------------------------------------------------------------------------- */
+
+void sched_times(struct thread *t, u64 *user_ns, u64 *kernel_ns)
+{
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
+
+	if (rq_curr(rq) == t)
+		charge(rq, t);
+	u64 user = READ_ONCE(t->user_ticks), ticks = user + READ_ONCE(t->kernel_ticks);
+	u64 run = clock_cycles_to_ns(t->run_cycles);
+	if (run == 0)
+		run = ticks * TICK_NS; /* no counter whose frequency is known */
+	if (ticks)
+		user = run / ticks * user;
+	else
+		user = t->as ? run : 0; /* no tick has hit it yet */
+	/* Neither goes back, and the sum is true. */
+	user = MAX(user, t->told_user);
+	if (run < user + t->told_kernel)
+		user = MAX(t->told_user, run - MIN(run, t->told_kernel));
+	*user_ns = t->told_user = user;
+	*kernel_ns = t->told_kernel = MAX(t->told_kernel, run - MIN(run, user));
+	unlock_rq(rq, flags);
 }
 
 /* ---- boot and statistics ------------------------------------------------------------------------- */

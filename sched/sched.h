@@ -44,6 +44,10 @@ void sched_inherit(struct thread *child, const struct thread *parent);
 /* At its return t does not run on a CPU outside of set, of which at least one must be up. */
 void sched_set_affinity(struct thread *t, const struct cpuset *set);
 
+/* What t has had of the CPU, in ns: exact in the sum, divided as the ticks hit; never less than at
+ * an earlier call. Any context but NMI. */
+void sched_times(struct thread *t, u64 *user_ns, u64 *kernel_ns);
+
 struct sched_stats {
 	u64 switches;    /* ctx_switch executed, all CPUs */
 	u64 preemptions; /* of them, forced */

@@ -68,12 +68,14 @@ struct thread {
 	struct thread *ring_next, *ring_prev; /* [rq] */
 	u64 switches;                         /* [o] times switched to */
 	u64 switches_forced;                  /* [o] times preempted */
+	u64 woken_at; /* [rq] with HOOK_EVENT: when, until it runs; else 0 */
 
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */
 
 	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each: how that divides */
+	u64 told_user, told_kernel;   /* [rq] what sched_times said last, ns */
 
 	/* Identity. */
 	u32 tid;         /* 0: a program's, not started yet */

@@ -61,23 +61,24 @@ bool signal_pending_current(void);
 			might_sleep();                                                             \
 			for (;;) {                                                                 \
 				waitq_prepare((q), &waiter_, (state));                             \
-				if (cond)                                                          \
-					break;                                                     \
-				if ((state) == 2 /* T_INTERRUPTIBLE */ &&                          \
-				    signal_pending_current()) {                                    \
+				if (cond) {                                                        \
+				} else if ((state) == 2 /* T_INTERRUPTIBLE */ &&                   \
+					   signal_pending_current()) {                             \
 					wait_ret_ = -ERESTARTSYS;                                  \
-					break;                                                     \
-				}                                                                  \
-				if (wait_deadline_ != WAIT_FOREVER &&                              \
-				    clock_ns() >= wait_deadline_) {                                \
+				} else if (wait_deadline_ != WAIT_FOREVER &&                       \
+					   clock_ns() >= wait_deadline_) {                         \
 					wait_ret_ = -ETIMEDOUT;                                    \
-					break;                                                     \
+				} else {                                                           \
+					sched_sleep(wait_deadline_);                               \
+					waitq_finish((q), &waiter_);                               \
+					if (cond) /* mostly: no need to queue once more */         \
+						break;                                             \
+					continue;                                                  \
 				}                                                                  \
-				sched_sleep(wait_deadline_);                                       \
-				(void)waitq_finish((q), &waiter_);                                 \
+				if (waitq_finish((q), &waiter_) && wait_ret_ && (cond))            \
+					wait_ret_ = 0;                                             \
+				break;                                                             \
 			}                                                                          \
-			if (waitq_finish((q), &waiter_) && wait_ret_ && (cond))                    \
-				wait_ret_ = 0;                                                     \
 		}                                                                                  \
 		wait_ret_;                                                                         \
 	})

@@ -59,16 +59,17 @@ static struct {
 static u32 class_of(spinlock_t *l)
 {
 	const char *name = lock_name(l);
+	u32 known = READ_ONCE(l->class);
 
-	if (likely(l->class))
-		return l->class;
+	if (likely(known))
+		return known;
 	for (u32 i = 1; i < CLASSES; i++) {
 		const char *there = NULL;
 
 		if (__atomic_compare_exchange_n(&class[i].name, &there, name, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
 		    there == name || strcmp(there, name) == 0) {
-			l->class = (u8)i;
+			WRITE_ONCE(l->class, (u8)i);
 			return i;
 		}
 	}
@@ -86,7 +87,7 @@ static bool leads_to(u32 from, u32 to, u64 seen[CLASS_WORDS])
 	if (has_arc(from, to))
 		return true;
 	seen[from / 64] |= 1ul << (from % 64);
-	for (u32 i = 1; i < CLASSES && class[i].name; i++)
+	for (u32 i = 1; i < CLASSES && READ_ONCE(class[i].name); i++)
 		if (has_arc(from, i) && !(seen[i / 64] >> (i % 64) & 1) && leads_to(i, to, seen))
 			return true;
 	return false;

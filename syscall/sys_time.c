@@ -51,9 +51,10 @@ static u64 cpu_time(bool whole_process)
 
 	if (whole_process) {
 		usage_times(current_proc(), &utime, &stime);
-		return (utime + stime) * NSEC_PER_MSEC;
+	} else {
+		sched_times(current(), &utime, &stime);
 	}
-	return (current()->user_ticks + current()->kernel_ticks) * NSEC_PER_MSEC;
+	return utime + stime;
 }
 
 static int read_clock(int clock, u64 *ns)
@@ -135,9 +136,10 @@ s64 sys_times(uaddr_t buf)
 	u64 utime, stime;
 
 	usage_times(p, &utime, &stime);
-	tms = (struct linux_tms){ (s64)(utime / (1000 / USER_HZ)), (s64)(stime / (1000 / USER_HZ)),
-				  (s64)(p->children_usage.utime_ms / (1000 / USER_HZ)),
-				  (s64)(p->children_usage.stime_ms / (1000 / USER_HZ)) };
+	tms = (struct linux_tms){ (s64)(utime / (NSEC_PER_SEC / USER_HZ)),
+				  (s64)(stime / (NSEC_PER_SEC / USER_HZ)),
+				  (s64)(p->children_usage.utime_ns / (NSEC_PER_SEC / USER_HZ)),
+				  (s64)(p->children_usage.stime_ns / (NSEC_PER_SEC / USER_HZ)) };
 	if (buf && put_user(tms, buf))
 		return -EFAULT;
 	return (s64)(clock_ns() / (NSEC_PER_SEC / USER_HZ));

@@ -5,6 +5,7 @@
  */
 #include "arch/api/cpu.h"
 #include "arch/api/ctx.h"
+#include "arch/api/hook.h"
 #include "arch/api/preempt.h"
 #include "arch/api/uaccess.h"
 #include "arch/api/upcall.h"
@@ -111,6 +112,17 @@ static void fault_signal(int code, u64 va, u64 error)
 	proc_fault_signal(sig, code & ~(FAULT_BUS | FAULT_OOM), va, TRAP_PF, error);
 }
 
+/* Nothing serves it: a signal for the program, or the copy that faulted ends. */
+static __noinline void fault_failed(struct regs *r, int code, u64 va, u64 error)
+{
+	if (hook_on(HOOK_TRACE))
+		hook_fault_failed(va, code);
+	if (regs_from_user(r))
+		fault_signal(code, va, error | (va >= USER_TOP ? PF_PRESENT : 0));
+	else
+		r->rip = uaccess_fixup(r->rip);
+}
+
 static void page_fault(struct regs *r)
 {
 	u64 va = read_cr2();
@@ -133,10 +145,7 @@ static void page_fault(struct regs *r)
 		if (code == 0)
 			goto out;
 	}
-	if (user)
-		fault_signal(code, va, error | (va >= USER_TOP ? PF_PRESENT : 0));
-	else
-		r->rip = uaccess_fixup(r->rip);
+	fault_failed(r, code, va, error);
 out:
 	irq_disable();
 }

@@ -39,6 +39,8 @@ u32 nr_cpus = 1;
 		__builtin_unreachable();                                                           \
 	}
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
+UNREACHED(void hook_switch(struct thread *prev, struct thread *next, unsigned why))
+UNREACHED(void sched_hook_wake(struct thread *t))
 UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
 UNREACHED(void rcu_quiescent(void))
 UNREACHED(void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock))
@@ -49,6 +51,7 @@ UNREACHED(void ipi_reschedule(u32 cpu))
 UNREACHED(struct thread *thread_create_idle(u32 cpu))
 UNREACHED(u64 clock_ns(void))
 UNREACHED(u64 clock_tsc_hz(void))
+UNREACHED(u64 clock_cycles_to_ns(u64 tsc_cycles))
 UNREACHED(void might_sleep(void))
 UNREACHED(void sched_sleep(u64 deadline_ns))
 UNREACHED(void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state))
@@ -182,7 +185,7 @@ static struct thread *bare_prev = &thread_a;
 
 static __noinline void bare_switch(struct arch_thread *from, struct arch_thread *to)
 {
-	bare_prev = ctx_switch(bare_prev, from, to);
+	bare_prev = ctx_switch(bare_prev, from, to, SWITCH_YIELD);
 }
 
 static void bare_main(void)

@@ -362,3 +362,100 @@ KTEST(wait_deadline_times_out)
 	ktest_check_eq(ret, -ETIMEDOUT);
 	ktest_check(clock_ns() - start >= 5 * NSEC_PER_MSEC);
 }
+
+/* ---- policies --------------------------------------------------------------------------------------- */
+
+/* Two loops, one of nice 5: 335 to 1024. By the cycles that were charged, as above. */
+KTEST(shares_follow_nice)
+{
+	struct thread *t[2];
+	u64 a, b, start;
+
+	counters_stop = false;
+	sched_set_level(current(), 50, true);
+	for (u64 i = 0; i < 2; i++)
+		t[i] = thread_create("nice", count_for_ever, (void *)i, SCHED_LEVEL_NORMAL);
+	sched_set_nice(t[1], 5);
+	start = clock_ns();
+	do {
+		sched_sleep_until(clock_ns() + 100 * NSEC_PER_MSEC);
+		a = READ_ONCE(t[0]->run_cycles) * 335;
+		b = READ_ONCE(t[1]->run_cycles) * 1024;
+	} while ((clock_ns() - start < NSEC_PER_SEC || deviation(a, b) > 30) &&
+		 clock_ns() - start < 20 * NSEC_PER_SEC);
+	counters_stop = true;
+	for (u64 i = 0; i < 2; i++)
+		thread_join(t[i]);
+	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+	ktest_check(deviation(a, b) <= 30);
+}
+
+/* A FIFO thread that never ends leaves others a twentieth of each second. */
+KTEST(runaway_fifo_thread_is_throttled)
+{
+	struct thread *fifo, *other;
+
+	counters_stop = false;
+	sched_set_level(current(), 20, true);
+	fifo = thread_create("fifo", count_for_ever, (void *)0ul, 60);
+	sched_set_level(fifo, 60, true);
+	other = thread_create("other", count_for_ever, (void *)1ul, SCHED_LEVEL_NORMAL);
+	u64 start = clock_ns();
+	while (READ_ONCE(other->run_cycles) == 0 && clock_ns() - start < 20 * NSEC_PER_SEC)
+		sched_sleep_until(clock_ns() + 100 * NSEC_PER_MSEC);
+	sched_sleep_until(clock_ns() + 2 * NSEC_PER_SEC);
+	u64 a = READ_ONCE(fifo->run_cycles), b = READ_ONCE(other->run_cycles);
+	counters_stop = true;
+	thread_join(fifo);
+	thread_join(other);
+	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+	log_info("# fifo %lu cycles, other %lu\n", a, b);
+	ktest_check(b > 0 && b < a / 4);
+}
+
+static volatile u32 seen_on;
+
+static int note_cpu(void *arg)
+{
+	while (!counters_stop) {
+		preempt_disable();
+		seen_on = cpu_id();
+		preempt_enable();
+	}
+	return 0;
+}
+
+/* A thread that runs leaves a CPU that it lost before sched_set_affinity returns. */
+KTEST(affinity_moves_a_running_thread)
+{
+	struct cpuset set;
+
+	if (nr_cpus == 1) {
+		ktest_skip("one CPU");
+		return;
+	}
+	counters_stop = false;
+	struct thread *t = thread_create("mover", note_cpu, NULL, SCHED_LEVEL_NORMAL);
+	for (u32 i = 0; i < 200; i++) {
+		u32 cpu = i % nr_cpus;
+
+		cpuset_set_only(&set, cpu);
+		sched_set_affinity(t, &set);
+		ktest_check_eq(READ_ONCE(t->cpu), cpu);
+	}
+	u32 last = 199 % nr_cpus;
+	u64 end = clock_ns() + 5 * NSEC_PER_SEC;
+	while (seen_on != last && clock_ns() < end)
+		sched_yield();
+	ktest_check_eq(seen_on, last);
+
+	for (u32 i = 0; i < 20; i++) { /* the caller itself */
+		cpuset_set_only(&set, i % nr_cpus);
+		sched_set_affinity(current(), &set);
+		ktest_check_eq(cpu_id(), i % nr_cpus);
+	}
+	cpuset_fill(&set);
+	sched_set_affinity(current(), &set);
+	counters_stop = true;
+	thread_join(t);
+}

@@ -506,7 +506,14 @@ static int charge_main(void *arg)
 		if (i == 2)
 			sched_set_policy(t[i], SCHED_IDLE, 0);
 	}
-	sched_sleep_until(clock_ns() + 300 * MS);
+	u64 told = 0, user, kernel;
+	for (u32 i = 0; i < 30; i++) { /* sched_times counts up to the present, and never back */
+		sched_sleep_until(clock_ns() + 10 * MS);
+		sched_times(t[0], &user, &kernel);
+		sim_check(user + kernel >= told);
+		told = user + kernel;
+		sim_check(near(told, ran[0], ran[0] / 50 + MS));
+	}
 	stop = true;
 	for (u32 i = 0; i < 3; i++) {
 		wait_event(&t[i]->exited, load_acquire(&t[i]->state) == T_DEAD);
