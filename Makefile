@@ -142,10 +142,53 @@ $(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
 	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a $(HLIBS) -lcmocka -lpthread -lz
 
+$(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain group run) $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) $^ -o $@ -lcmocka -lpthread
+
+# The other targets of ./jiffy fuzz; HSAN and HTAG come from tests/fuzz/run.
+$(HO)/fuzz_%: $(HO)/tests/fuzz/%.o $(HO)/libjiffy.a
+	@echo "  HOSTLD  $@"
+	$(Q)$(CC) $(HFLAGS) -fsanitize=fuzzer $^ -o $@ -lz
+
 unit: $(UNIT)
 	$(Q)for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 
-.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o
+.PRECIOUS: $(HO)/%.o $(HO)/tests/unit/%.o $(HO)/tests/mm/%.o
+
+# ---- the random test of mm/ --------------------------------------------------------------------
+# The same code with every atomic operation a point of tests/mm/points.c: clang's TSan instrumentation
+# without its library. `make sim` builds build-sim/mm_random; docs/testing.md tells more.
+SO := build-sim
+SCC := clang
+SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG -Iarch/host -Ibuild-host/gen \
+	-fsanitize=undefined -fno-sanitize-recover=all
+SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
+	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
+SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
+SSRC := $(filter-out $(HSKIP) $(HSCHED),$(SSRC))
+SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
+STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain group run)
+
+$(SO)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  SIMCC   $<"
+	$(Q)$(SCC) $(SFLAGS) $(if $(filter tests/%,$<),,$(SPOINTS)) $(if $(filter mm/%,$<),$(SCOVER)) -MMD -MP -c $< -o $@
+
+$(SO)/libsim.a: $(SLIB)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(SO)/mm_random: $(STEST) $(SO)/tests/mm/random.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined $^ -o $@
+
+# By libFuzzer, which looks at what mm/ does (SO and SCOVER: tests/fuzz/run).
+$(SO)/fuzz_mm: $(STEST) $(SO)/tests/fuzz/mm.o $(SO)/libsim.a
+	@echo "  SIMLD   $@"
+	$(Q)$(SCC) -fsanitize=undefined,fuzzer $^ -o $@
+
+.PHONY: sim
+sim: $(SO)/mm_random
 
 # ---- programs ----------------------------------------------------------------------------------
 # They are static: init with musl, the test programs with musl and with glibc (they must behave alike,
@@ -188,17 +231,18 @@ $(O)/bench/suite-exit: bench/suite/exit.c
 		-Wl,-z,noseparate-code -s $< -o $@
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
+$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
 
 # mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
-# ./jiffy bench --native says so), and no simulated MMU. And its well-known relatives.
+# ./jiffy bench --native says so). bench/native/mmu.c comes first and so takes the place of the simulated MMU. And its well-known relatives.
 $(O)/bench/native-memory: bench/native/memory.c bench/native/mmu.c bench/native/timing.h $(HO)/libjiffy.a
 	@mkdir -p $(@D)
 	@echo "  HOSTLD  $@"
-	$(Q)$(CC) $(HFLAGS) bench/native/memory.c bench/native/mmu.c $(HO)/libjiffy.a -lpthread -o $@
+	$(Q)$(CC) $(HFLAGS) -Wl,-z,muldefs bench/native/memory.c bench/native/mmu.c \
+		$(HO)/libjiffy.a -lpthread -o $@
 
 $(O)/bench/native-reference: bench/native/reference.c bench/native/timing.h
 	@mkdir -p $(@D)
@@ -214,7 +258,7 @@ $(O)/bench/native-jemalloc: bench/native/reference.c bench/native/timing.h
 $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/native/machine/*.h arch/x86/machine/ctx.h)
 	@mkdir -p $(@D)
 	@echo "  HOSTCC  $<"
-	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -no-pie -static -fno-stack-protector \
+	$(Q)$(CC) $(COMMON) $(WARN) -Wno-missing-prototypes -fno-pic -static -fno-stack-protector \
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
 
 # Plugins of QEMU: what it counts while it translates.
@@ -233,4 +277,4 @@ clean:
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
--include $(shell find $(O) $(HO) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) $(HO) $(SO) -name '*.d' 2>/dev/null)

@@ -29,7 +29,7 @@ guest_image()
 	make -s -j2 kernel build/bench/suite build/bench/suite-exit build/plugin/events.so \
 		>"$1/make.log" 2>&1 || { cat "$1/make.log" >&2; die 125 'the build failed'; }
 	set -- "$1" "$PWD/build/bench/suite=/suite" "$PWD/build/bench/suite-exit=/suite-exit"
-	[ ! -s "$linux_dir/kthread.ko" ] || set -- "$@" "$PWD/$linux_dir/kthread.ko=/kthread.ko"
+	[ ! -s "$linux_dir/kthread.ko" ] || set -- "$@" "$(abs_path "$linux_dir/kthread.ko")=/kthread.ko"
 	gi_out=$1/suite.cpio
 	shift
 	tools/mkinitramfs --add "$gi_out" "$@" || die 125 'the image could not be made'

@@ -11,6 +11,30 @@ linux_kernel()
 	find "$linux_dir/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1
 }
 
+# The named package is empty and depends on the one of the current version. False: lf_why says why.
+linux_download()
+{
+	lf_real=$(apt-cache depends "$linux_package" 2>/dev/null |
+		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
+	[ -n "$lf_real" ] || return 1
+	say "fetching $lf_real (unpacked into $linux_dir, not installed)"
+	rm -rf "$linux_dir.new"
+	mkdir -p "$linux_dir.new/deb"
+	(cd "$linux_dir.new/deb" && apt-get download "$lf_real" >apt.log 2>&1 </dev/null) || {
+		lf_why="$lf_real could not be fetched: $(tail -n 1 "$linux_dir.new/deb/apt.log")"
+		return 1
+	}
+}
+
+linux_update()
+{
+	if [ "$(id -u)" = 0 ]; then
+		apt-get update >/dev/null 2>&1 </dev/null || :
+	else
+		sudo -n apt-get update >/dev/null 2>&1 </dev/null || :
+	fi
+}
+
 # linux_fetch: makes sure that linux_kernel has something to say. False, with one line, if it cannot.
 linux_fetch()
 {
@@ -19,23 +43,14 @@ linux_fetch()
 		say "without Linux: there is no apt-get here to fetch $linux_package with"
 		return 1
 	}
-	# The named package is empty and depends on the one of the current version.
-	lf_real=$(linux_real_package)
-	[ -n "$lf_real" ] || {
+	lf_why="the package lists know no $linux_package"
+	linux_download || {
+		# Lists may be missing, or older than the archive.
 		say 'fetching fresh package lists'
-		{ [ "$(id -u)" = 0 ] || sudo -n true; } 2>/dev/null &&
-			$([ "$(id -u)" = 0 ] || echo sudo) apt-get update >/dev/null 2>&1 </dev/null || :
-		lf_real=$(linux_real_package)
-	}
-	[ -n "$lf_real" ] || {
-		say "without Linux: the package lists know no $linux_package"
-		return 1
-	}
-	say "fetching $lf_real (unpacked into $linux_dir, not installed)"
-	rm -rf "$linux_dir.new"
-	mkdir -p "$linux_dir.new/deb"
-	(cd "$linux_dir.new/deb" && apt-get download "$lf_real" >apt.log 2>&1 </dev/null) || {
-		say "without Linux: $lf_real could not be fetched: $(tail -n 1 "$linux_dir.new/deb/apt.log")"
+		linux_update
+		linux_download
+	} || {
+		say "without Linux: $lf_why"
 		return 1
 	}
 	dpkg-deb -x "$linux_dir.new"/deb/*.deb "$linux_dir.new/all" || {
@@ -48,12 +63,6 @@ linux_fetch()
 	rm -rf "$linux_dir.new"
 }
 
-linux_real_package()
-{
-	apt-cache depends "$linux_package" 2>/dev/null |
-		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1
-}
-
 # linux_module: the module of bench/module for that kernel, built with Debian's headers, which are unpacked
 # beside it. False, with one line, if it cannot be had.
 linux_module()
@@ -62,7 +71,7 @@ linux_module()
 	lm_release=$(basename "$(linux_kernel)" | sed 's/^vmlinuz-//')
 	lm_common=$(printf '%s\n' "$lm_release" | sed 's/-[a-z]*-amd64$/-common/')
 	lm_kbuild=linux-kbuild-$(printf '%s\n' "$lm_release" | cut -d . -f 1,2)
-	lm_at=$PWD/$linux_dir/headers
+	lm_at=$(abs_path "$linux_dir/headers")
 	lm_why=
 	rm -rf "$lm_at"
 	mkdir -p "$lm_at/deb" "$lm_at/module"

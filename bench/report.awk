@@ -8,12 +8,13 @@ function file(name) { return index(FILENAME, name) > 0 }
 /^#/ { next }
 file("marks.tsv")   { marks++; mark_name[marks] = $1; mark_title[marks] = $2; mark[marks] = $3; next }
 file("titles.tsv")  { ops++; op[ops] = $1; title[$1] = $2; next }
-file("about.tsv")   { abouts++; about_name[abouts] = $1; about[abouts] = $2; next }
+file("about.tsv")   { if ($1 == "accelerator" && $2 ~ /wall clock: KVM/) kvm = 1; abouts++; about_name[abouts] = $1; about[abouts] = $2; next }
 file("compare.tsv") { for (i = 3; i <= 9; i++) c[$1, $2, i] = $i; known[$1, $2] = 1; next }
 file("summary.tsv") { for (i = 4; i <= 9; i++) s[$1, $2, $3, i] = $i; next }
 file("values.tsv")  { value[$1, $2, $3] = $4; next }
 file("events.tsv")  { event[$1, $2, $4] = $6; median_event[$1, $2, $4] = $5; event_seen[$4] = 1; next }
 file("raw.tsv")     {
+	if ($4 == "S") per[$5] = $6
 	if (($4 == "M" || $4 == "F") && !(($2, $5) in why)) {
 		why[$2, $5] = ($4 == "M" ? "missing" : "FAILED") ": " $6
 		verdict[$1, $2, $5] = verdict["", $2, $5] = $4 == "M" ? "missing" : "FAILED"
@@ -130,6 +131,17 @@ function marks_section(   i, name, mode, linux_v, jiffy_v, v) {
 	}
 }
 
+# The operations whose marks are missed, one a line: for scripts.
+function missed_section(   i, name) {
+	for (i = 1; i <= marks; i++) {
+		name = mark_name[i]
+		if (name != "boot.wall" && ("icount", name) in known && c["icount", name, 6] != "-" && c["icount", name, 6] + 0 > mark[i] + 0) {
+			sub(/\.net$/, "", name)
+			print name
+		}
+	}
+}
+
 function figures_section(mode,   i, name, n) {
 	heading(mode == "icount" ? "Guest instructions (-icount shift=0; repeatable; median)" : \
 		"Time-stamp ticks, wall clock (least of the rounds' medians; below a ratio of 1.5 is noise)")
@@ -139,7 +151,7 @@ function figures_section(mode,   i, name, n) {
 		cells[2] = "Linux"; cells[3] = "stripped"; cells[4] = "defaults"; cells[5] = "Jiffy"; cells[6] = "Linux/Jiffy"
 		cells[7] = "by round"; cells[8] = "control"
 	} else {
-		cells[2] = "min"; cells[3] = "median"; cells[4] = "p99"; cells[5] = "max"; cells[6] = mode == "wall" ? "median, ns" : "samples"
+		cells[2] = "min"; cells[3] = "median"; cells[4] = "p99"; cells[5] = "max"; cells[6] = "samples"
 		cells[7] = "control"
 	}
 	row(n, 46, 12); rule(n)
@@ -157,13 +169,19 @@ function figures_section(mode,   i, name, n) {
 		} else if ((mode, "jiffy", name, 6) in s) {
 			cells[2] = commas(s[mode, "jiffy", name, 5]); cells[3] = commas(s[mode, "jiffy", name, 6])
 			cells[4] = commas(s[mode, "jiffy", name, 7]); cells[5] = commas(s[mode, "jiffy", name, 8])
-			cells[6] = mode == "wall" ? commas(nanoseconds(s[mode, "jiffy", name, 6])) : commas(s[mode, "jiffy", name, 4])
+			cells[6] = commas(s[mode, "jiffy", name, 4])
 			cells[7] = commas(s[mode, "jiffy", name, 9])
 		} else {
 			cells[2] = cells[3] = cells[4] = cells[5] = cells[6] = cells[7] = "-"
 			cells[3] = cell(mode, name, 6, "jiffy")
 		}
 		row(n, 46, 12)
+	}
+	if (mode == "wall" && kvm && (mode, "jiffy", "switch.kthread", 6) in s) {
+		print ""
+		print "These ticks are silicon's. A switch between kernel threads takes " s[mode, "jiffy", "switch.kthread", 6] \
+			": the target of 304 is " (s[mode, "jiffy", "switch.kthread", 6] <= 304 ? "reached" : "missed") ", the limit of 500 " \
+			(s[mode, "jiffy", "switch.kthread", 6] <= 500 ? "kept" : "EXCEEDED") "."
 	}
 	if (mode == "icount" && (mode, "jiffy", "boot.first_instruction") in value) {
 		print ""
@@ -176,16 +194,42 @@ function figures_section(mode,   i, name, n) {
 	}
 }
 
-function nanoseconds(ticks,   rate) {
-	rate = value["wall", "jiffy", "ticks_per_ms"]
-	return rate ? sprintf("%.0f", ticks * 1000000 / rate) : "-"
+# In the clock of the machine that ran this kernel.
+function nanoseconds(ticks, kind,   rate) {
+	rate = value["wall", kind, "ticks_per_ms"]
+	return rate && ticks != "" ? commas(sprintf("%.0f", ticks * 1000000 / rate)) : "-"
+}
+
+# The wall clock's quantiles in nanoseconds, of both kernels.
+function ns_section(   i, j, k, n, name, kinds, kind) {
+	heading("Nanoseconds by the wall clock: operations, least, median, 99th of 100, most")
+	n = split(linux ? "linux jiffy" : "jiffy", kinds, " ")
+	cells[1] = "operation"
+	for (k = 1; k <= n; k++) {
+		cells[5 * k - 3] = (linux ? (kinds[k] == "linux" ? "Linux " : "Jiffy ") : "") "n"; cells[5 * k - 2] = "min"
+		cells[5 * k - 1] = "median"; cells[5 * k] = "p99"; cells[5 * k + 1] = "max"
+	}
+	row(5 * n + 1, 46, 11); rule(5 * n + 1)
+	for (i = 1; i <= ops; i++) {
+		name = op[i]
+		if (!(("wall", "jiffy", name, 6) in s) && !(("wall", "linux", name, 6) in s)) continue
+		cells[1] = title[name]
+		for (k = 1; k <= n; k++) {
+			kind = kinds[k]
+			cells[5 * k - 3] = commas(s["wall", kind, name, 4])
+			for (j = 5; j <= 8; j++)
+				cells[5 * k - 7 + j] = nanoseconds(s["wall", kind, name, j], kind)
+		}
+		row(5 * n + 1, 46, 11)
+	}
 }
 
 function events_section(   i, k, kinds, names, n, j, any, label) {
-	n = split("cr3 invlpg fpu_save fpu_load wrmsr locked smap fence iret rep", names, " ")
+	# On a terminal the dearest; the rest stand in the saved page.
+	n = split(markdown ? "cr3 invlpg fpu_save fpu_load wrmsr locked smap fence iret rep" : "cr3 invlpg fpu_save wrmsr locked rep", names, " ")
 	for (i in event_seen) any = 1
 	if (!any) return
-	heading("Dear events of one sample, which -icount counts as one instruction each (Linux / Jiffy, means)")
+	heading("Dear events per operation, which -icount counts as one instruction each (" (linux ? "Linux / Jiffy, " : "") "means)")
 	cells[1] = "operation"
 	for (j = 1; j <= n; j++) cells[j + 1] = names[j]
 	row(n + 1, 46, 13); rule(n + 1)
@@ -206,7 +250,7 @@ function events_section(   i, k, kinds, names, n, j, any, label) {
 
 function mean(kind, name, e,   v) {
 	if (!((kind, name, e) in event)) return "0"
-	v = event[kind, name, e] + 0
+	v = event[kind, name, e] / (per[name] ? per[name] : 1)
 	return v >= 1000 ? commas(sprintf("%.0f", v)) : v >= 100 ? sprintf("%.0f", v) : v == int(v) ? v "" : sprintf("%.2f", v)
 }
 
@@ -220,8 +264,12 @@ function missing_section(   i, done) {
 END {
 	if (section == "head") head_section()
 	else if (section == "marks") marks_section()
+	else if (section == "missed") missed_section()
 	else if (section == "icount" || section == "wall") {
 		for (k in known) { split(k, x, SUBSEP); if (x[1] == section) { figures_section(section); break } }
+	}
+	else if (section == "ns") {
+		for (k in known) { split(k, x, SUBSEP); if (x[1] == "wall") { ns_section(); break } }
 	}
 	else if (section == "events") events_section()
 	else if (section == "missing") missing_section()

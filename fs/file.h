@@ -141,6 +141,8 @@ int initrd_unpack(const void *data, size_t size);
  */
 struct textbuf;
 int procfs_add_file(const char *path, void (*show)(struct textbuf *t));
+/* Writes to that file call set with the word written; 0 or -errno. */
+void procfs_set_writer(const char *path, int (*set)(const char *word));
 /* Directories /proc/<pid>: proc/ registers who exists and what files each has. */
 struct procfs_pid_file {
 	const char *name; /* "stat", "cmdline" ... "fd/" for the directory of descriptors */

@@ -31,6 +31,7 @@ struct proc_node {
 	const char *name;
 	u64 ino;
 	void (*show)(struct textbuf *t); /* NULL: a directory */
+	int (*set)(const char *word);    /* [I] NULL: takes nothing */
 	struct proc_node *parent, *next, *children;
 };
 
@@ -107,6 +108,19 @@ int procfs_add_file(const char *path, void (*show)(struct textbuf *t))
 	return err;
 }
 
+void procfs_set_writer(const char *path, int (*set)(const char *word))
+{
+	struct proc_node *dir = &root_node;
+
+	mutex_lock(&nodes_mutex);
+	for (const char *slash; dir && (slash = strchr(path, '/')); path = slash + 1)
+		dir = find_node(dir, path, (size_t)(slash - path));
+	dir = dir ? find_node(dir, path, strlen(path)) : NULL;
+	kassert(dir != NULL);
+	dir->set = set;
+	mutex_unlock(&nodes_mutex);
+}
+
 void procfs_set_pid_ops(const struct procfs_pid_ops *ops)
 {
 	store_release(&pid_ops, ops);
@@ -176,8 +190,8 @@ static int dir_lookup(struct dentry *dir, const char *name, size_t len, struct d
 	int pid;
 
 	if (n && n->show)
-		return make(dir, name, len, S_IFREG | 0444, n->ino, &text_iops, &text_fops, n, 0,
-			    out);
+		return make(dir, name, len, S_IFREG | (n->set ? 0644 : 0444), n->ino, &text_iops,
+			    &text_fops, n, 0, out);
 	if (n)
 		return make(dir, name, len, S_IFDIR | 0555, n->ino, &dir_iops, &dir_fops, n, 0,
 			    out);
@@ -296,10 +310,24 @@ static ssize_t text_read(struct file *f, struct uio *dst, u64 *pos)
 	return (ssize_t)moved;
 }
 
-/* Root may open any file for writing, but these take nothing. */
+/* Root may open any file for writing; those that take a word get it without its newline. */
 static ssize_t text_write(struct file *f, struct uio *src, u64 *pos)
 {
-	return -EIO;
+	const struct proc_node *n = f->inode->proc.node;
+	size_t len = src->left;
+	char word[32];
+	int err;
+
+	if (f->inode->proc.number || !n->set)
+		return -EIO;
+	if (len == 0 || len >= sizeof(word))
+		return -EINVAL;
+	if (uio_get(src, word, len) != len)
+		return -EFAULT;
+	word[len - (word[len - 1] == '\n')] = 0;
+	word[len] = 0;
+	err = n->set(word);
+	return err ? err : (ssize_t)len;
 }
 
 static s64 text_seek(struct file *f, s64 offset, int whence)

@@ -8,6 +8,8 @@
 #include "arch/api/boot.h"
 #include "arch/api/ipi.h"
 #include "arch/api/irq.h"
+#include "debug/latency.h"
+#include "debug/trace.h"
 #include "dev/irq.h"
 #include "lib/fmt.h"
 #include "mm/aspace.h"
@@ -397,10 +399,13 @@ void procfs_add_kernel_files(void)
 		{ "jiffy/transparent_hugepage", show_large_policy },
 		{ "jiffy/sched", show_sched },
 		{ "jiffy/kmap", show_kmap },
+		{ "jiffy/trace", trace_show },
+		{ "jiffy/latency", latency_show },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(file); i++)
 		kassert_eq(procfs_add_file(file[i].path, file[i].show), 0);
+	procfs_set_writer("jiffy/latency", latency_control);
 	procfs_set_common_pid_files(pid_files, ARRAY_SIZE(pid_files));
 	timer_init(&load_timer, load_sample);
 	timer_start(&load_timer, clock_ns() + LOAD_PERIOD_NS);

@@ -3,7 +3,8 @@
  *
  * The generator is ChaCha20 (RFC 8439) with its key erased after each use: a request takes one
  * block from the pool's key, half of it becomes the pool's next key, the other half the key of
- * the request's own stream. Nothing that is in memory afterwards leads back to bytes given out.
+ * the request's own stream. Small requests share what such a block gives. Nothing that is in memory
+ * afterwards leads back to bytes given out.
  *
  * The seed is what the processor's generator gives (RDRAND, where there is one) mixed with
  * time-stamp counts and the clocks; the counter is stirred in again at each request. On a machine
@@ -19,12 +20,16 @@ static spinlock_t pool_lock = SPINLOCK_INIT("random", RANK_FILE);
 static u32 pool_key[8];  /* [pool_lock] */
 static u64 pool_counter; /* [pool_lock] */
 
+/* What is left of a block for small requests: each byte is given out once, and erased. */
+static u8 stock[32];        /* [pool_lock] */
+static unsigned stock_left; /* [pool_lock] */
+
 static u32 rotl(u32 x, unsigned n)
 {
 	return x << n | x >> (32 - n);
 }
 
-static void quarter_round(u32 *x, unsigned a, unsigned b, unsigned c, unsigned d)
+static __always_inline void quarter_round(u32 *x, unsigned a, unsigned b, unsigned c, unsigned d)
 {
 	x[a] += x[b];
 	x[d] = rotl(x[d] ^ x[a], 16);
@@ -92,11 +97,32 @@ static void draw_key(u32 key[8])
 	spin_unlock(&pool_lock);
 }
 
+static void draw_small(void *buf, size_t n)
+{
+	u32 block[16];
+
+	spin_lock(&pool_lock);
+	if (stock_left < n) {
+		chacha_block(pool_key, pool_counter++, cpu_cycles(), block);
+		memcpy(pool_key, block, sizeof(pool_key));
+		memcpy(stock, block + 8, sizeof(stock));
+		stock_left = sizeof(stock);
+	}
+	stock_left -= (unsigned)n;
+	memcpy(buf, stock + stock_left, n);
+	memset(stock + stock_left, 0, n);
+	spin_unlock(&pool_lock);
+}
+
 void random_bytes(void *buf, size_t n)
 {
 	u32 key[8], block[16];
 	u8 *p = buf;
 
+	if (n <= sizeof(stock)) {
+		draw_small(buf, n);
+		return;
+	}
 	draw_key(key);
 	for (u64 i = 0; n; i++) {
 		size_t part = MIN(n, sizeof(block));

@@ -11,7 +11,9 @@
 #include "arch/api/mmu.h"
 #include "arch/api/upcall.h"
 #include "debug/backtrace.h"
+#include "debug/latency.h"
 #include "debug/panic.h"
+#include "debug/trace.h"
 #include "dev/console.h"
 #include "fs/file.h"
 #include "init/ktest.h"
@@ -29,6 +31,7 @@
 #include "proc/process.h"
 #include "sched/sched.h"
 #include "time/clock.h"
+#include "time/sample.h"
 #include "version.h"
 
 static void describe_thread(char *buf, size_t n)
@@ -44,6 +47,14 @@ static void describe_thread(char *buf, size_t n)
 static bool readable(u64 va)
 {
 	return va >= DIRECT_MAP && is_page_present(va);
+}
+
+static void *trace_chunk(void)
+{
+	struct frame *f = frame_alloc_order(8, FRAME_KERNEL, FRAME_ZERO | FRAME_ATOMIC);
+
+	_Static_assert(TRACE_CHUNK == PAGE_SIZE << 8, "order 8");
+	return f ? frame_virt(f) : NULL;
 }
 
 static void log_memory(void)
@@ -85,6 +96,7 @@ void kernel_main(void)
 		log_warn("boot: the command line is longer than %u characters: cut\n",
 			 BOOT_CMDLINE_MAX);
 	cmdline_log_unknown();
+	trace_early_init(); /* patches text: before kmap_init */
 
 	early_init();
 	mmu_cpu_init();
@@ -92,6 +104,9 @@ void kernel_main(void)
 	frame_init();
 	slab_init();
 	debug_readable = readable;
+	trace_peek_user = vm_peek;
+	latency_describe = describe_thread;
+	trace_cpu_init(trace_chunk);
 	kstack_init();
 	arch_init_memory_done(kstack_alloc);
 	aspace_init();
@@ -103,6 +118,7 @@ void kernel_main(void)
 	klog_clock = clock_ns;
 	irq_enable();
 	sched_start_ticking();
+	sample_start();
 	grace_init();
 	sched_start_watching();
 	console_init();

@@ -11,11 +11,13 @@
 #include "arch/api/preempt.h"
 #include "arch/api/smp.h"
 #include "arch/api/upcall.h"
+#include "debug/trace.h"
 #include "lib/cmdline.h"
 #include "lib/err.h"
 #include "lib/klog.h"
 #include "sched/sched.h"
 #include "time/clock.h"
+#include "time/sample.h"
 
 CMDLINE_OPTION("maxcpus", maxcpus_option, "N: use at most N processors");
 
@@ -23,8 +25,10 @@ void cpu_secondary_main(void)
 {
 	smp_cpu_init();
 	clock_init_cpu();
+	trace_cpu_init(NULL);
 	smp_cpu_ready();
 	sched_start_watching();
+	sample_start();
 	sched_cpu_enter();
 }
 

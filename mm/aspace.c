@@ -100,10 +100,16 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 
 /* ---- finding a place ------------------------------------------------------------------------- */
 
-/* Large mappings start where large pages and large marks can: 1 GiB then costs one entry. */
-static u64 alignment_for(u64 len)
+/*
+ * What a large mapping gets for itself: slots of 2 MiB or of 1 GiB. There large pages can be, and one
+ * mark says all (mm/mark.h: partial marks) until memory is touched. There are 131,072 slots of 1 GiB; when
+ * they are used up, mappings go side by side.
+ */
+#define OWN_SLOTS (512 * KiB) /* the smallest */
+
+static inline u64 own_slots(u64 len)
 {
-	return len >= GiB ? GiB : len >= 2 * MiB ? 2 * MiB : PAGE_SIZE;
+	return len >= 64 * MiB ? GiB : 2 * MiB;
 }
 
 /*
@@ -111,32 +117,54 @@ static u64 alignment_for(u64 len)
  * same place (the second finds it taken, and searches on) or miss a hole, which the search from the top
  * finds.
  */
-u64 aspace_find_gap(struct aspace *as, u64 len)
+static inline u64 gap_take(struct aspace *as, u64 va, u64 skipped)
 {
-	u64 align = alignment_for(len), skipped = READ_ONCE(as->gap_skipped), from, va, largest;
-
-	if (unlikely(len <= skipped)) {
-		WRITE_ONCE(as->gap_end, VM_MMAP_TOP);
-		WRITE_ONCE(as->gap_start, VM_MMAP_TOP);
-		skipped = 0;
-	}
-	from = READ_ONCE(as->gap_end);
-	va = (from - len) & -align;
-	if (likely(len < from && va >= READ_ONCE(as->gap_start))) {
-		largest = from - (va + len);
-	} else {
-		va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, from, &largest);
-		if (!va && from != VM_MMAP_TOP) {
-			va = pt_find_gap(as, len, align, VM_MMAP_BOTTOM, VM_MMAP_TOP, &largest);
-			skipped = 0;
-		}
-		if (!va)
-			return 0;
-	}
-	WRITE_ONCE(as->gap_skipped, MAX(skipped, largest));
+	WRITE_ONCE(as->gap_skipped, skipped);
 	WRITE_ONCE(as->gap_start, va);
 	WRITE_ONCE(as->gap_end, va);
 	return va;
+}
+
+/* `room` bytes, of which len are needed. */
+static __noinline u64 gap_search(struct aspace *as, u64 len, u64 room, u64 align, u64 skipped)
+{
+	u64 from = READ_ONCE(as->gap_end), largest, va;
+
+	if (room <= skipped) {
+		from = VM_MMAP_TOP;
+		skipped = 0;
+	}
+	va = pt_find_gap(as, room, align, VM_MMAP_BOTTOM, from, &largest);
+	if (!va && from != VM_MMAP_TOP) {
+		va = pt_find_gap(as, room, align, VM_MMAP_BOTTOM, VM_MMAP_TOP, &largest);
+		skipped = 0;
+	}
+	if (!va)
+		va = pt_find_gap(as, len, PAGE_SIZE, VM_MMAP_BOTTOM, VM_MMAP_TOP, &largest);
+	if (!va)
+		return 0;
+	largest = MAX(largest, room - len);
+	return gap_take(as, va, MAX(skipped, largest));
+}
+
+static inline u64 find_gap(struct aspace *as, u64 len)
+{
+	u64 align = PAGE_SIZE, room = len, skipped = READ_ONCE(as->gap_skipped);
+	u64 from = READ_ONCE(as->gap_end), va;
+
+	if (len >= OWN_SLOTS) {
+		align = own_slots(len);
+		room = ALIGN_UP(len, align);
+	}
+	va = (from - room) & -align;
+	if (unlikely(room <= skipped || room >= from || va < READ_ONCE(as->gap_start)))
+		return gap_search(as, len, room, align, skipped);
+	return gap_take(as, va, MAX(skipped, from - (va + len)));
+}
+
+u64 aspace_find_gap(struct aspace *as, u64 len)
+{
+	return find_gap(as, len);
 }
 
 /*
@@ -144,15 +172,22 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
  * hole above that it may have grown together with is not looked at: mapping and unmapping the same size
  * over and over must be cheap, and a search that finds nothing starts again from the top in any case.
  */
-void aspace_gap_freed(struct aspace *as, u64 start, u64 end)
+static inline void gap_freed(struct aspace *as, u64 start, u64 end)
 {
 	u64 gap_end = READ_ONCE(as->gap_end);
 
+	if (end - start >= OWN_SLOTS && !(start & (own_slots(end - start) - 1)))
+		end = ALIGN_UP(end, own_slots(end - start)); /* the rest of its slots, no doubt */
 	if (end <= gap_end || end > VM_MMAP_TOP)
 		return;
 	if (start > gap_end || start < READ_ONCE(as->gap_start))
 		WRITE_ONCE(as->gap_start, start);
 	WRITE_ONCE(as->gap_end, end);
+}
+
+void aspace_gap_freed(struct aspace *as, u64 start, u64 end)
+{
+	gap_freed(as, start, end);
 }
 
 /* ---- mmap ------------------------------------------------------------------------------------ */
@@ -216,7 +251,7 @@ static __always_inline s64 map_somewhere(struct aspace *as, uaddr_t addr, u64 le
 	}
 	do {
 		va = flags & MAP_32BIT ? pt_find_gap(as, len, PAGE_SIZE, GiB, 2 * GiB, &unused) :
-					 aspace_find_gap(as, len);
+					 find_gap(as, len);
 		if (unlikely(!va))
 			return -ENOMEM;
 		err = map_at(as, va, len, bits, from, true);
@@ -288,7 +323,7 @@ static bool wants_populate(u64 bits, int lock_future, int flags)
 	return (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
 }
 
-/* With limits, locks, stacks, pages at once. Limits and locks are noted before the page table says so. */
+/* With limits, locks, flags that are seldom, pages at once. Limits and locks are noted before the page table says so. */
 static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
 				   const struct map_source *from)
 {
@@ -297,6 +332,12 @@ static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64
 
 	if ((flags & MAP_LOCKED) || as->lock_future)
 		bits |= VM_LOCKED;
+	if (flags & MAP_GROWSDOWN)
+		bits |= VM_GROWSDOWN;
+	if (flags & MAP_NORESERVE)
+		bits |= VM_NORESERVE;
+	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
+		bits |= VM_NOHUGE;
 	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
 	if (err)
 		return err;
@@ -333,8 +374,7 @@ static __noinline s64 mmap_object(struct aspace *as, uaddr_t addr, u64 len, u64 
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
 	    u64 offset)
 {
-	u64 bits = prot_to_bits(prot) | (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
-		   (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
+	u64 bits = prot_to_bits(prot);
 	int err = check_place(addr, len, flags, obj != NULL, offset);
 
 	if (unlikely(err))
@@ -345,8 +385,9 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 	len = ALIGN_UP(len, PAGE_SIZE);
 	if (obj || (flags & MAP_TYPE) != MAP_PRIVATE)
 		return mmap_object(as, addr, len, bits, flags, obj, offset);
-	if (unlikely((flags & (MAP_LOCKED | MAP_GROWSDOWN | MAP_POPULATE)) || as->lock_future ||
-		     vm_has_limits(as)))
+	if (unlikely((flags &
+		      (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE | MAP_STACK)) ||
+		     as->lock_future || vm_has_limits(as)))
 		return mmap_special(as, addr, len, bits, flags, NULL);
 	return map_somewhere(as, addr, len, bits, flags, NULL);
 }
@@ -358,7 +399,7 @@ static int unmap(struct aspace *as, u64 start, u64 end)
 	int err = pt_unmap(as, start, end);
 
 	if (likely(!err))
-		aspace_gap_freed(as, start, end);
+		gap_freed(as, start, end);
 	return err;
 }
 

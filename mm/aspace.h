@@ -25,6 +25,8 @@ void aspace_put(struct aspace *as); /* the last tears it down: may sleep */
 
 /* A copy of parent for a child. 0, -ENOMEM. */
 int aspace_fork(struct aspace *parent, struct aspace **child);
+/* The same where no other thread can change the parent but by faults: may be preempted in between. */
+int aspace_fork_alone(struct aspace *parent, struct aspace **child);
 
 /* Beside MAP_* in vm_mmap's flags: a shared mapping of a file that is not open for writing; PROT_WRITE
  * can never be given to it (vm_mprotect: -EACCES). */
@@ -155,3 +157,6 @@ void aspace_init(void);
  * the first difference. Nobody else may use any space meanwhile. Returns the slots looked at.
  */
 u64 aspace_audit(void);
+
+/* A word of the current program's memory, if it is there. Any context. mm/peek.c */
+bool vm_peek(u64 va, u64 *out);

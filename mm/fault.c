@@ -29,6 +29,7 @@
  */
 #include "arch/api/page.h"
 #include "arch/api/uaccess.h"
+#include "debug/trace.h"
 #include "lib/err.h"
 #include "mm/large.h"
 #include "mm/pt.h"
@@ -38,6 +39,8 @@
 
 /* Something has to be fetched, without locks: the page for the mark f->want. Not an si_code. */
 #define FAULT_FETCH (-1)
+/* Nothing is decided, but something was done that took long. */
+#define FAULT_AGAIN (-2)
 
 #define FAULT_AROUND 16u /* pages; as Linux's fault_around_bytes. Less than a table has. */
 
@@ -67,6 +70,13 @@ struct fault {
 
 static DEFINE_PER_CPU(struct vm_stats, fault_stats);
 #define count(what) (this_cpu_ptr(&fault_stats)->what++)
+/* A counter that says what kind of fault this is: the trace hears of it. */
+#define count_kind(what)                                                                           \
+	do {                                                                                       \
+		count(what);                                                                       \
+		if (hook_on(HOOK_TRACE))                                                           \
+			trace_fault_kind(FK_##what);                                               \
+	} while (0)
 
 static bool bits_allow(u64 bits, enum fault_access access)
 {
@@ -118,7 +128,9 @@ static int fault_anon(struct fault *f, pte_t mark)
 	pte_t leaf;
 
 	if (unlikely(f->c.level > 1)) {
-		if (f->access == FAULT_WRITE) {
+		/* Less than 2 MiB are there if a mark of level 2 is partial. */
+		if (f->access == FAULT_WRITE &&
+		    !(f->c.level == LARGE_LEVEL && mark_is_part(mark))) {
 			bool small;
 			int ret = fault_large(f, mark, &small);
 
@@ -130,7 +142,7 @@ static int fault_anon(struct fault *f, pte_t mark)
 	}
 	if (f->access != FAULT_WRITE) {
 		fault_install(f, leaf_make(frame_pfn(zero_frame), mark.v));
-		count(zero_page_faults);
+		count_kind(zero_page_faults);
 		return 0;
 	}
 	frame = frame_alloc(FRAME_ANON, FRAME_ZERO | FRAME_ATOMIC);
@@ -237,7 +249,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 		return cow_large(f, slot, e);
 	if (mark_kind(mark) == MARK_SHARED || (old->type == FRAME_ANON && frame_refs(old) == 1)) {
 		pte_set_bits(slot, PTE_WRITE | PTE_DIRTY);
-		count(cow_reused);
+		count_kind(cow_reused);
 		tlb_note_avoided();
 		return 0;
 	}
@@ -246,7 +258,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 		return FAULT_NOMEM;
 	if (!zero) {
 		copy_page(frame_virt(new), frame_virt(old));
-		count(cow_copied);
+		count_kind(cow_copied);
 	}
 	atomic_fetch_add(&f->as->cow_faults, 1ul);
 	/* No CPU may write the new frame while another still reads the old one. */
@@ -263,7 +275,7 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 
 /*
  * The cursor is above a shared table. An access that it serves, or forbids, leaves it shared;
- * anything else makes the table ours and moves the cursor down to it. 0 or FAULT_NOMEM.
+ * anything else makes the table ours and moves the cursor down to it. 0, FAULT_AGAIN or FAULT_NOMEM.
  */
 static __noinline int fault_shared(struct fault *f)
 {
@@ -285,14 +297,24 @@ static __noinline int fault_shared(struct fault *f)
 	g.dead = &f->dead;
 	t = pt_unshare(&f->c, &g, f->c.table, pt_index(f->va, 2), f->va);
 	if (t == c.table)
-		count(tables_taken_back);
+		count_kind(tables_taken_back);
 	else
-		count(tables_copied);
+		count_kind(tables_copied);
 	tlb_gather_finish(&g);
+	if (t != c.table)
+		return FAULT_AGAIN; /* a copy takes long: let others run before what follows */
 	f->c.table = t;
 	f->c.entry = frame_virt(t);
 	f->c.level = 1;
 	return 0;
+}
+
+/* Does a partial mark leave out what we want? */
+static bool beside_mark(const struct fault *f, pte_t e)
+{
+	u64 slot = ALIGN_DOWN(f->va, pt_span(f->c.level));
+
+	return f->va < mark_start(e, slot, f->c.level) || f->va >= mark_end(e, slot, f->c.level);
 }
 
 /* One attempt, under the lock. */
@@ -301,11 +323,17 @@ static int fault_locked(struct fault *f)
 	pte_t *slot = fault_slot(f);
 	pte_t e = pte_load(slot);
 
-	if (unlikely(f->c.level != 1) && pte_is_table(e, f->c.level)) {
-		if (fault_shared(f))
-			return FAULT_NOMEM;
-		slot = fault_slot(f);
-		e = pte_load(slot);
+	if (unlikely(f->c.level != 1)) {
+		if (pte_is_table(e, f->c.level)) {
+			int err = fault_shared(f);
+
+			if (err)
+				return err;
+			slot = fault_slot(f);
+			e = pte_load(slot);
+		} else if (mark_is_part(e) && beside_mark(f, e)) {
+			return SEGV_MAPERR;
+		}
 	}
 	if (pte_is_none(e))
 		return SEGV_MAPERR;
@@ -315,7 +343,7 @@ static int fault_locked(struct fault *f)
 		if (f->access == FAULT_WRITE && !(e.v & PTE_WRITE))
 			return fault_cow(f, slot, e);
 		tlb_flush_local_page(f->va);
-		count(spurious);
+		count_kind(spurious);
 		return 0;
 	}
 	switch (mark_kind(e)) {
@@ -372,7 +400,7 @@ static int fetch_mapped(struct fault *f)
 		if (!f->copy)
 			return FAULT_NOMEM;
 		copy_page(frame_virt(f->copy), frame_virt(f->page));
-		count(cow_copied);
+		count_kind(cow_copied);
 	}
 	if (f->access != FAULT_WRITE && obj->ops->get_resident)
 		fetch_around(f, obj, index);
@@ -423,8 +451,10 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 		}
 		if (ret == SEGV_MAPERR && vm_grow_stack(as, f.va))
 			continue;
-		if (likely(ret != FAULT_FETCH))
+		if (likely(ret >= 0))
 			break;
+		if (ret == FAULT_AGAIN)
+			continue;
 		ret = fault_fetch(&f);
 		if (ret)
 			break;

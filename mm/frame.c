@@ -44,7 +44,7 @@ struct frame_cpu {
 static DEFINE_PER_CPU(struct frame_cpu, frame_cpu); /* [o] interrupts off */
 
 static struct buddy buddy;
-static u64 total_frames;    /* [I] */
+u64 total_frames;           /* [I] */
 static u64 reserved_frames; /* [buddy.lock] of total_frames, never given to the buddy system */
 static u32 modules_freed;   /* [buddy.lock] bit per module */
 
@@ -316,14 +316,21 @@ struct frame *frame_alloc(enum frame_type type, unsigned flags)
 		return frame_alloc_slow(type, flags);
 	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	bool clear = false;
 	struct frame *f;
 
-	if (unlikely((flags & FRAME_ZERO ? cpu->zeroed_n : cpu->hot_n) == 0)) {
+	if ((flags & FRAME_ZERO) && cpu->zeroed_n != 0) {
+		f = zeroed_pop(cpu, type);
+	} else if (likely(cpu->hot_n != 0)) {
+		f = hot_pop(cpu, type);
+		clear = flags & FRAME_ZERO;
+	} else {
 		irq_restore(irq);
 		return frame_alloc_slow(type, flags);
 	}
-	f = flags & FRAME_ZERO ? zeroed_pop(cpu, type) : hot_pop(cpu, type);
 	irq_restore(irq);
+	if (clear)
+		clear_page(frame_virt(f));
 	return f;
 }
 
@@ -615,11 +622,6 @@ static __racy void add_cpu_stats(struct frame_stats *out, const struct frame_cpu
 	out->frees += frees;
 	for (unsigned i = 0; i < FRAME_TYPES; i++)
 		out->used[i] += (u64)used[i];
-}
-
-u64 frame_total(void)
-{
-	return total_frames;
 }
 
 void frame_stats(struct frame_stats *out)

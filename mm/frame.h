@@ -137,7 +137,11 @@ struct frame_stats {
 	u64 allocs, frees; /* since boot, in frames as well */
 };
 void frame_stats(struct frame_stats *out);
-u64 frame_total(void); /* its `total` alone */
+extern u64 total_frames; /* [I] since frame_init: its `total` */
+static inline u64 frame_total(void)
+{
+	return total_frames;
+}
 static inline u64 frame_stats_available(const struct frame_stats *s)
 {
 	return s->free + s->cached;

@@ -113,8 +113,23 @@ struct frame *large_alloc(void)
 	return head;
 }
 
+/*
+ * In this order: with one reference, the caller's, nobody can come any more to take the lock; who has
+ * just given up the other one may still be about to release it, and then must not find the block freed;
+ * and nobody is left who might dissolve it.
+ */
+static bool is_whole_and_ours(const struct frame *head)
+{
+	return atomic_load_acquire(&head->refs) == 1 && !load_acquire(&head->words[0]) &&
+	       is_whole(head);
+}
+
 void large_get(struct frame *head)
 {
+	if (likely(is_whole_and_ours(head))) {
+		frame_get(head);
+		return;
+	}
 	block_lock(head);
 	frame_get(head);
 	if (!is_whole(head))
@@ -135,25 +150,34 @@ static void put_dissolved(struct frame *head)
 	}
 }
 
+/* The last one's: nobody else knows of it. */
+static void free_whole(struct frame *head)
+{
+	mmu_check_unreachable_block(frame_pfn(head), LARGE_PAGES);
+	atomic_fetch_sub(&whole_blocks, 1ul);
+	frame_put(head);
+}
+
 void large_put(struct frame *head)
 {
 	bool whole, last = false;
 
+	if (is_whole_and_ours(head)) {
+		free_whole(head);
+		return;
+	}
 	block_lock(head);
 	whole = is_whole(head);
 	if (whole) {
-		last = frame_refs(head) == 1;
+		last = frame_refs(head) == 1; /* by now */
 		if (!last)
 			atomic_fetch_sub(&head->refs, 1u);
 	}
 	block_unlock(head);
-	if (!whole) {
+	if (!whole)
 		put_dissolved(head);
-	} else if (last) {
-		mmu_check_unreachable_block(frame_pfn(head), LARGE_PAGES);
-		atomic_fetch_sub(&whole_blocks, 1ul);
-		frame_put(head);
-	}
+	else if (last)
+		free_whole(head);
 }
 
 /* All frames of a dissolved block have one owner, the caller: counted as a whole again. */
@@ -169,6 +193,8 @@ bool large_is_alone(struct frame *head)
 {
 	bool alone = true;
 
+	if (is_whole_and_ours(head))
+		return true;
 	block_lock(head);
 	if (is_whole(head)) {
 		alone = frame_refs(head) == 1;

@@ -4,7 +4,8 @@
  */
 #pragma once
 
-#include "mm/mark.h"
+#include "arch/api/pte.h"
+#include "mm/frame.h"
 
 struct aspace;
 struct pt_cursor;

@@ -150,7 +150,13 @@ static bool stack_above(struct aspace *as, u64 va, struct region *r)
 	known = as->grown == s.va;
 	*r = (struct region){ .start = s.va, .end = as->grown_end, .mark = s.mark };
 	spin_unlock(&as->lock);
-	return known || region_next(as, s.va, USER_TOP, r);
+	if (known)
+		return true;
+	if (region_next(as, s.va, USER_TOP, r) && (r->mark.v & VM_GROWSDOWN) &&
+	    mark_kind(r->mark) == MARK_ANON)
+		return true;
+	region_put(r); /* it has gone meanwhile, and this is another one */
+	return false;
 }
 
 bool vm_grow_stack(struct aspace *as, u64 va)

@@ -17,7 +17,8 @@ static int zap(struct aspace *as, u64 start, u64 end, bool *holes)
 	int err;
 
 	pt_op_init(&op, PT_DONTNEED);
-	err = pt_op_run(&op, as, start, end);
+	err = end - start > PT_PIECE ? pt_op_pieces(&op, as, start, end) :
+				       pt_op_run(&op, as, start, end);
 	*holes |= op.holes;
 	return err;
 }

@@ -17,6 +17,12 @@
  *		VM_BITS    protection and flags, in the same places as in a leaf
  *
  * VM_BITS of the entry itself hold; those of a side mark are zero.
+ *
+ * A mark of anonymous memory above level 1 may be *partial*: it covers its slot but for some units of
+ * the next lower level, a 512th of the slot each, at the start and at the end, where nothing is. So a
+ * mapping that does not fill its slots needs no table below before it is touched. Where PTE_ADDR of
+ * such marks would say 0, it says how many units: 0 for a whole one. Whoever has to say different
+ * things within the slot splits it first (pt_split).
  */
 #pragma once
 
@@ -75,6 +81,50 @@ static inline unsigned mark_kind(pte_t e)
 static inline pte_t mark_anon(u64 bits)
 {
 	return (pte_t){ bits | MARK_ANON | PTE_ADDR };
+}
+
+/*
+ * The units of a slot of `level` that [start, end) leaves out, as a partial mark has them: 9 bits for
+ * those before start, 9 for those behind end. For a range inside one slot, in whole units.
+ */
+static inline u64 cut_of_range(u64 start, u64 end, unsigned level)
+{
+	unsigned shift = pt_shift(level - 1);
+
+	return (start >> shift & 511) | (-end >> shift & 511) << 9;
+}
+
+static inline pte_t mark_cut(pte_t anon, u64 cut)
+{
+	return (pte_t){ anon.v & ~(cut << PAGE_SHIFT) };
+}
+
+static inline u64 mark_cut_of(pte_t anon)
+{
+	return (~anon.v & PTE_ADDR) >> PAGE_SHIFT;
+}
+
+static inline bool mark_is_part(pte_t e)
+{
+	return (e.v & (PTE_PRESENT | MARK_KINDS)) == MARK_ANON && (~e.v & PTE_ADDR);
+}
+
+/* What a mark of level > 1 in the slot at va covers. */
+static inline u64 mark_start(pte_t e, u64 va, unsigned level)
+{
+	return va + (mark_is_part(e) ? (~e.v >> PAGE_SHIFT & 511) * pt_span(level - 1) : 0);
+}
+
+static inline u64 mark_end(pte_t e, u64 va, unsigned level)
+{
+	return va + pt_span(level) -
+	       (mark_is_part(e) ? (~e.v >> (PAGE_SHIFT + 9) & 511) * pt_span(level - 1) : 0);
+}
+
+/* A whole one that says the same. */
+static inline pte_t mark_whole(pte_t e)
+{
+	return mark_is_part(e) ? (pte_t){ e.v | PTE_ADDR } : e;
 }
 
 static inline pte_t mark_mapped(unsigned kind, const struct vm_mapping *m, u64 bits)

@@ -299,24 +299,43 @@ static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int fl
 	return err ? err : (s64)m.to;
 }
 
-/* More of the same behind [addr, addr + len), if that is free. */
+/*
+ * More of the same behind [addr, addr + len), if that is free. Under one lock: the region must still
+ * be there when it grows.
+ */
 static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 {
-	struct old_region r;
-	int err = look(as, &r, addr, addr + len);
+	__attribute__((uninitialized)) struct pt_op op;
+	u64 start = addr + len, end = addr + new_len;
+	struct old_region r = { .start = addr, .end = start, .at = addr };
+	unsigned n;
+	int err;
 
-	if (err)
-		return err;
-	if (addr + new_len > USER_TOP || addr + new_len < addr) {
-		err = -EEXIST;
-	} else {
-		pte_t mark = r.mapping ?
-				     mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
-				     mark_anon(r.mark.v & VM_BITS);
-
-		err = pt_map(as, addr + len, addr + new_len, mark, true);
+	if (end > USER_TOP || end < addr) {
+		err = look(as, &r, addr, start);
+		look_done(&r);
+		return err ? err : -EEXIST;
 	}
-	look_done(&r);
+	pt_op_init(&op, PT_MAP);
+	tlb_gather_init(&op.tlb, as);
+	pt_lock(&op.c, as, addr, end - 1, 1);
+	err = pt_visit(&op.c, addr, start, region_slot, &r);
+	if (!err && !pt_range_is_empty(&op.c, start, end))
+		err = -EEXIST;
+	if (!err) {
+		op.mark = r.mapping ?
+				  mark_mapped(mark_kind(r.mark), r.mapping, r.mark.v & VM_BITS) :
+				  mark_anon(r.mark.v & VM_BITS);
+		n = pt_op_missing(&op, start, end);
+		if (n | op.c.want_sides)
+			err = pt_spare(&op.c, n);
+	}
+	if (!err) {
+		pt_op_range(&op, start, end);
+		tlb_gather_finish(&op.tlb);
+	}
+	pt_unlock(&op.c);
+	mapping_destroy_all(op.dead);
 	return err;
 }
 

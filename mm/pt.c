@@ -142,17 +142,42 @@ static __noinline void lock_below(struct pt_cursor *c, u64 va)
 	}
 }
 
+static __noinline void lock_page_again(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	cursor_start(c, as, lock_again(as, va, 1));
+	lock_below(c, va);
+}
+
 /* pt_lock for one page, the way that all faults take. */
 void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
 {
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, va, 1, &entry)))
-		entry = lock_again(as, va, 1);
+	if (unlikely(!lock_on_the_way(as, va, 1, &entry))) {
+		lock_page_again(c, as, va);
+		return;
+	}
 	cursor_start(c, as, entry);
 	if (unlikely(c->level > 1))
 		lock_below(c, va);
+}
+
+static __noinline void free_spare(struct pt_cursor *c)
+{
+	while (c->spare) {
+		struct frame *t = c->spare;
+
+		c->spare = (struct frame *)t->owner;
+		frame_put_zeroed(t);
+	}
+	while (c->spare_side) {
+		struct vm_side *side = c->spare_side;
+
+		c->spare_side = *(struct vm_side **)side;
+		pt_free_side(side);
+	}
+	preempt_enable();
 }
 
 void pt_unlock(struct pt_cursor *c)
@@ -165,18 +190,10 @@ void pt_unlock(struct pt_cursor *c)
 		table_unlock(t);
 		t = next;
 	}
-	while (unlikely(c->spare != NULL)) {
-		t = c->spare;
-		c->spare = (struct frame *)t->owner;
-		frame_put_zeroed(t);
-	}
-	while (unlikely(c->spare_side != NULL)) {
-		struct vm_side *side = c->spare_side;
-
-		c->spare_side = *(struct vm_side **)side;
-		pt_free_side(side);
-	}
-	preempt_enable();
+	if (unlikely(c->spare || c->spare_side))
+		free_spare(c);
+	else
+		preempt_enable();
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */
@@ -224,9 +241,13 @@ struct frame *pt_split(struct pt_cursor *c, struct frame *table, u64 va)
 		large_split(c, slot, va, entry);
 		t->used = PT_ENTRIES;
 	} else {
-		for (unsigned i = 0; i < PT_ENTRIES; i++)
-			entry[i] = e;
-		t->used = PT_ENTRIES;
+		unsigned from = pt_index(mark_start(e, 0, table->level), t->level);
+		u64 end = mark_end(e, 0, table->level) >> pt_shift(t->level);
+
+		t->used = (u16)(end - from);
+		e = mark_whole(e);
+		for (pte_t *to = entry + from; to < entry + end; to++)
+			*to = e;
 		if (mark_has_mapping(e))
 			mapping_get(mark_mapping(e), PT_ENTRIES - 1);
 	}
@@ -680,6 +701,27 @@ static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 	return err;
 }
 
+/* May the range be said by partial marks where nothing is? */
+static bool may_cut(const struct pt_op *op)
+{
+	return op->kind == PT_MAP && mark_kind(op->mark) == MARK_ANON && !(op->mark.v & VM_FORK);
+}
+
+/* Does the range consist of whole units of a slot of this level, above 1? */
+static inline bool in_units(u64 start, u64 end, unsigned level)
+{
+	return !((start | end) & (pt_span(level - 1) - 1));
+}
+
+static void map_part(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	unsigned level = table->level;
+
+	pte_store((pte_t *)frame_virt(table) + pt_index(va, level),
+		  mark_cut(op->mark, cut_of_range(va, end, level)));
+	table->used++;
+}
+
 static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end);
 
 /* The slot at index holds a shared table and becomes e: no need to make it ours first. */
@@ -750,6 +792,11 @@ static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end)
 				va = next;
 				continue;
 			}
+			if (pte_is_none(e) && may_cut(op) && in_units(va, next, table->level)) {
+				map_part(op, table, va, next);
+				va = next;
+				continue;
+			}
 			pt_split(&op->c, table, va);
 		}
 		err = op_below(op, table, i, va, next, whole);
@@ -759,8 +806,10 @@ static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end)
 }
 
 /* Bit k: a table of level k is missing on the way to address b, an edge of the range. */
-static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
+static unsigned edge_missing(struct pt_op *op, u64 b)
 {
+	struct pt_cursor *c = &op->c;
+	enum pt_op_kind kind = op->kind;
 	struct frame *table = c->table;
 	unsigned level = c->level, missing = 0;
 	pte_t e = PTE_NONE;
@@ -781,6 +830,8 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 			    (pte_is_none(e) && kind != PT_MAP))
 				return 0;
 		}
+		if (pte_is_none(e) && may_cut(op) && IS_ALIGNED(b, pt_span(level - 1)))
+			break; /* a partial mark will do */
 		missing |= 1u << (level - 1);
 	}
 	return missing;
@@ -788,8 +839,8 @@ static unsigned edge_missing(struct pt_cursor *c, u64 b, enum pt_op_kind kind)
 
 /*
  * The tables that must be unshared for op on [va, end): all shared ones; but those that MAP and
- * UNMAP drop as a whole are not, so that only the range's edges count. Counts what is needed for
- * that, or (commit) does it.
+ * UNMAP drop as a whole are not, so that only the range's edges count. Partial marks likewise become
+ * tables: a slot has one say then. Counts what is needed for that, or (commit) does it.
  */
 static unsigned unshare_table(struct pt_op *op, struct frame *table, u64 va, u64 end, bool commit)
 {
@@ -807,8 +858,15 @@ static unsigned unshare_table(struct pt_op *op, struct frame *table, u64 va, u64
 			next = MAX(next, ALIGN_DOWN(end, span));
 			continue;
 		}
-		if (!pte_is_table(e, table->level))
+		if (!pte_is_table(e, table->level)) {
+			if (mark_is_part(e)) {
+				op->shared = true;
+				if (commit)
+					pt_split(&op->c, table, va);
+				n++;
+			}
 			continue;
+		}
 		if (table->level > 2) {
 			pt_lock_table(&op->c, pte_table(e, table->level));
 			n += unshare_table(op, pte_table(e, table->level), va, next, commit);
@@ -837,8 +895,8 @@ unsigned pt_op_missing(struct pt_op *op, u64 start, u64 end)
 	    (op->kind == PT_MAP || op->kind == PT_UNMAP))
 		return 0; /* no edges */
 
-	unsigned at_start = edge_missing(&op->c, start, op->kind);
-	unsigned at_end = edge_missing(&op->c, end, op->kind);
+	unsigned at_start = edge_missing(op, start);
+	unsigned at_end = edge_missing(op, end);
 	unsigned n = 0;
 
 	for (unsigned k = 1; k < PT_LEVELS; k++) {
@@ -884,7 +942,11 @@ static bool table_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64
 			if (!table_is_empty(c, child, va, next))
 				return false;
 		} else if (!pte_is_none(e)) {
-			return false;
+			u64 slot = ALIGN_DOWN(va, span);
+
+			if (!mark_is_part(e) || (va < mark_end(e, slot, table->level) &&
+						 next > mark_start(e, slot, table->level)))
+				return false;
 		}
 		va = next;
 	}
@@ -894,6 +956,33 @@ static bool table_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64
 bool pt_range_is_empty(struct pt_cursor *c, u64 start, u64 end)
 {
 	return table_is_empty(c, c->table, start, end);
+}
+
+/*
+ * Of a slot that is no table, what lies at va: *s is the slot and gets what it says; of a partial mark
+ * the mark itself or the hole beside it.
+ */
+static void slot_look(struct pt_slot *s, const struct frame *table, u64 va)
+{
+	u64 start, end;
+
+	if (pte_is_none(s->e))
+		return;
+	s->mark = mark_of_slot(s->e, table->side, pt_index(va, s->level));
+	if (likely(!mark_is_part(s->e)))
+		return;
+	start = mark_start(s->e, s->va, s->level);
+	end = mark_end(s->e, s->va, s->level);
+	s->e = s->mark = va >= start && va < end ? mark_whole(s->e) : PTE_NONE;
+	if (va >= end) {
+		s->size -= end - s->va;
+		s->va = end;
+	} else if (va >= start) {
+		s->va = start;
+		s->size = end - start;
+	} else {
+		s->size = start - s->va;
+	}
 }
 
 static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end, pt_visit_fn *fn,
@@ -910,16 +999,16 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 				     .level = table->level,
 				     .e = pte_load(&entry[i]) };
 
-		next = MIN(s.va + span, end);
 		if (pte_is_table(s.e, table->level)) {
 			struct frame *child = pte_table(s.e, table->level);
 
+			next = MIN(s.va + span, end);
 			if (!pte_is_shared(s.e))
 				pt_lock_table(c, child);
 			ret = visit_table(c, child, va, next, fn, arg);
 		} else {
-			if (!pte_is_none(s.e))
-				s.mark = mark_of_slot(s.e, table->side, i);
+			slot_look(&s, table, va);
+			next = MIN(s.va + s.size, end);
 			ret = fn(&s, table, arg);
 		}
 	}
@@ -1016,20 +1105,6 @@ int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
  * become the mark; or all say the same mark and become empty. No decisions on the way, and nothing to
  * flush. The slots are not present, so the hardware does not change them.
  */
-struct slots {
-	pte_t *slot;
-	unsigned n; /* 0: the range begins or ends inside a slot */
-};
-
-static inline struct slots slots_of(pte_t *entry, u64 start, u64 end)
-{
-	unsigned level = page_frame(entry)->level, shift = pt_shift(level);
-
-	if (unlikely((start | end) & (pt_span(level) - 1)))
-		return (struct slots){ NULL, 0 };
-	return (struct slots){ entry + pt_index(start, level), (unsigned)((end - start) >> shift) };
-}
-
 static inline bool slots_are_empty(const pte_t *slot, unsigned n)
 {
 	u64 any = 0;
@@ -1098,59 +1173,222 @@ static __noinline int map_slowly(struct aspace *as, pte_t *entry, u64 start, u64
 	return op_locked(&op, start, end);
 }
 
-int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
+/*
+ * Ranges that begin or end inside a slot of the covering table: anonymous memory that consists of whole
+ * units becomes a partial mark, one in the first and one in the last slot if these are not the same.
+ */
+static inline bool in_one_slot(u64 start, u64 end, unsigned level)
 {
-	pte_t *entry = lock_covering(as, start, end - 1, 1);
-	struct frame *table = page_frame(entry);
-	struct slots s = slots_of(entry, start, end);
+	return (start ^ (end - 1)) >> pt_shift(level) == 0;
+}
 
-	if (unlikely(s.n == 0 || (mark.v & VM_FORK) || !slots_are_empty(s.slot, s.n)))
+/* What the slot at va has of [start, end). */
+static pte_t cut_mark(pte_t mark, u64 va, u64 start, u64 end, unsigned level)
+{
+	return mark_cut(mark, cut_of_range(MAX(start, va), MIN(end, va + pt_span(level)), level));
+}
+
+/* Do all slots that [start, end) touches say what `mark`, cut to the range, would; or nothing at all? */
+static bool slots_say(const pte_t *entry, u64 start, u64 end, unsigned level, pte_t mark)
+{
+	for (u64 va = ALIGN_DOWN(start, pt_span(level)); va < end; va += pt_span(level)) {
+		pte_t want = pte_is_none(mark) ? mark : cut_mark(mark, va, start, end, level);
+
+		if (pte_load(&entry[pt_index(va, level)]).v != want.v)
+			return false;
+	}
+	return true;
+}
+
+/* Makes them say so. Returns how many there are. */
+static u16 slots_set(pte_t *entry, u64 start, u64 end, unsigned level, pte_t mark)
+{
+	u16 n = 0;
+
+	for (u64 va = ALIGN_DOWN(start, pt_span(level)); va < end; va += pt_span(level), n++)
+		pte_store(&entry[pt_index(va, level)],
+			  pte_is_none(mark) ? mark : cut_mark(mark, va, start, end, level));
+	return n;
+}
+
+static __noinline int map_ends(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
+			       bool noreplace)
+{
+	struct frame *table = page_frame(entry);
+	unsigned level = table->level;
+
+	if (!in_units(start, end, level) || !slots_say(entry, start, end, level, PTE_NONE))
 		return map_slowly(as, entry, start, end, mark, noreplace);
-	slots_fill(s.slot, s.n, mark);
-	table->used += (u16)s.n;
-	if (mark_has_mapping(mark))
-		mapping_get(mark_mapping(mark), s.n);
+	table->used += slots_set(entry, start, end, level, mark);
 	unlock_table(table);
 	return 0;
 }
 
+static __noinline int map_cut(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
+			      bool noreplace)
+{
+	struct frame *table = page_frame(entry);
+	unsigned level = table->level;
+	pte_t *slot = &entry[pt_index(start, level)];
+
+	if (unlikely(mark_kind(mark) != MARK_ANON || (mark.v & VM_FORK)))
+		return map_slowly(as, entry, start, end, mark, noreplace);
+	if (unlikely(!in_one_slot(start, end, level)))
+		return map_ends(as, entry, start, end, mark, noreplace);
+	if (unlikely(!in_units(start, end, level) || !pte_is_none(pte_load(slot))))
+		return map_slowly(as, entry, start, end, mark, noreplace);
+	pte_store(slot, mark_cut(mark, cut_of_range(start, end, level)));
+	table->used++;
+	unlock_table(table);
+	return 0;
+}
+
+/* After a race for the table's lock: by the long way. */
+static __noinline int map_again(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
+{
+	pte_t *entry = lock_again(as, start, covering_level(start, end - 1));
+
+	return map_slowly(as, entry, start, end, mark, noreplace);
+}
+
+int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
+{
+	struct frame *table;
+	pte_t *entry, *slot;
+	unsigned level, n;
+
+	preempt_disable();
+	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), &entry)))
+		return map_again(as, start, end, mark, noreplace);
+	table = page_frame(entry);
+	level = table->level;
+	if ((start | end) & (pt_span(level) - 1))
+		return map_cut(as, entry, start, end, mark, noreplace);
+	slot = entry + pt_index(start, level);
+	n = (unsigned)((end - start) >> pt_shift(level));
+	if (unlikely((mark.v & VM_FORK) || !slots_are_empty(slot, n)))
+		return map_slowly(as, entry, start, end, mark, noreplace);
+	slots_fill(slot, n, mark);
+	table->used += (u16)n;
+	if (mark_has_mapping(mark))
+		mapping_get(mark_mapping(mark), n);
+	unlock_table(table);
+	return 0;
+}
+
+static __noinline int unmap_pieces(struct aspace *as, u64 start, u64 end)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	int err;
+
+	pt_op_init(&op, PT_UNMAP);
+	err = pt_op_pieces(&op, as, start, end);
+	if (!err)
+		pt_prune(as, end - PAGE_SIZE); /* the last one, and what is above */
+	return err;
+}
+
+/* With the lock of the table that covers it; dropped. */
 static __noinline int unmap_slowly(struct aspace *as, pte_t *entry, u64 start, u64 end)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
+	if (end - start > PT_PIECE) {
+		unlock_table(page_frame(entry));
+		return unmap_pieces(as, start, end);
+	}
 	op_start(&op, as, entry, PT_UNMAP);
 	return op_locked(&op, start, end);
 }
 
+/* Untouched slots of a covering table are gone: the locks, and the table if it is empty. */
+static inline void unmap_done(struct aspace *as, struct frame *table, u64 va)
+{
+	unsigned level = table->level;
+	bool empty = table->used == 0 && level < PT_LEVELS;
+
+	unlock_table(table);
+	if (empty)
+		prune_later(as, va, level);
+}
+
+static __noinline int unmap_ends(struct aspace *as, pte_t *entry, u64 start, u64 end)
+{
+	struct frame *table = page_frame(entry);
+	unsigned level = table->level;
+	pte_t mark = mark_whole(pte_load(&entry[pt_index(start, level)]));
+
+	if (!in_units(start, end, level) || !slots_say(entry, start, end, level, mark))
+		return unmap_slowly(as, entry, start, end);
+	table->used -= slots_set(entry, start, end, level, PTE_NONE);
+	unmap_done(as, table, start);
+	return 0;
+}
+
+static __noinline int unmap_cut(struct aspace *as, pte_t *entry, u64 start, u64 end)
+{
+	struct frame *table = page_frame(entry);
+	unsigned level = table->level;
+	pte_t *slot = &entry[pt_index(start, level)], e = pte_load(slot);
+
+	if (unlikely((e.v & (PTE_PRESENT | MARK_KINDS)) != MARK_ANON))
+		return unmap_slowly(as, entry, start, end);
+	if (unlikely(!in_one_slot(start, end, level)))
+		return unmap_ends(as, entry, start, end);
+	if (unlikely(!in_units(start, end, level) ||
+		     mark_cut_of(e) != cut_of_range(start, end, level)))
+		return unmap_slowly(as, entry, start, end);
+	pte_store(slot, PTE_NONE);
+	table->used--;
+	unmap_done(as, table, start);
+	return 0;
+}
+
+/* `done` slots said `mark`, the rest does not. Whole slots only: that needs no memory, so it does not
+ * fail half-way. */
+static __noinline int unmap_rest(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
+				 unsigned done)
+{
+	int err = 0;
+
+	if (start < end)
+		err = unmap_slowly(as, entry, start, end);
+	else
+		unmap_done(as, page_frame(entry), end - 1);
+	if (mark_has_mapping(mark) && done > 0)
+		mapping_put(mark_mapping(mark), done);
+	return err;
+}
+
+static __noinline int unmap_again(struct aspace *as, u64 start, u64 end)
+{
+	return unmap_slowly(as, lock_again(as, start, covering_level(start, end - 1)), start, end);
+}
+
 int pt_unmap(struct aspace *as, u64 start, u64 end)
 {
-	pte_t *entry = lock_covering(as, start, end - 1, 1);
-	struct frame *table = page_frame(entry);
-	struct slots s = slots_of(entry, start, end);
-	unsigned level = table->level, n = 0;
-	pte_t mark = PTE_NONE;
-	bool empty;
-	int err;
+	unsigned level, n, done = 0;
+	pte_t *entry, *slot, mark;
+	struct frame *table;
 
-	if (likely(s.n > 0)) {
-		mark = pte_load(s.slot);
-		if (likely(mark_is_untouched(mark)))
-			n = slots_clear(s.slot, s.n, mark);
-		table->used -= (u16)n;
-	}
-	if (likely(n > 0 && n == s.n)) {
-		empty = table->used == 0 && level < PT_LEVELS;
-		unlock_table(table);
-		if (empty)
-			prune_later(as, start, level);
-		err = 0;
-	} else {
-		/* Whole slots only, if n > 0: that needs no memory, so it does not fail half-way. */
-		err = unmap_slowly(as, entry, start + ((u64)n << pt_shift(level)), end);
-	}
-	if (mark_has_mapping(mark) && n > 0)
-		mapping_put(mark_mapping(mark), n);
-	return err;
+	preempt_disable();
+	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), &entry)))
+		return unmap_again(as, start, end);
+	table = page_frame(entry);
+	level = table->level;
+	if ((start | end) & (pt_span(level) - 1))
+		return unmap_cut(as, entry, start, end);
+	slot = entry + pt_index(start, level);
+	n = (unsigned)((end - start) >> pt_shift(level));
+	mark = pte_load(slot);
+	if (likely(mark_is_untouched(mark)))
+		done = slots_clear(slot, n, mark);
+	table->used -= (u16)done;
+	if (unlikely(done < n || mark_has_mapping(mark)))
+		return unmap_rest(as, entry, start + ((u64)done << pt_shift(level)), end, mark,
+				  done);
+	unmap_done(as, table, start);
+	return 0;
 }
 
 /* [start, done) is done, and has to be flushed if `flush`. */
@@ -1166,6 +1404,15 @@ static __noinline int protect_slowly(struct aspace *as, pte_t *entry, u64 start,
 	return op_locked(&op, done, end);
 }
 
+static __noinline int protect_pieces(struct aspace *as, u64 start, u64 end, u64 bits)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_PROTECT);
+	op.bits = bits;
+	return pt_op_pieces(&op, as, start, end);
+}
+
 int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 {
 	pte_t *entry = lock_covering(as, start, end - 1, 1);
@@ -1175,12 +1422,12 @@ int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 
 	if (likely(table->level == 1 && bits_accessible(bits)))
 		done = protect_plain(entry, start, end, bits, &flush);
-	if (unlikely(done < end))
+	if (unlikely(done < end) && end - done <= PT_PIECE)
 		return protect_slowly(as, entry, start, done, end, bits, flush);
 	if (flush)
-		tlb_flush_pages(as, start, end);
+		tlb_flush_pages(as, start, done);
 	unlock_table(table);
-	return 0;
+	return likely(done == end) ? 0 : protect_pieces(as, done, end, bits);
 }
 
 /* ---- readers --------------------------------------------------------------------------------- */
@@ -1207,11 +1454,10 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 
 			if (pte_is_table(s.e, c.level))
 				break; /* made since, or the next slot: lock that one */
-			if (!pte_is_none(s.e))
-				s.mark = mark_of_slot(s.e, c.table->side, i);
+			slot_look(&s, c.table, va);
 			ret = fn(&s, arg);
-			va = s.va + span;
-		} while (!ret && va < end && pt_index(va, c.level) != 0);
+			va = s.va + s.size;
+		} while (!ret && va < end && (va & (pt_span(c.level + 1) - 1)));
 		pt_unlock(&c);
 	}
 	return ret;
@@ -1250,6 +1496,29 @@ static void gap_passed(struct gap *g)
 		g->largest = MAX(g->largest, g->end - g->low);
 }
 
+/* Does the range fit into [low, end)? */
+static bool gap_fits(struct gap *g)
+{
+	u64 va = ALIGN_DOWN(g->end - g->len, g->align);
+
+	if (va < g->low || va >= g->end)
+		return false;
+	g->va = va;
+	return true;
+}
+
+/* The slot at `at` holds a partial mark: the hole above it goes on to its end. *start: the mark's. */
+static bool gap_beside(struct gap *g, pte_t e, u64 at, unsigned level, u64 *start)
+{
+	u64 end = mark_end(e, at, level);
+
+	*start = mark_start(e, at, level);
+	if (end >= g->low)
+		return false;
+	g->low = MAX(end, g->bottom);
+	return gap_fits(g);
+}
+
 /* Goes down through the slots of one table, to its bottom or to a slot that holds a table. True:
  * found. */
 static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
@@ -1261,21 +1530,28 @@ static bool gap_in_table(struct gap *g, const pte_t *entry, unsigned level)
 	for (; i >= 0 && g->low > g->bottom; i--, at -= span) {
 		pte_t e = pte_load(&entry[i]);
 
-		if (likely(pte_is_none(e))) {
-			u64 va = ALIGN_DOWN(g->end - g->len, g->align);
-
+		/* Nothing at all, or nothing below where we are. */
+		if (likely(pte_is_none(e)) ||
+		    (mark_is_part(e) && mark_start(e, at, level) >= g->low)) {
 			g->low = MAX(at, g->bottom);
-			if (va >= g->low && va < g->end) {
-				g->va = va;
+			if (gap_fits(g))
 				return true;
-			}
 		} else if (pte_is_table(e, level)) {
 			return false;
 		} else {
+			u64 start = at;
+
+			if (unlikely(mark_is_part(e)) && gap_beside(g, e, at, level, &start))
+				return true;
 			gap_passed(g);
-			g->low = g->end = at;
+			g->low = g->end = start;
 			if (unlikely(e.v & VM_GROWSDOWN))
-				g->end -= MIN(at, VM_STACK_GAP);
+				g->end -= MIN(start, VM_STACK_GAP);
+			if (start > at) { /* the hole below goes on with the next slot */
+				g->low = MAX(at, g->bottom);
+				if (gap_fits(g))
+					return true;
+			}
 		}
 	}
 	return false;
@@ -1304,6 +1580,35 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
+/* Eight slots from i on, at once. */
+static inline bool eight_are_empty(const pte_t *entry, u64 i)
+{
+	const pte_t *e = &entry[i];
+
+	return !(e[0].v | e[1].v | e[2].v | e[3].v | e[4].v | e[5].v | e[6].v | e[7].v);
+}
+
+u64 pt_search_used(struct pt_used *u)
+{
+	for (;;) {
+		if (u->low % 8 || !eight_are_empty(u->entry, u->low)) {
+			if (!pte_is_none(pte_load(&u->entry[u->low])))
+				return u->low++;
+			u->low++;
+		} else {
+			u->low += 8;
+		}
+		if (u->high % 8 || !eight_are_empty(u->entry, u->high - 8)) {
+			if (!pte_is_none(pte_load(&u->entry[u->high - 1])))
+				return --u->high;
+			u->high--;
+		} else {
+			u->high -= 8;
+		}
+		kassert(u->low < u->high);
+	}
+}
+
 static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_t e)
 {
 	if (!slot_has_frame(e)) {
@@ -1320,14 +1625,13 @@ static void destroy_slot(struct pt_op *op, struct frame *table, unsigned i, pte_
 
 static void destroy_table(struct pt_op *op, struct frame *table)
 {
-	pte_t *entry = frame_virt(table);
-	unsigned level = table->level, left = table->used;
+	struct pt_used used = pt_used_of(table);
+	unsigned level = table->level;
 
-	for (u64 i = 0; left > 0; left--, i++) {
-		pte_t e;
+	for (unsigned left = table->used; left > 0; left--) {
+		u64 i = pt_next_used(&used);
+		pte_t e = pte_load(&used.entry[i]);
 
-		i = pt_next_used(entry, i);
-		e = entry[i];
 		if (!pte_is_table(e, level))
 			destroy_slot(op, table, (unsigned)i, e);
 		else if (pt_unref_table(pte_table(e, level)))

@@ -114,20 +114,27 @@ static inline void cursor_keep(struct pt_cursor *c, struct frame *table)
 	c->locked = table;
 }
 
-/* The next slot from i that is not empty, of a table known to have one. */
-static inline u64 pt_next_used(const pte_t *entry, u64 i)
+/*
+ * The slots of a table that are not empty, each once, in no order; the caller knows how many there are.
+ * What is used is mostly near one end of the table: the search goes on from both.
+ */
+struct pt_used {
+	const pte_t *entry;
+	u64 low, high; /* [low, high) is not looked at yet */
+};
+
+static inline struct pt_used pt_used_of(const struct frame *table)
 {
-	if (!pte_is_none(pte_load(&entry[i])))
-		return i;
-	for (; i % 8; i++)
-		if (!pte_is_none(pte_load(&entry[i])))
-			return i;
-	while (!(entry[i].v | entry[i + 1].v | entry[i + 2].v | entry[i + 3].v | entry[i + 4].v |
-		 entry[i + 5].v | entry[i + 6].v | entry[i + 7].v))
-		i += 8;
-	while (pte_is_none(pte_load(&entry[i])))
-		i++;
-	return i;
+	return (struct pt_used){
+		.entry = frame_virt(table),
+		.high = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES,
+	};
+}
+
+u64 pt_search_used(struct pt_used *u);
+static inline u64 pt_next_used(struct pt_used *u)
+{
+	return likely(!pte_is_none(pte_load(&u->entry[u->low]))) ? u->low++ : pt_search_used(u);
 }
 
 /*
@@ -282,6 +289,14 @@ static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->map_n = 0;
 }
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
+
+/*
+ * The same in pieces, with preemption between them, for what is larger than PT_PIECE: UNMAP,
+ * PROTECT, DONTNEED. -ENOMEM: nothing has changed but, invisibly, splits and copies of shared tables
+ * (when another thread forks meanwhile: what lies before has changed). mm/piece.c
+ */
+#define PT_PIECE MiB
+int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end);
 
 /*
  * The operations MAP, UNMAP and PROTECT as a whole: quick for untouched memory (MAP, UNMAP) and for

@@ -119,13 +119,12 @@ void pt_copy_table(struct frame *t, struct frame *copy, bool fork)
 	const pte_t *from = frame_virt(t);
 	pte_t *to = frame_virt(copy);
 	struct copy c = { .get = NULL };
-	u64 i = 0;
+	struct pt_used used = pt_used_of(t);
 
-	for (unsigned left = t->used; left > 0; left--, i++) {
-		pte_t e;
+	for (unsigned left = t->used; left > 0; left--) {
+		u64 i = pt_next_used(&used);
+		pte_t e = pte_load(&from[i]);
 
-		i = pt_next_used(from, i);
-		e = pte_load(&from[i]);
 		if (fork && (e.v & VM_DONTFORK))
 			continue;
 		if (fork && (e.v & VM_WIPE))
@@ -153,13 +152,12 @@ unsigned pt_unshare_needs(struct pt_cursor *c, const struct frame *shared)
 static void revoke_writes(struct frame *t)
 {
 	pte_t *entry = frame_virt(t);
-	u64 i = 0;
+	struct pt_used used = pt_used_of(t);
 
-	for (unsigned left = t->used; left > 0; left--, i++) {
-		pte_t e;
+	for (unsigned left = t->used; left > 0; left--) {
+		u64 i = pt_next_used(&used);
+		pte_t e = pte_load(&entry[i]);
 
-		i = pt_next_used(entry, i);
-		e = pte_load(&entry[i]);
 		if (!pte_is_present(e) || !(e.v & PTE_WRITE) ||
 		    mark_kind(mark_of_slot(e, t->side, (unsigned)i)) == MARK_SHARED)
 			continue;

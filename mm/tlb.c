@@ -37,6 +37,7 @@
 #include "arch/api/cpu.h"
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
+#include "debug/trace.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
 #include "mm/large.h"
@@ -258,6 +259,13 @@ static void flush_by_message(void *arg)
 	flush_here(r->as, r->start, r->end, r->gen, r->whole, r->tables);
 }
 
+static enum trace_flush kind_of(const struct aspace *as, u64 start, u64 end, bool whole)
+{
+	if (whole)
+		return as ? FLUSH_SPACE : FLUSH_ALL;
+	return end - start == PAGE_SIZE ? FLUSH_PAGE : FLUSH_RANGE;
+}
+
 /* With several CPUs. */
 static __noinline void flush_others(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
 				    bool tables)
@@ -278,6 +286,8 @@ static __always_inline void flush(struct aspace *as, u64 start, u64 end, bool wh
 	u64 gen = 0;
 
 	preempt_disable();
+	if (hook_on(HOOK_TRACE))
+		trace_flush(kind_of(as, start, end, whole), start, end);
 	if (as)
 		gen = atomic_add_fetch(&as->tlb_gen, 1ul);
 	flush_here(as, start, end, gen, whole, tables);

@@ -111,7 +111,8 @@ static int make_process(struct fork *k)
 		aspace_get(me->as);
 		p->as = me->as;
 	} else {
-		err = aspace_fork(me->as, &p->as);
+		err = READ_ONCE(me->nr_threads) == 1 ? aspace_fork_alone(me->as, &p->as) :
+						       aspace_fork(me->as, &p->as);
 		if (err)
 			p->as = NULL;
 	}

@@ -7,6 +7,7 @@
  */
 #include "proc/internal.h"
 
+#include "arch/api/hook.h"
 #include "arch/api/uaccess.h"
 #include "fs/file.h"
 #include "lib/elf.h"
@@ -88,6 +89,8 @@ static int map_segment(struct loading *l, struct aspace *as, u64 bias, const str
 			     ALIGN_DOWN(s->offset, PAGE_SIZE));
 		if (at < 0)
 			return (int)at;
+		if (hook_on(HOOK_TRACE) && (prot & PROT_EXEC))
+			proc_trace_map(l->file, start, file_end, ALIGN_DOWN(s->offset, PAGE_SIZE));
 		if (s->memsz > s->filesz && (s->flags & PF_W))
 			err = clear_tail(as, data_end, file_end);
 	}

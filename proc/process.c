@@ -7,6 +7,7 @@
  */
 #include "proc/process.h"
 
+#include "debug/trace.h"
 #include "fs/file.h"
 #include "mm/aspace.h"
 #include "mm/slab.h"
@@ -91,6 +92,20 @@ void process_add_task(struct process *p, struct task *t, struct pid *pid)
 	t->thread->proc = p;
 	t->thread->signals = t;
 	t->thread->tid = pid->nr; /* logs and the debugger show the number that programs see */
+	if (hook_on(HOOK_TRACE)) {
+		trace_name_thread(pid->nr, p->nr, p->ppid, t->thread->name);
+		if (t->thread == current())
+			trace_rename_current(pid->nr);
+	}
+}
+
+void proc_trace_map(struct file *f, u64 start, u64 end, u64 offset)
+{
+	char path[128];
+	int len = file_path(f, path, sizeof(path));
+
+	if (len > 0)
+		trace_map(current_proc()->nr, start, end, offset, path);
 }
 
 void process_join_group(struct process *p, struct pid *group)

@@ -252,6 +252,10 @@ int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, 
 void futex_exit_robust(uaddr_t list, u32 tid);
 void futex_init(void);
 
+/* For the trace: [start, end) of the current process is executable and shows f from offset on. */
+struct file;
+void proc_trace_map(struct file *f, u64 start, u64 end, u64 offset);
+
 /* /proc/<pid>: proc/procfs.c */
 void proc_procfs_init(void);
 

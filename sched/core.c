@@ -21,6 +21,7 @@
 #include "sched/sched.h"
 
 #include "arch/api/cpu.h"
+#include "arch/api/hook.h"
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
@@ -139,7 +140,8 @@ static __noinline void leave_user(struct thread *prev)
  * Switches to next. Lock held, interrupts off; returns with the lock released, when prev runs
  * again. The only caller of ctx_switch.
  */
-static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next)
+static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct thread *next,
+				      enum switch_why why)
 {
 	clear_need_resched();
 	if (prev == next) {
@@ -155,7 +157,7 @@ static __always_inline void switch_to(struct rq *rq, struct thread *prev, struct
 	} else if (unlikely(nr_cpus > 1)) {
 		leave_user(prev);
 	}
-	finish_switch(ctx_switch(prev, &prev->arch, &next->arch));
+	finish_switch(ctx_switch(prev, &prev->arch, &next->arch, why));
 }
 
 void sched_yield(void)
@@ -169,7 +171,7 @@ void sched_yield(void)
 	struct thread *next;
 	if (unlikely(!rq_rotate(rq, prev, &next)))
 		next = pick_after_yield(rq, prev);
-	switch_to(rq, prev, next);
+	switch_to(rq, prev, next, SWITCH_YIELD);
 	irq_enable();
 }
 
@@ -245,7 +247,7 @@ static void preempt_current(void)
 		rq->preemptions++;
 		prev->switches_forced++;
 	}
-	switch_to(rq, prev, next);
+	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
 
 void sched_preempt_irq(void)
@@ -284,7 +286,7 @@ void sched_block(void)
 	} else {
 		charge(rq, prev);
 		rq_dequeue(rq, prev);
-		switch_to(rq, prev, pick(rq));
+		switch_to(rq, prev, pick(rq), SWITCH_BLOCK);
 	}
 	irq_restore(flags);
 }
@@ -403,6 +405,8 @@ bool sched_wake(struct thread *t, unsigned states)
 	u32 state = READ_ONCE(t->state);
 	bool woken = (state & states) != 0;
 
+	if (woken && hook_on(HOOK_EVENT))
+		sched_hook_wake(t);
 	if (woken && t->on_rq != OFF_RQ)
 		woken = __atomic_compare_exchange_n(&t->state, &state, T_RUNNABLE, false,
 						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);

@@ -12,6 +12,8 @@ u32 thread_count(void);
 /* core.c: what a new thread does first: the end of the switch to it. Returns with interrupts on. */
 void sched_first_switch(struct thread *prev);
 
+/* hook.c: HOOK_EVENT is on, and t is being woken; its state is still the old one. */
+void sched_hook_wake(struct thread *t);
 /* core.c: t is MOVING to t->cpu; puts it into the queue there. Its mover calls this, interrupts and
  * preemption off. */
 void sched_arrive(struct thread *t);

@@ -7,6 +7,7 @@
 #include "sched/thread.h"
 
 #include "arch/api/cpu.h"
+#include "debug/trace.h"
 #include "lib/err.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
@@ -28,6 +29,7 @@ static void register_thread(struct thread *t, bool program)
 	/* A program's thread has none until proc/ gives it the number that programs see. */
 	static u32 next_kernel_tid = THREAD_TID_KERNEL;
 	t->tid = program ? 0 : next_kernel_tid++;
+	trace_name_thread(t->tid, t->tid, 0, t->name);
 	list_add_tail(&all_threads, &t->all);
 	nr_threads++;
 	spin_unlock_irqrestore(&all_lock, flags);
@@ -65,6 +67,7 @@ u32 thread_count(void)
 void thread_set_name(struct thread *t, const char *name)
 {
 	kstrlcpy(t->name, name, sizeof(t->name));
+	trace_name_thread(t->tid, 0, 0, t->name);
 }
 
 static void kernel_thread_entry(struct thread *prev);

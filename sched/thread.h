@@ -68,6 +68,7 @@ struct thread {
 	struct thread *ring_next, *ring_prev; /* [rq] */
 	u64 switches;                         /* [o] times switched to */
 	u64 switches_forced;                  /* [o] times preempted */
+	u64 woken_at; /* [rq] with HOOK_EVENT: when, until it runs; else 0 */
 
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */

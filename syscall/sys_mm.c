@@ -1,6 +1,7 @@
 /* System calls: the mmap family. Arguments are checked in mm/, files and rights here. */
 #include "syscall/syscalls.h"
 
+#include "arch/api/hook.h"
 #include "arch/api/uaccess.h"
 #include "fs/file.h"
 #include "lib/uapi/fcntl.h"
@@ -40,11 +41,9 @@ static int check_file(const struct file *f, int prot, int flags)
  */
 static bool too_large(u64 len, int prot, int flags)
 {
-	if (likely(len < 16 * MiB) || (flags & MAP_NORESERVE))
+	if (len >> PAGE_SHIFT <= frame_total() || (flags & MAP_NORESERVE))
 		return false;
-	if ((flags & MAP_TYPE) == MAP_PRIVATE ? !(prot & PROT_WRITE) : !(flags & MAP_ANONYMOUS))
-		return false;
-	return len >> PAGE_SHIFT > frame_total();
+	return (flags & MAP_TYPE) == MAP_PRIVATE ? prot & PROT_WRITE : flags & MAP_ANONYMOUS;
 }
 
 static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, u64 offset)
@@ -72,18 +71,18 @@ static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, 
 	return vm_mmap(current()->as, addr, len, prot, flags, obj, offset);
 }
 
-s64 sys_mmap(uaddr_t addr, u64 len, int prot, int flags, int fd, u64 offset)
+/* With what a plain anonymous mapping has not: a file, much memory, pages to lock. */
+static __noinline s64 mmap_special(uaddr_t addr, u64 len, int prot, int flags, int fd, u64 offset)
 {
 	struct file *f;
 	s64 ret;
 
-	flags &= ~VM_MMAP_NOWRITE; /* the kernel's own flag: not a program's to give */
-	if (unlikely(flags & MAP_LOCKED))
+	if (flags & MAP_LOCKED)
 		note_lock_limit();
-	if (unlikely(too_large(len, prot, flags)))
+	if (too_large(len, prot, flags))
 		return IS_ALIGNED(offset, PAGE_SIZE) ? -ENOMEM : -EINVAL;
 	if (flags & MAP_ANONYMOUS) {
-		if (unlikely(flags & MAP_HUGETLB)) /* as Linux without a pool of huge pages */
+		if (flags & MAP_HUGETLB) /* as Linux without a pool of huge pages */
 			return -ENOMEM;
 		return vm_mmap(current()->as, addr, len, prot, flags, NULL, offset);
 	}
@@ -91,8 +90,19 @@ s64 sys_mmap(uaddr_t addr, u64 len, int prot, int flags, int fd, u64 offset)
 	if (!f)
 		return -EBADF;
 	ret = map_file(addr, len, prot, flags, f, offset);
+	if (hook_on(HOOK_TRACE) && ret > 0 && (prot & PROT_EXEC))
+		proc_trace_map(f, (u64)ret, (u64)ret + len, offset);
 	file_put(f);
 	return ret;
+}
+
+s64 sys_mmap(uaddr_t addr, u64 len, int prot, int flags, int fd, u64 offset)
+{
+	flags &= ~VM_MMAP_NOWRITE; /* the kernel's own flag: not a program's to give */
+	if (len >> PAGE_SHIFT > frame_total() ||
+	    (flags & (MAP_ANONYMOUS | MAP_LOCKED | MAP_HUGETLB)) != MAP_ANONYMOUS)
+		return mmap_special(addr, len, prot, flags, fd, offset);
+	return vm_mmap(current()->as, addr, len, prot, flags, NULL, offset);
 }
 
 s64 sys_munmap(uaddr_t addr, u64 len)

@@ -7,6 +7,7 @@
 needs_build='gcc:gcc /usr/include/limits.h:libc6-dev make:make ld:binutils awk:mawk flock:util-linux'
 needs_user='musl-gcc:musl-tools busybox:busybox-static'
 needs_qemu='qemu-system-x86_64:qemu-system-x86'
+needs_python='python3:python3'
 needs_iso='grub-mkrescue:grub-common /usr/lib/grub/i386-pc/multiboot2.mod:grub-pc-bin
 	/usr/lib/grub/x86_64-efi/multiboot2.mod:grub-efi-amd64-bin xorriso:xorriso
 	mformat:mtools'
@@ -18,6 +19,11 @@ needs_test='clang:clang clang-format:clang-format expect:expect shellcheck:shell
 	/usr/share/vgabios/vgabios.bin:vgabios setarch:util-linux'
 needs_model='spin:spin'
 needs_plot='gnuplot:gnuplot-nox'
+needs_mutate='python3:python3 git:git /usr/include/cmocka.h:libcmocka-dev /usr/include/zlib.h:zlib1g-dev'
+
+# clang's sanitizers and libFuzzer, which Debian keeps apart from the compiler.
+needs_fuzz='clang:clang /usr/lib/clang/14/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
+	/usr/include/zlib.h:zlib1g-dev'
 
 need_is_met()
 {

@@ -43,7 +43,7 @@ static inline void clear_need_resched(void)
 
 static inline void preempt_disable(void)
 {
-	this_cpu_inc(preempt_word);
+	preempt_word_inc(preempt_word);
 	barrier();
 }
 
@@ -51,12 +51,12 @@ static inline void preempt_disable(void)
 static inline void preempt_enable_no_resched(void)
 {
 	barrier();
-	this_cpu_dec(preempt_word);
+	preempt_word_dec(preempt_word);
 }
 
 static inline void preempt_enable(void)
 {
 	barrier();
-	if (unlikely(this_cpu_dec_is_zero(preempt_word)))
+	if (unlikely(preempt_word_dec_is_zero(preempt_word)))
 		sched_preempt();
 }

@@ -19,8 +19,12 @@
  *
  * And it checks: no frame is given up while a CPU's current context still reaches it, and
  * host_mmu_audit finds a cached translation that allows more than memory does. Contexts that are
- * not loaded are checked when they are loaded with keep.
+ * not loaded are checked when they are loaded with keep, unless other CPUs run at the same moment,
+ * whose flush may be on its way (host_mmu_crowded). What a CPU remembers that runs a kernel thread
+ * must be right when it comes back (host_mmu_lazy); but no table may be given up that it reaches.
  *
+ * An access is one instruction: a simulated CPU takes no interrupt between its start and its end, so
+ * whoever shoots translations down waits for a walk that is on. Its caller keeps interrupts off.
  * Host threads that play different CPUs touch different caches; mmu_check_unreachable and the
  * audit look at all and want the others to stand still.
  */
@@ -37,10 +41,15 @@
 
 #define HOST_TLB_BUCKETS 4096
 
+/* A place in one of the lists below. */
+struct link {
+	struct cached *next, **prev;
+};
+
 /* level 1 ... 3 with leaf: a translation; without: the entry of a table of `level`, so that the
  * walk goes on in the table below. */
 struct cached {
-	struct cached *next;
+	struct link by_va, by_frame, by_context;
 	u64 tag; /* va >> pt_shift(level) */
 	u64 context;
 	u8 level;
@@ -52,12 +61,14 @@ struct cached {
 struct host_mmu {
 	paddr_t root;
 	unsigned context;
-	struct cached *bucket[HOST_TLB_BUCKETS];
+	struct cached *va_bucket[HOST_TLB_BUCKETS], *frame_bucket[HOST_TLB_BUCKETS];
+	struct cached *upper[MMU_MAX_CONTEXTS], *leaves[MMU_MAX_CONTEXTS], *globals;
 };
 
 static struct host_mmu mmu[NR_CPUS];
 static unsigned contexts = 1;
 struct host_mmu_counts host_mmu_counts;
+bool host_mmu_crowded, host_mmu_lazy[NR_CPUS];
 void (*mmu_shootdown)(const u64 *cpu_mask, void (*fn)(void *arg), void *arg);
 
 static struct host_mmu *this_mmu(void)
@@ -65,11 +76,22 @@ static struct host_mmu *this_mmu(void)
 	return &mmu[host_cpu];
 }
 
-static struct cached **bucket_of(struct host_mmu *m, u64 tag, unsigned level, bool leaf)
+static struct cached **va_bucket(struct host_mmu *m, u64 tag, unsigned level, bool leaf)
 {
 	u64 h = (tag * 0x9e3779b97f4a7c15ul) ^ (level * 0x85ebca6bul) ^ (leaf ? 0x1234567ul : 0);
 
-	return &m->bucket[(h >> 20) % HOST_TLB_BUCKETS];
+	return &m->va_bucket[(h >> 20) % HOST_TLB_BUCKETS];
+}
+
+static struct cached **frame_bucket(const struct host_mmu *m, pfn_t first)
+{
+	return (struct cached **)&m
+		->frame_bucket[(first * 0x9e3779b97f4a7c15ul >> 20) % HOST_TLB_BUCKETS];
+}
+
+static bool is_global(const struct cached *c)
+{
+	return c->leaf && c->global;
 }
 
 static struct cached *find(struct host_mmu *m, u64 va, unsigned level, bool leaf)
@@ -77,67 +99,101 @@ static struct cached *find(struct host_mmu *m, u64 va, unsigned level, bool leaf
 	u64 tag = va >> pt_shift(level);
 	struct cached *c;
 
-	for (c = *bucket_of(m, tag, level, leaf); c; c = c->next)
+	for (c = *va_bucket(m, tag, level, leaf); c; c = c->by_va.next)
 		if (c->tag == tag && c->level == level && c->leaf == leaf &&
-		    (c->context == m->context || c->global))
+		    (c->context == m->context || is_global(c)))
 			return c;
 	return NULL;
 }
 
+#define link_add(head, c, member)                                                                  \
+	do {                                                                                       \
+		(c)->member = (struct link){ *(head), (head) };                                    \
+		if (*(head))                                                                       \
+			(*(head))->member.prev = &(c)->member.next;                                \
+		*(head) = (c);                                                                     \
+	} while (0)
+
+#define link_del(c, member)                                                                        \
+	do {                                                                                       \
+		*(c)->member.prev = (c)->member.next;                                              \
+		if ((c)->member.next)                                                              \
+			(c)->member.next->member.prev = (c)->member.prev;                          \
+	} while (0)
+
 static void insert(struct host_mmu *m, u64 va, const struct cached *what)
 {
-	struct cached *c = malloc(sizeof(*c)), **link;
+	struct cached *c = malloc(sizeof(*c));
 
 	kassert(c != NULL);
 	*c = *what;
 	c->tag = va >> pt_shift(c->level);
 	c->context = m->context;
-	link = bucket_of(m, c->tag, c->level, c->leaf);
-	c->next = *link;
-	*link = c;
+	link_add(va_bucket(m, c->tag, c->level, c->leaf), c, by_va);
+	link_add(frame_bucket(m, pte_pa(c->e, c->level).v >> PAGE_SHIFT), c, by_frame);
+	link_add(is_global(c) ? &m->globals :
+		 c->leaf      ? &m->leaves[m->context] :
+				&m->upper[m->context],
+		 c, by_context);
 }
 
-/* Forgets what `drop` says of. */
-static void forget(struct host_mmu *m, bool (*drop)(const struct cached *c, u64 va, unsigned ctx),
-		   u64 va)
+static void drop(struct cached *c)
 {
-	for (unsigned i = 0; i < HOST_TLB_BUCKETS; i++) {
-		struct cached **link = &m->bucket[i];
-
-		while (*link) {
-			struct cached *c = *link;
-
-			if (drop(c, va, m->context)) {
-				*link = c->next;
-				free(c);
-			} else {
-				link = &c->next;
-			}
-		}
-	}
+	link_del(c, by_va);
+	link_del(c, by_frame);
+	link_del(c, by_context);
+	free(c);
 }
 
-static bool drop_page(const struct cached *c, u64 va, unsigned ctx)
+static void drop_list(struct cached **list)
 {
-	if (!c->leaf)
-		return c->context == ctx;
-	return (c->context == ctx || c->global) && c->tag == va >> pt_shift(c->level);
+	while (*list)
+		drop(*list);
+}
+
+/* What is cached of va at one level. */
+static void drop_at(struct host_mmu *m, u64 va, unsigned level, bool leaf)
+{
+	struct cached *c;
+
+	while ((c = find(m, va, level, leaf)))
+		drop(c);
+}
+
+static void forget_leaf(struct host_mmu *m, u64 va)
+{
+	for (unsigned l = 1; l <= 3; l++)
+		drop_at(m, va, l, true);
+}
+
+/* INVLPG: the page, and all upper-level entries of the context. */
+static void forget_page(struct host_mmu *m, u64 va)
+{
+	forget_leaf(m, va);
+	drop_list(&m->upper[m->context]);
 }
 
 /* A page fault: that page, and the upper-level entries on the way to it. */
-static bool drop_fault(const struct cached *c, u64 va, unsigned ctx)
+static void forget_fault(struct host_mmu *m, u64 va)
 {
-	return (c->context == ctx || (c->leaf && c->global)) && c->tag == va >> pt_shift(c->level);
+	forget_leaf(m, va);
+	for (unsigned l = 2; l <= PT_LEVELS; l++)
+		drop_at(m, va, l, false);
 }
 
-static bool drop_context(const struct cached *c, u64 va, unsigned ctx)
+static void forget_context(struct host_mmu *m)
 {
-	return c->context == ctx && !(c->leaf && c->global);
+	drop_list(&m->upper[m->context]);
+	drop_list(&m->leaves[m->context]);
 }
 
-static bool drop_all(const struct cached *c, u64 va, unsigned ctx)
+static void forget_all(struct host_mmu *m)
 {
-	return true;
+	for (unsigned i = 0; i < MMU_MAX_CONTEXTS; i++) {
+		drop_list(&m->upper[i]);
+		drop_list(&m->leaves[i]);
+	}
+	drop_list(&m->globals);
 }
 
 /* ---- the walk -------------------------------------------------------------------------------- */
@@ -161,15 +217,37 @@ static void combine(struct cached *c, pte_t e, unsigned level)
 }
 
 /*
- * From the deepest cached upper-level entry down to a leaf, through memory. Caches what it sees.
- * False: not present. *slot: the leaf's place in memory.
+ * Sets A (and D) in memory as the processor does, in one step that finds the entry as it was read.
+ * False: it has changed meanwhile.
  */
-static bool walk(struct host_mmu *m, u64 va, struct cached *out, pte_t **slot)
+static bool set_accessed(pte_t *slot, pte_t *e, u64 bits)
 {
-	struct cached c = { .write = true, .user = true }, *hit = NULL;
-	unsigned level = PT_LEVELS;
-	pte_t *table = phys_to_virt(m->root);
+	u64 old = e->v;
 
+	if ((old & bits) == bits)
+		return true;
+	e->v |= bits;
+	return __atomic_compare_exchange_n(&slot->v, &old, e->v, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+/*
+ * From the deepest cached upper-level entry down to a leaf, through memory. Caches the upper-level
+ * entries that it sees. False: not present, or not allowed.
+ */
+static bool walk(struct host_mmu *m, u64 va, enum fault_access access, bool user,
+		 struct cached *out)
+{
+	struct cached c, *hit;
+	u64 bits = PTE_ACCESSED | (access == FAULT_WRITE ? PTE_DIRTY : 0);
+	unsigned level;
+	pte_t *table, *slot;
+
+again:
+	c = (struct cached){ .write = true, .user = true };
+	hit = NULL;
+	level = PT_LEVELS;
+	table = phys_to_virt(m->root);
 	host_mmu_counts.walks++;
 	for (unsigned l = 2; l <= PT_LEVELS && !hit; l++)
 		hit = find(m, va, l, false);
@@ -179,20 +257,27 @@ static bool walk(struct host_mmu *m, u64 va, struct cached *out, pte_t **slot)
 		level = hit->level - 1;
 	}
 	for (;; level--) {
-		pte_t e = pte_load(&table[pt_index(va, level)]);
+		pte_t e;
 
+		slot = &table[pt_index(va, level)];
+		e = pte_load(slot);
 		if (!pte_is_present(e))
 			return false;
-		combine(&c, e, level);
 		if (pte_is_leaf(e, level)) {
-			*slot = &table[pt_index(va, level)];
+			combine(&c, e, level);
 			break;
 		}
-		pte_set_bits(&table[pt_index(va, level)], PTE_ACCESSED);
+		if (!set_accessed(slot, &e, PTE_ACCESSED))
+			goto again;
+		combine(&c, e, level);
 		c.leaf = false;
 		insert(m, va, &c);
 		table = phys_to_virt(pte_pa(e, level));
 	}
+	if (!allows(&c, access, user))
+		return false;
+	if (!set_accessed(slot, &c.e, bits))
+		goto again;
 	c.leaf = true;
 	c.global = c.e.v & PTE_GLOBAL;
 	*out = c;
@@ -217,7 +302,6 @@ int host_mmu_access(u64 va, enum fault_access access, bool user, paddr_t *pa)
 {
 	struct host_mmu *m = this_mmu();
 	struct cached *hit = find_leaf(m, va), new;
-	pte_t *slot;
 
 	if (hit && !allows(hit, access, user))
 		goto fault; /* needs not look at memory again */
@@ -226,17 +310,15 @@ int host_mmu_access(u64 va, enum fault_access access, bool user, paddr_t *pa)
 		*pa = pa_of(hit, va);
 		return 0;
 	}
-	if (!walk(m, va, &new, &slot) || !allows(&new, access, user))
+	if (!walk(m, va, access, user, &new))
 		goto fault;
 	if (hit)
-		forget(m, drop_page, va); /* its D changes: a new translation takes its place */
-	pte_set_bits(slot, PTE_ACCESSED | (access == FAULT_WRITE ? PTE_DIRTY : 0));
-	new.e.v |= PTE_ACCESSED | (access == FAULT_WRITE ? PTE_DIRTY : 0);
+		forget_leaf(m, va); /* its D changes: a new translation takes its place */
 	insert(m, va, &new);
 	*pa = pa_of(&new, va);
 	return 0;
 fault:
-	forget(m, drop_fault, va);
+	forget_fault(m, va);
 	return -1;
 }
 
@@ -244,13 +326,9 @@ void host_mmu_speculate(u64 va)
 {
 	struct host_mmu *m = this_mmu();
 	struct cached new;
-	pte_t *slot;
 
-	if (find_leaf(m, va) || !walk(m, va, &new, &slot))
-		return;
-	pte_set_bits(slot, PTE_ACCESSED);
-	new.e.v |= PTE_ACCESSED;
-	insert(m, va, &new);
+	if (m->root.v && !find_leaf(m, va) && walk(m, va, FAULT_READ, false, &new))
+		insert(m, va, &new);
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -282,16 +360,21 @@ static void audit_entry(const struct host_mmu *m, const struct cached *c)
 		      va, c->level, c->e.v, level, e.v);
 }
 
-static u64 audit_cpu(const struct host_mmu *m)
+static u64 audit_list(const struct host_mmu *m, const struct cached *c)
 {
 	u64 n = 0;
 
-	for (unsigned i = 0; i < HOST_TLB_BUCKETS; i++)
-		for (struct cached *c = m->bucket[i]; c; c = c->next)
-			if (c->context == m->context || (c->leaf && c->global)) {
-				audit_entry(m, c);
-				n++;
-			}
+	for (; c; c = c->by_context.next, n++)
+		audit_entry(m, c);
+	return n;
+}
+
+static u64 audit_cpu(const struct host_mmu *m)
+{
+	u64 n = audit_list(m, m->globals);
+
+	if (!host_mmu_lazy[m - mmu])
+		n += audit_list(m, m->upper[m->context]) + audit_list(m, m->leaves[m->context]);
 	return n;
 }
 
@@ -305,32 +388,43 @@ u64 host_mmu_audit(void)
 	return n;
 }
 
-void mmu_check_unreachable_block(pfn_t pfn, u64 count)
+/* Does a CPU reach pfn through what it has cached for something that begins at `first`? */
+static void check_cached(unsigned cpu, pfn_t first, pfn_t pfn)
 {
-	for (unsigned cpu = 0; cpu < nr_cpus; cpu++) {
-		const struct host_mmu *m = &mmu[cpu];
+	const struct host_mmu *m = &mmu[cpu];
 
-		if (!m->root.v)
+	for (struct cached *c = *frame_bucket(m, first); c; c = c->by_frame.next) {
+		pfn_t at = pte_pa(c->e, c->level).v >> PAGE_SHIFT;
+		pfn_t n = c->leaf ? pt_span(c->level) >> PAGE_SHIFT : 1;
+
+		if (c->leaf && !c->global && host_mmu_lazy[cpu])
 			continue;
-		if (m->root.v >> PAGE_SHIFT >= pfn && m->root.v >> PAGE_SHIFT < pfn + count)
-			panic("frame %#lx is given up while CPU %u has it as root", pfn, cpu);
-		for (unsigned i = 0; i < HOST_TLB_BUCKETS; i++)
-			for (struct cached *c = m->bucket[i]; c; c = c->next) {
-				pfn_t first = pte_pa(c->e, c->level).v >> PAGE_SHIFT;
-				pfn_t n = c->leaf ? pt_span(c->level) >> PAGE_SHIFT : 1;
-
-				if ((c->context == m->context || (c->leaf && c->global)) &&
-				    pfn + count > first && pfn < first + n)
-					panic("frame %#lx is given up while CPU %u reaches it at "
-					      "%#lx",
-					      pfn, cpu, c->tag << pt_shift(c->level));
-			}
+		if ((c->context == m->context || is_global(c)) && pfn >= at && pfn < at + n)
+			panic("frame %#lx is given up while CPU %u reaches it at %#lx", pfn, cpu,
+			      c->tag << pt_shift(c->level));
 	}
 }
 
 void mmu_check_unreachable(pfn_t pfn)
 {
-	mmu_check_unreachable_block(pfn, 1);
+	for (unsigned cpu = 0; cpu < nr_cpus; cpu++) {
+		if (!mmu[cpu].root.v)
+			continue;
+		if (mmu[cpu].root.v >> PAGE_SHIFT == pfn)
+			panic("frame %#lx is given up while CPU %u has it as root", pfn, cpu);
+		check_cached(cpu, pfn, pfn);
+		for (unsigned level = 2; level <= 3; level++)
+			if (!IS_ALIGNED(pfn, pt_span(level) >> PAGE_SHIFT))
+				check_cached(cpu, ALIGN_DOWN(pfn, pt_span(level) >> PAGE_SHIFT),
+					     pfn);
+	}
+}
+
+/* A large leaf is found by its first frame, from any frame of it. */
+void mmu_check_unreachable_block(pfn_t pfn, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		mmu_check_unreachable(pfn + i);
 }
 
 /* ---- arch/api/mmu.h -------------------------------------------------------------------------- */
@@ -357,10 +451,10 @@ void mmu_load_root(paddr_t root, unsigned context, bool keep)
 	host_mmu_counts.root_loads++;
 	m->root = root;
 	m->context = context;
-	if (keep && contexts > 1)
+	if (!keep || contexts == 1)
+		forget_context(m);
+	else if (!host_mmu_crowded)
 		audit_cpu(m);
-	else
-		forget(m, drop_context, 0);
 }
 
 paddr_t mmu_current_root(void)
@@ -371,19 +465,19 @@ paddr_t mmu_current_root(void)
 void mmu_flush_page(u64 va)
 {
 	host_mmu_counts.page++;
-	forget(this_mmu(), drop_page, va);
+	forget_page(this_mmu(), va);
 }
 
 void mmu_flush_context(void)
 {
 	host_mmu_counts.context++;
-	forget(this_mmu(), drop_context, 0);
+	forget_context(this_mmu());
 }
 
 void mmu_flush_all(void)
 {
 	host_mmu_counts.all++;
-	forget(this_mmu(), drop_all, 0);
+	forget_all(this_mmu());
 }
 
 const struct kernel_section *mmu_kernel_sections(void)
@@ -396,7 +490,7 @@ const struct kernel_section *mmu_kernel_sections(void)
 void host_mmu_reset(void)
 {
 	for (unsigned cpu = 0; cpu < NR_CPUS; cpu++) {
-		forget(&mmu[cpu], drop_all, 0);
+		forget_all(&mmu[cpu]);
 		mmu[cpu].root = PADDR(0);
 		mmu[cpu].context = 0;
 	}

@@ -266,7 +266,8 @@ void host_wait_for_interrupt(void)
 
 /* ---- threads ---- */
 
-struct thread *ctx_switch(struct thread *prev, struct arch_thread *from, struct arch_thread *to)
+struct thread *ctx_switch(struct thread *prev, struct arch_thread *from, struct arch_thread *to,
+			  unsigned why)
 {
 	struct sim_cpu *c = &sim.cpu[host_cpu];
 

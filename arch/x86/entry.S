@@ -45,6 +45,20 @@
 #endif
 .endm
 
+/* The instruction between 771 and 772, of five bytes at least, becomes a call of stub by HOOK_EVENT (2). */
+.macro HOOK_SITE stub
+	.pushsection .hook_sites, "a"
+	.long 771b - ., \stub - .
+	.byte 0xe8, 772b - 771b, 2, 0
+	.popsection
+.endm
+
+/* So does a call, of a function that stands before the one called: hook.c. */
+.macro HOOKED_CALL fn
+771:	call \fn
+772:	HOOK_SITE hooked_\fn
+.endm
+
 .macro PUSH_REGS rax=%rax
 	pushq %rdi
 	pushq %rsi
@@ -101,11 +115,13 @@ entry_syscall:
 	sti
 	/* The arguments are where a function has them, but for the fourth: SYSCALL wants rcx. */
 	movq %r10, %rcx
-	cmpq syscall_count, %rax
+771:	cmpq syscall_count, %rax
+772:	HOOK_SITE hook_stub_syscall_enter
 	jae syscall_unknown
 	call *syscall_table(,%rax,8)
 syscall_done:
-	movq %rax, RAX(%rsp)
+771:	movq %rax, RAX(%rsp)
+772:	HOOK_SITE hook_stub_syscall_exit
 	addq $ERESTART_LAST, %rax /* the codes are negative: 0 ... from here */
 	cmpq $ERESTART_LAST - ERESTART_FIRST, %rax
 	jbe syscall_again
@@ -156,7 +172,7 @@ entry_syscall32:
 /* ---- return to user mode, interrupts off, registers at rsp --------------------------------------- */
 return_user_work:
 	movq %rsp, %rdi
-	call trap_user_work
+	HOOKED_CALL trap_user_work
 return_user:
 	CHECK_RETURN
 	movq %gs:current_thread, %rax
@@ -232,13 +248,13 @@ interrupt_common:
 	testb $3, CS(%rsp)
 	cmovzq RBP(%rsp), %rbp
 	movq %rsp, %rdi
-	call trap_interrupt
+	HOOKED_CALL trap_interrupt
 	testb $3, CS(%rsp)
 	jnz return_user
 	/* Kernel mode: the one place where the kernel itself is preempted. */
 	cmpl $0, %gs:preempt_word
 	jne return_kernel
-	call sched_preempt_irq
+	HOOKED_CALL sched_preempt_irq
 return_kernel:
 	POP_REGS
 	addq $8, %rsp
@@ -270,14 +286,14 @@ exception_common:
 	cmovzq RBP(%rsp), %rbp
 	movl %edi, %esi
 	movq %rsp, %rdi
-	call trap_exception
+	HOOKED_CALL trap_exception
 	testb $3, CS(%rsp)
 	jnz return_user
 	testl $0x200, RFLAGS(%rsp) /* not inside a section with interrupts off */
 	jz return_kernel
 	cmpl $0, %gs:preempt_word
 	jne return_kernel
-	call sched_preempt_irq
+	HOOKED_CALL sched_preempt_irq
 	jmp return_kernel
 
 /* ---- NMI, double fault, machine check ------------------------------------------------------------ */

@@ -13,6 +13,7 @@
 
 #include "arch/x86/cpuid.h"
 #include "arch/api/cpu.h"
+#include "arch/api/hook.h"
 #include "arch/api/io.h"
 #include "arch/api/percpu.h"
 #include "lib/kassert.h"
@@ -117,7 +118,12 @@ void mmu_load_root(paddr_t root, unsigned context, bool keep)
 
 	if (cpu_has.pcid && cpu_has.pge)
 		cr3 |= (context + 1) | (keep ? CR3_NOFLUSH : 0);
-	write_cr3(cr3);
+	/* The MOV to CR3, with two prefixes without a meaning: five bytes, for the trace. */
+	__asm__ volatile(
+		HOOK_INSN_CLASS(".byte 0x3e, 0x3e; movq %%rax, %%cr3", "hook_stub_cr3", "1")
+		:
+		: "a"(cr3)
+		: "memory");
 }
 
 paddr_t mmu_current_root(void)

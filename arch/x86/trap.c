@@ -5,6 +5,7 @@
  */
 #include "arch/api/cpu.h"
 #include "arch/api/ctx.h"
+#include "arch/api/hook.h"
 #include "arch/api/preempt.h"
 #include "arch/api/uaccess.h"
 #include "arch/api/upcall.h"
@@ -133,6 +134,8 @@ static void page_fault(struct regs *r)
 		if (code == 0)
 			goto out;
 	}
+	if (hook_on(HOOK_TRACE))
+		hook_fault_failed(va, code);
 	if (user)
 		fault_signal(code, va, error | (va >= USER_TOP ? PF_PRESENT : 0));
 	else

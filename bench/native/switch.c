@@ -39,6 +39,8 @@ u32 nr_cpus = 1;
 		__builtin_unreachable();                                                           \
 	}
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
+UNREACHED(void hook_switch(struct thread *prev, struct thread *next, unsigned why))
+UNREACHED(void sched_hook_wake(struct thread *t))
 UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
 UNREACHED(void rcu_quiescent(void))
 UNREACHED(void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock))
@@ -183,7 +185,7 @@ static struct thread *bare_prev = &thread_a;
 
 static __noinline void bare_switch(struct arch_thread *from, struct arch_thread *to)
 {
-	bare_prev = ctx_switch(bare_prev, from, to);
+	bare_prev = ctx_switch(bare_prev, from, to, SWITCH_YIELD);
 }
 
 static void bare_main(void)

@@ -1,12 +1,15 @@
 /* Address spaces on the real machine, without a program: calls, faults, fork, and their costs. */
 #include "arch/api/cpu.h"
+#include "arch/api/uaccess.h"
 #include "init/ktest.h"
 #include "lib/klog.h"
 #include "lib/uapi/mman.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
+#include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/tlb.h"
+#include "sched/sched.h"
 
 #define AT   0x40000000ul
 #define RW   (PROT_READ | PROT_WRITE)
@@ -77,6 +80,75 @@ KTEST(spaces_translate)
 	/* Loaded still: they must be left before their tables go. */
 	aspace_put(as);
 	aspace_put(other);
+}
+
+/* A word of the space that this thread uses, through the processor's translation. */
+static u32 word_at(u64 va)
+{
+	u32 word = 0;
+
+	return copy_from_user(&word, va, 4) ? 0xdead : word;
+}
+
+static int write_word(u64 va, u32 word)
+{
+	return copy_to_user(va, &word, 4);
+}
+
+/* Parts of pages of 2 MiB change while this CPU has translations of the wholes. */
+static int use_large_pages(void *arg)
+{
+	struct aspace *as = aspace_create(), *child;
+	struct large_stats before, after;
+	int bad = 0;
+	u32 word;
+
+	if (!as || ctx_user_create(&current()->arch))
+		return 100;
+	thread_set_aspace(as);
+	large_stats(&before);
+	bad += map(as, AT, 2 * LARGE_SIZE) != AT;
+	bad += vm_madvise(as, AT, 2 * LARGE_SIZE, MADV_HUGEPAGE) != 0;
+	for (u64 i = 0; i < 2 * LARGE_PAGES; i++)
+		bad += write_word(AT + i * PAGE_SIZE, (u32)i) != 0;
+	large_stats(&after);
+	bad += after.in_use != before.in_use + 2;
+
+	bad += vm_munmap(as, AT + 7 * PAGE_SIZE, PAGE_SIZE) != 0;
+	bad += word_at(AT + 7 * PAGE_SIZE) != 0xdead;
+	bad += word_at(AT + 6 * PAGE_SIZE) != 6 || word_at(AT + 8 * PAGE_SIZE) != 8;
+	bad += vm_mprotect(as, AT + 9 * PAGE_SIZE, PAGE_SIZE, PROT_READ) != 0;
+	bad += write_word(AT + 9 * PAGE_SIZE, 1) != -EFAULT || word_at(AT + 9 * PAGE_SIZE) != 9;
+	bad += write_word(AT + 10 * PAGE_SIZE, 10) != 0;
+	large_stats(&after);
+	bad += after.in_use != before.in_use + 1 || after.splits != before.splits + 1;
+
+	/* The other: shared with a child, split by a write. */
+	bad += aspace_fork(as, &child) != 0;
+	bad += write_word(AT + LARGE_SIZE, 77) != 0;
+	bad += word_at(AT + LARGE_SIZE) != 77 || word_at(AT + LARGE_SIZE + PAGE_SIZE) != 513;
+	bad += aspace_read(child, AT + LARGE_SIZE, &word, 4) != 4 || word != 512;
+	bad += aspace_audit() == 0;
+	aspace_put(child);
+	bad += vm_madvise(as, AT + LARGE_SIZE, LARGE_SIZE, MADV_DONTNEED) != 0;
+	bad += word_at(AT + LARGE_SIZE + 5 * PAGE_SIZE) != 0;
+	thread_set_aspace(NULL);
+	aspace_put(as);
+	return bad;
+}
+
+KTEST(spaces_large_pages)
+{
+	struct thread *t;
+
+	pt_free_wait();
+	u64 before = frames_named();
+
+	t = thread_create("large", use_large_pages, NULL, SCHED_LEVEL_NORMAL);
+	ktest_check(t);
+	ktest_check_eq(thread_join(t), 0);
+	pt_free_wait();
+	ktest_check_eq(frames_named(), before);
 }
 
 /* Under -icount the time-stamp counter counts instructions. */

@@ -12,7 +12,7 @@
  *	what was mapped is in the table that the slot names, as long as it is mapped
  *	at the end the table is free
  *
- * Stands for: pt_lock, pt_lock_page, pt_lock_table, pt_split, remove_table, pt_prune; preemption
+ * Stands for: lock_on_the_way, lock_below, pt_lock_table, pt_split, remove_table, pt_prune; preemption
  * switched off as the readers' side of RCU.
  *
  * Broken on purpose:

@@ -13,7 +13,7 @@
  *	when all have exited, all counts are zero
  *
  * Stands for: pt_share_first, pt_share, pt_unshare, take_back, revoke_writes, pt_copy_table,
- * still_says, pt_unref_table, fault_locked, fault_shared, fault_cow, aspace_fork, slot_unmap.
+ * lock_on_the_way, pt_unref_table, fault_locked, fault_shared, fault_cow, aspace_fork, slot_unmap.
  *
  * Broken on purpose:
  *	BUG_FORK_NO_FLUSH	fork does not flush the parent

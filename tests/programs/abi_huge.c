@@ -253,6 +253,9 @@ static void advised(void)
 	expect_large("not wished", p, 0);
 	tell("all", p, 0, 3 * LPG, 5001);
 	drop(p, 3);
+	p = map(p, LARGE, RW, ANON | MAP_FIXED | MAP_STACK, -1, 0);
+	fill(p, LPG, 5002);
+	expect_large("a stack", p, 0);
 	p = map(p, LARGE, RW, ANON | MAP_FIXED, -1, 0);
 	call("HUGEPAGE of read-only memory", protect(p, LARGE, PROT_READ));
 	call("", advise(p, LARGE, MADV_HUGEPAGE));

@@ -13,6 +13,7 @@
 
 #include "arch/host/fiber.h"
 #include "arch/host/sim.h"
+#include "debug/trace.h"
 #include "sched/internal.h"
 #include "sched/memory.h"
 #include "sched/mutex.h"
@@ -27,6 +28,11 @@ static struct {
 	u64 threads; /* their structs that are allocated */
 	bool booted, main_done;
 } host_run;
+
+/* Nobody records here. */
+void trace_name_thread(u32 tid, u32 tgid, u32 parent, const char *name)
+{
+}
 
 u64 clock_tsc_hz(void)
 {

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -184,6 +185,7 @@ static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct
 {
 	struct test_file *f = container_of(o, struct test_file, obj);
 
+	assert_true(index < 4); /* not before the start */
 	for (unsigned i = 0; i < n; i++) {
 		out[i] = index + i < 4 ? f->page[index + i] : NULL;
 		if (out[i])
@@ -241,16 +243,111 @@ static void test_large_mappings_are_few_entries(void **state)
 	assert_int_equal(vm_munmap(as, (u64)va, 16 * TiB), 0);
 	assert_int_equal(tables(), 1);
 
-	/* 1 GiB: one entry in a table of level 3. */
+	/* 1 GiB: one partial mark in the root. */
 	va = map(0, GiB, RW, ANON);
 	assert_true(IS_ALIGNED((u64)va, GiB));
-	assert_int_equal(tables(), 2);
+	assert_int_equal(tables(), 1);
 	poke(as, (u64)va + 123 * MiB, 7);
 	assert_int_equal(tables(), 4);
 	assert_int_equal(vm_mprotect(as, (u64)va, GiB, PROT_READ), 0);
 	assert_int_equal(peek(as, (u64)va + 123 * MiB), 7);
 	assert_int_equal(vm_munmap(as, (u64)va + 4096, GiB - 8192), 0);
 	assert_int_equal(vm_munmap(as, (u64)va, GiB), 0);
+	assert_int_equal(tables(), 1);
+}
+
+/* What aspace_walk tells of the space, as "start-end ...", relative to AT, in KiB. */
+static int note_region(const struct vm_region *r, void *arg)
+{
+	char *text = arg;
+
+	sprintf(text + strlen(text), "%ld-%ld%s ", ((long)r->start - (long)AT) / 1024,
+		((long)r->end - (long)AT) / 1024, r->prot & PROT_WRITE ? "" : "r");
+	return 0;
+}
+
+static const char *regions(void)
+{
+	static char text[512];
+
+	text[0] = '\0';
+	aspace_walk(as, note_region, text);
+	return text;
+}
+
+/* A mapping that does not fill its slots is a mark in each of them, and no table. */
+static void test_partial_marks(void **state)
+{
+	struct aspace *child;
+
+	assert_true(map(AT + 512 * KiB, MiB, RW, ANON | MAP_FIXED) > 0);
+	assert_int_equal(tables(), 1 + 1 + 1);
+	assert_string_equal(regions(), "512-1536 ");
+	assert_int_equal(fault(AT + 512 * KiB - 1, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(fault(AT + 1536 * KiB, FAULT_WRITE), SEGV_MAPERR);
+	assert_int_equal(map(AT + MiB, MiB, RW, ANON | MAP_FIXED_NOREPLACE), -EEXIST);
+
+	/* What is to differ within the slot, or beside it, needs the table. */
+	assert_int_equal(aspace_fork(as, &child), 0);
+	assert_int_equal(vm_mprotect(as, AT + MiB, 4 * KiB, PROT_READ), 0);
+	assert_int_equal(tables(), 1 + 1 + 1 + 1);
+	assert_string_equal(regions(), "512-1024 1024-1028r 1028-1536 ");
+	assert_int_equal(vm_mprotect(as, AT + MiB, MiB, PROT_READ), -ENOMEM); /* up to the hole */
+	assert_string_equal(regions(), "512-1024 1024-1536r ");
+	poke(child, AT + MiB, 5);
+	assert_int_equal(peek(child, AT + MiB), 5);
+	use(as);
+	aspace_put(child);
+	assert_int_equal(vm_munmap(as, AT, 2 * MiB), 0);
+	assert_int_equal(tables(), 1);
+}
+
+/* The first and the last slot, of 2 MiB and of 1 GiB; in parts and as a whole. */
+static void test_partial_marks_at_ends(void **state)
+{
+	assert_true(map(AT + MiB, 4 * MiB, RW, ANON | MAP_FIXED) > 0);
+	assert_int_equal(tables(), 1 + 1 + 1);
+	assert_string_equal(regions(), "1024-5120 ");
+	assert_int_equal(vm_munmap(as, AT + MiB, 4 * MiB), 0);
+	assert_string_equal(regions(), "");
+
+	assert_true(map(AT + MiB, 4 * MiB, RW, ANON | MAP_FIXED) > 0);
+	assert_true(map(AT, MiB, RW, ANON | MAP_FIXED_NOREPLACE) > 0);
+	poke(as, AT + 5 * MiB - 4, 1);
+	assert_int_equal(fault(AT + 5 * MiB, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(vm_munmap(as, AT + 2 * MiB, MiB), 0);
+	assert_string_equal(regions(), "0-2048 3072-5120 ");
+	assert_int_equal(vm_madvise(as, AT, 5 * MiB, MADV_DONTNEED), -ENOMEM);
+	assert_int_equal(peek(as, AT + 5 * MiB - 4), 0);
+	assert_int_equal(vm_munmap(as, AT, 6 * MiB), 0);
+	assert_int_equal(tables(), 1);
+
+	assert_true(map(AT + GiB - 64 * MiB, 128 * MiB, RW, ANON | MAP_FIXED) > 0);
+	assert_int_equal(tables(), 1 + 1);
+	assert_int_equal(vm_munmap(as, AT + GiB, 2 * MiB), 0);
+	assert_string_equal(regions(), "983040-1048576 1050624-1114112 ");
+	assert_int_equal(vm_mprotect(as, AT + GiB + 4 * MiB, 4 * KiB, PROT_READ), 0);
+	assert_int_equal(vm_munmap(as, AT, 2 * GiB), 0);
+	assert_int_equal(tables(), 1);
+}
+
+/* The hole beside a partial mark is found again; a mapping of 64 MiB is one entry. */
+static void test_partial_marks_leave_holes(void **state)
+{
+	u64 first, second;
+
+	first = (u64)map(0, 64 * MiB, RW, ANON);
+	assert_true(IS_ALIGNED(first, GiB));
+	assert_true(tables() <= 2);
+	second = (u64)map(0, 4 * KiB, RW, ANON);
+	assert_true(second > first);
+	for (int i = 0; i < 20; i++) {
+		u64 more = (u64)map(0, 100 * KiB, RW, ANON);
+
+		assert_true(more > first);
+		assert_true(more < (USER_TOP - 64 * MiB + PAGE_SIZE));
+	}
+	assert_int_equal(vm_munmap(as, first, (USER_TOP - 64 * MiB + PAGE_SIZE) - first), 0);
 	assert_int_equal(tables(), 1);
 }
 
@@ -711,8 +808,9 @@ static void every_allocation_fails(bool shared)
 				break;
 			}
 			assert_int_equal(ret, -ENOMEM);
-			/* A fault may have unshared its table already: nobody can see that. */
-			if (!shared)
+			/* A fault may have unshared its table already, a large call in pieces has
+			 * split its edges: nobody can see that. */
+			if (!shared && calls[i] != do_munmap && calls[i] != do_mprotect)
 				assert_int_equal(frames_named(), frames);
 			assert_true(picture() == before);
 			aspace_audit();
@@ -977,6 +1075,12 @@ static s64 split_mremap(void)
 	return vm_mremap(as, PART, 10 * PAGE_SIZE, 10 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
 			 AT + GiB);
 }
+/* By a multiple of 2 MiB. */
+static s64 split_mremap_far(void)
+{
+	return vm_mremap(as, PART, 10 * PAGE_SIZE, 10 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 PART + GiB);
+}
 /* All of it, to an address that is not aligned. */
 static s64 split_mremap_all(void)
 {
@@ -994,12 +1098,13 @@ static const struct {
 	unsigned splits;
 	u64 from, end; /* the pages it concerns */
 } split_cases[] = {
-	{ split_munmap, 1, 100, 110 },   { split_mprotect, 1, 0, 0 },
-	{ split_none, 1, 100, 110 },     { split_dontneed, 1, 100, 110 },
-	{ split_free, 1, 100, 110 },     { split_dontfork, 1, 0, 0 },
-	{ split_nohuge, 1, 0, 0 },       { split_mlock, 1, 0, 0 },
-	{ split_map, 1, 100, 110 },      { split_mremap, 1, 100, 110 },
-	{ split_mremap_all, 1, 0, 512 }, { split_two, 2, 509, 518 },
+	{ split_munmap, 1, 100, 110 },     { split_mprotect, 1, 0, 0 },
+	{ split_none, 1, 100, 110 },       { split_dontneed, 1, 100, 110 },
+	{ split_free, 1, 100, 110 },       { split_dontfork, 1, 0, 0 },
+	{ split_nohuge, 1, 0, 0 },         { split_mlock, 1, 0, 0 },
+	{ split_map, 1, 100, 110 },        { split_mremap, 1, 100, 110 },
+	{ split_mremap_far, 1, 100, 110 }, { split_mremap_all, 1, 0, 512 },
+	{ split_two, 2, 509, 518 },
 };
 
 /* Each call splits as many as it must; what it leaves alone keeps its content. */
@@ -1224,6 +1329,14 @@ static void test_large_moves_whole(void **state)
 	assert_int_equal(splits(), 0);
 	check_large(as, 0, 2 * LARGE_PAGES);
 	assert_int_equal(peek(as, AT + GiB), 0);
+	/* Many that cannot stay whole. */
+	map_large(8);
+	assert_int_equal(vm_mremap(as, LARGE_AT, 8 * LARGE_SIZE, 8 * LARGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + GiB + PAGE_SIZE),
+			 AT + GiB + PAGE_SIZE);
+	assert_int_equal(splits(), 8);
+	for (u64 i = 0; i < 8 * LARGE_PAGES; i++)
+		assert_int_equal(peek(as, AT + GiB + (1 + i) * PAGE_SIZE), 1000 + i);
 }
 
 /* ---- pages around the one that is read ------------------------------------------------------- */
@@ -1422,6 +1535,38 @@ static void test_replaced_while_waiting(void **state)
 	pt_free_table(t);
 }
 
+static void *noreplace_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	call_result = (int)vm_mmap(as, AT + MiB, 2 * MiB, RW, ANON | MAP_FIXED_NOREPLACE, NULL, 0);
+	return NULL;
+}
+
+/* Whether a place is free is seen under the lock of each table of it: what comes there meanwhile stays. */
+static void test_noreplace_waits(void **state)
+{
+	struct frame *t;
+	pte_t *slot;
+	u32 alone;
+	pthread_t other;
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	t = pte_table(*entry_of_level2(AT), 2);
+	table_lock(t);
+	alone = lock_word(t);
+	assert_int_equal(pthread_create(&other, NULL, noreplace_elsewhere, NULL), 0);
+	while (lock_word(t) == alone)
+		cpu_relax();
+	slot = (pte_t *)frame_virt(t) + pt_index(AT + MiB, 1);
+	pte_store(slot, mark_anon(VM_READ | VM_WRITE | PTE_NOEXEC));
+	t->used++;
+	table_unlock(t);
+	pthread_join(other, NULL);
+	assert_int_equal(call_result, -EEXIST);
+	poke(as, AT + MiB, 2);
+}
+
 static void test_gap_search(void **state)
 {
 	s64 a = map(0, 16 * PAGE_SIZE, RW, ANON), b = map(0, 4 * PAGE_SIZE, RW, ANON),
@@ -1443,12 +1588,99 @@ static void test_gap_search(void **state)
 	assert_int_equal(map(0, PAGE_SIZE, RW, ANON), 0x7f0000000000 - PAGE_SIZE);
 }
 
+/* ---- in pieces ------------------------------------------------------------------------------- */
+
+/* 8 MiB of touched pages, some of them shared with a child, or taken back: cut out of the middle. */
+static void test_long_operations_in_pieces(void **state)
+{
+	const u64 len = 8 * MiB, from = AT + MiB + 3 * PAGE_SIZE, end = AT + 7 * MiB + PAGE_SIZE;
+	struct aspace *child = NULL;
+
+	for (int round = 0; round < 3; round++) {
+		assert_int_equal(map(AT, len, RW, ANON | MAP_FIXED), (s64)AT);
+		for (u64 va = AT; va < AT + len; va += PAGE_SIZE)
+			poke(as, va, (u32)(va >> PAGE_SHIFT));
+		if (round > 0)
+			assert_int_equal(aspace_fork_alone(as, &child), 0);
+		if (round == 2) /* what was shared has one owner */
+			aspace_put(child);
+		assert_int_equal(vm_mprotect(as, from, end - from, PROT_READ), 0);
+		assert_int_equal(fault(from, FAULT_WRITE), SEGV_ACCERR);
+		assert_int_equal(fault(end - PAGE_SIZE, FAULT_WRITE), SEGV_ACCERR);
+		poke(as, from - PAGE_SIZE, 1);
+		poke(as, end, 2);
+		assert_int_equal(peek(as, AT + 4 * MiB), (AT + 4 * MiB) >> PAGE_SHIFT);
+		assert_int_equal(vm_munmap(as, from, end - from), 0);
+		for (u64 va = from; va < end; va += PAGE_SIZE)
+			assert_int_equal(fault(va, FAULT_READ), SEGV_MAPERR);
+		assert_int_equal(peek(as, from - PAGE_SIZE), 1);
+		assert_int_equal(peek(as, end), 2);
+		aspace_audit();
+		host_mmu_audit();
+		if (round == 1) {
+			for (u64 va = AT; va < AT + len; va += 16 * PAGE_SIZE)
+				assert_int_equal(peek(child, va), va >> PAGE_SHIFT);
+			aspace_put(child);
+		}
+	}
+}
+
+/* Enough tables for several pieces, at both sides of a boundary of 1 GiB, with holes and marks. */
+static void test_fork_in_pieces(void **state)
+{
+	const u64 first = 0x7fc0000000ul - 150 * MiB, step = 2 * MiB, n = 200;
+	struct aspace *child;
+
+	for (u64 i = 0; i < n; i++) {
+		if (i % 7 == 3)
+			continue;
+		assert_int_equal(map(first + i * step, step, RW, ANON | MAP_FIXED),
+				 (s64)(first + i * step));
+		if (i % 5 != 1)
+			poke(as, first + i * step + i * PAGE_SIZE, (u32)i);
+	}
+	assert_int_equal(aspace_fork_alone(as, &child), 0);
+	aspace_audit();
+	for (u64 i = 0; i < n; i++) {
+		u64 va = first + i * step + i * PAGE_SIZE;
+		u32 value = 0;
+
+		if (i % 7 == 3) {
+			assert_int_equal(access_in(child, va, FAULT_READ, &value), SEGV_MAPERR);
+			continue;
+		}
+		assert_int_equal(peek(child, va), i % 5 != 1 ? i : 0);
+		if (i % 3 == 0) {
+			poke(child, va, 1000);
+			assert_int_equal(peek(as, va), i % 5 != 1 ? i : 0);
+		}
+	}
+	aspace_audit();
+	host_mmu_audit();
+	for (u64 k = 1;; k++) { /* every allocation fails */
+		struct aspace *other;
+
+		alloc_fail_at = k;
+		if (aspace_fork_alone(as, &other) == 0) {
+			alloc_fail_at = 0;
+			aspace_put(other);
+			break;
+		}
+		aspace_audit();
+	}
+	use(as);
+	aspace_put(child);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define L(f) cmocka_unit_test_setup_teardown(f, setup_large, teardown)
 		T(test_large_mappings_are_few_entries),
+		T(test_partial_marks),
+		T(test_partial_marks_at_ends),
+		T(test_partial_marks_leave_holes),
 		T(test_replacing_frees_tables),
 		T(test_mmap_errors),
 		T(test_munmap_mprotect_errors),
@@ -1479,7 +1711,10 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_replaced_while_waiting, setup_two_cpus,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_noreplace_waits, setup_two_cpus, teardown),
 		T(test_gap_search),
+		T(test_long_operations_in_pieces),
+		T(test_fork_in_pieces),
 	};
 
 	return cmocka_run_group_tests_name("pt", tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include "mm/aspace.h"
 #include "mm/pt.h"
 #include "mm/slab.h"
+#include "sched/memory.h"
 
 static struct frame *root;
 
@@ -89,6 +90,64 @@ static void test_switch_counts(void **state)
 	aspace_put(b);
 	assert_null(this_cpu_read(active_space));
 	assert_int_equal(mmu_current_root().v, frame_pa(root).v);
+}
+
+/* Whose messages a CPU gets: those of the space that it has loaded, and no other's. */
+static void test_masks(void **state)
+{
+	struct aspace *a = new_space(), *b = new_space();
+
+	use(a);
+	assert_int_equal(a->cpus[0], 1);
+	use(b);
+	assert_int_equal(a->cpus[0], 0);
+	assert_int_equal(b->cpus[0], 1);
+	tlb_leave_space(b);
+	assert_int_equal(b->cpus[0], 0);
+	assert_null(this_cpu_read(active_space));
+	aspace_put(a);
+	aspace_put(b);
+}
+
+static void leave_lazily(void)
+{
+	irq_disable();
+	sched_leave_space();
+	irq_enable();
+}
+
+/* Back from a kernel thread: nothing is forgotten, unless the space was flushed meanwhile. */
+static void test_back_from_lazy(void **state)
+{
+	struct aspace *a = new_space();
+	struct host_mmu_counts before;
+	struct tlb_stats stats, s;
+	paddr_t pa;
+
+	use(a);
+	touch(a, 0x10000000);
+	leave_lazily();
+	before = host_mmu_counts;
+	tlb_stats(&stats);
+	use(a);
+	assert_ptr_equal(this_cpu_read(active_space), a);
+	assert_int_equal(host_mmu_access(0x10000000, FAULT_WRITE, true, &pa), 0);
+	assert_int_equal(host_mmu_counts.hits, before.hits + 1);
+	assert_int_equal(host_mmu_counts.context, before.context);
+	assert_int_equal(host_mmu_counts.root_loads, before.root_loads);
+
+	leave_lazily();
+	tlb_flush_page(a, 0x10000000);
+	use(a);
+	tlb_stats(&s);
+	assert_int_equal(s.lazy_behind, stats.lazy_behind + 1);
+	assert_int_equal(host_mmu_counts.context, before.context + 1);
+	/* It has caught up, too. */
+	leave_lazily();
+	before = host_mmu_counts;
+	use(a);
+	assert_int_equal(host_mmu_counts.context, before.context);
+	aspace_put(a);
 }
 
 /* A space that is not loaded falls behind by a flush, and starts anew. */
@@ -234,6 +293,8 @@ int main(void)
 		{ "switch counts", test_switch_counts, setup, teardown, (void *)1 },
 		{ "generations", test_generations, setup, teardown, (void *)1 },
 		{ "many spaces", test_many_spaces, setup, teardown, (void *)1 },
+		{ "masks", test_masks, setup, teardown, (void *)1 },
+		{ "back from lazy", test_back_from_lazy, setup, teardown, (void *)1 },
 		{ "flush sizes", test_flush_sizes, setup, teardown, (void *)1 },
 	};
 

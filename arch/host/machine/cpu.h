@@ -70,3 +70,11 @@ static inline bool cpu_hw_random(u64 *out)
 	*out = 0;
 	return false;
 }
+static inline u64 irq_save_raw(void)
+{
+	return irq_save();
+}
+static inline void irq_restore_raw(u64 flags)
+{
+	irq_restore(flags);
+}

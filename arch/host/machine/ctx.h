@@ -12,7 +12,8 @@ struct arch_thread {
 };
 
 /* On the simulated CPU that calls: arch/host/sim.c. */
-struct thread *ctx_switch(struct thread *prev, struct arch_thread *from, struct arch_thread *to);
+struct thread *ctx_switch(struct thread *prev, struct arch_thread *from, struct arch_thread *to,
+			  unsigned why);
 
 static inline void ctx_switch_user(struct arch_thread *next)
 {

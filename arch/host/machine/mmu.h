@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "arch/api/percpu.h"
 #include "arch/api/upcall.h"
 
 void mmu_check_unreachable(pfn_t pfn);
@@ -22,6 +23,12 @@ void host_mmu_speculate(u64 va);
 /* Every translation and upper-level entry cached under the current context of each CPU must allow
  * no more than the tables in memory. Panics with the difference; returns entries checked. */
 u64 host_mmu_audit(void);
+
+/* Several simulated CPUs run beside each other: what a context holds that is loaded again may be
+ * behind for a moment. */
+extern bool host_mmu_crowded;
+/* This CPU runs a kernel thread: it makes no access of its own through the space's translations. */
+extern bool host_mmu_lazy[NR_CPUS];
 
 /* Forgets everything, counters too (a new test). */
 void host_mmu_reset(void);

@@ -1,7 +1,13 @@
-/* Interrupt flag, PAUSE, HLT and the time-stamp counter. */
+/*
+ * Interrupt flag, PAUSE, HLT and the time-stamp counter.
+ *
+ * CLI and STI carry four prefixes without a meaning: one instruction of five bytes, long enough to
+ * become a call that measures (arch/x86/hook.c). The raw ones are for those who measure.
+ */
 #pragma once
 
 #include "lib/types.h"
+#include "arch/api/hook.h"
 
 #define EFLAGS_IF (1u << 9)
 
@@ -20,12 +26,31 @@ static inline bool irqs_enabled(void)
 
 static inline void irq_enable(void)
 {
-	__asm__ volatile("sti" : : : "memory");
+	__asm__ volatile(HOOK_INSN(".byte 0x3e, 0x3e, 0x3e, 0x3e, 0xfb", "hook_stub_sti")
+			 :
+			 :
+			 : "memory");
 }
 
 static inline void irq_disable(void)
 {
-	__asm__ volatile("cli" : : : "memory");
+	__asm__ volatile(HOOK_INSN(".byte 0x3e, 0x3e, 0x3e, 0x3e, 0xfa", "hook_stub_cli")
+			 :
+			 :
+			 : "memory");
+}
+
+static inline u64 irq_save_raw(void)
+{
+	u64 flags;
+
+	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
+	return flags;
+}
+
+static inline void irq_restore_raw(u64 flags)
+{
+	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
 }
 
 static inline u64 irq_save(void)
@@ -49,9 +74,14 @@ static inline void cpu_relax(void)
 	__asm__ volatile("pause" : : : "memory");
 }
 
-/* STI holds interrupts off for one more instruction, so none falls between it and HLT. */
+/*
+ * STI holds interrupts off for one more instruction, so none falls between it and HLT: it must stay
+ * in its place, and the measurement ends just before.
+ */
 static inline void cpu_wait_for_interrupt(void)
 {
+	if (hook_on(HOOK_LATENCY))
+		hook_irqs_on((u64)__builtin_return_address(0), (u64)__builtin_frame_address(0));
 	__asm__ volatile("sti; hlt" : : : "memory");
 }
 

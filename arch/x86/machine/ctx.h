@@ -9,6 +9,7 @@
 #pragma once
 
 #include "arch/api/percpu.h"
+#include "machine/hook.h"
 
 struct fpu_area;
 
@@ -20,19 +21,35 @@ struct arch_thread {
 	u32 loaded_on;        /* [o] the CPU that loaded the user registers last; NR_CPUS: none */
 };
 
-/* Returns, in the thread that was switched to, the thread that was left. */
+/*
+ * Returns, in the thread that was switched to, the thread that was left. why: enum switch_why, a
+ * constant. The instruction at 771 is where a trace jumps out of line and back (arch/api/hook.h); at
+ * that point the two struct arch_thread are the beginnings of their threads.
+ */
 static __always_inline struct thread *ctx_switch(struct thread *prev, struct arch_thread *from,
-						 const struct arch_thread *to)
+						 const struct arch_thread *to, const unsigned why)
 {
-	__asm__ volatile("pushq %%rbp\n\t"
-			 "pushq $1f\n\t"
-			 "movq %%rsp, (%[from])\n\t"
+	__asm__ volatile("pushq %%rbp\n"
+			 "771:\tpushq $1f\n"
+			 "772:\tmovq %%rsp, (%[from])\n\t"
 			 "movq (%[to]), %%rsp\n\t"
 			 "popq %%rdx\n\t"
 			 "jmp *%%rdx\n"
-			 "1:\tpopq %%rbp"
+			 "1:\tpopq %%rbp\n\t"
+			 ".pushsection .text.hook, \"ax\"\n"
+			 "773:\tpushq %%rax\n\t"
+			 "pushq %%rdi\n\t"
+			 "pushq %%rsi\n\t"
+			 "movl %[why], %%edx\n\t"
+			 "call hook_switch\n\t"
+			 "popq %%rsi\n\t"
+			 "popq %%rdi\n\t"
+			 "popq %%rax\n\t"
+			 "pushq $1b\n\t"
+			 "jmp 772b\n\t"
+			 ".popsection\n\t" HOOK_SITE("771b", "772b - 771b", "773b", "0xe9", "2")
 			 : "+a"(prev), [from] "+D"(from), [to] "+S"(to)
-			 :
+			 : [why] "i"(why)
 			 : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
 			   "r15", "memory", "cc");
 	return prev;

@@ -1,6 +1,8 @@
 /* Per-CPU variables live in section .percpu, linked at address 0; GS holds each CPU's base. */
 #pragma once
 
+#include "machine/hook.h"
+
 #define DEFINE_PER_CPU(type, name)  __section(".percpu") __typeof__(type) name
 #define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
 #define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
@@ -39,6 +41,27 @@
 		bool zero_;                                                                        \
 		_Static_assert(sizeof(name) == 4, "32 bits");                                      \
 		__asm__ volatile("decl %%gs:%1" : "=@ccz"(zero_), "+m"(name) : : "memory");        \
+		zero_;                                                                             \
+	})
+
+/* The changes of preempt_word, each one instruction that can be measured (machine/hook.h). */
+#define preempt_word_inc(name)                                                                     \
+	__asm__ volatile(HOOK_INSN("incl %%gs:%0", "hook_stub_preempt_inc")                        \
+			 : "+m"(name)                                                              \
+			 :                                                                         \
+			 : "memory", "cc")
+#define preempt_word_dec(name)                                                                     \
+	__asm__ volatile(HOOK_INSN("decl %%gs:%0", "hook_stub_preempt_dec")                        \
+			 : "+m"(name)                                                              \
+			 :                                                                         \
+			 : "memory", "cc")
+#define preempt_word_dec_is_zero(name)                                                             \
+	({                                                                                         \
+		bool zero_;                                                                        \
+		__asm__ volatile(HOOK_INSN("decl %%gs:%1", "hook_stub_preempt_dec")                \
+				 : "=@ccz"(zero_), "+m"(name)                                      \
+				 :                                                                 \
+				 : "memory");                                                      \
 		zero_;                                                                             \
 	})
 

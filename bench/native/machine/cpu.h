@@ -35,3 +35,11 @@ static inline u64 cpu_cycles(void)
 {
 	return __builtin_ia32_rdtsc();
 }
+static inline u64 irq_save_raw(void)
+{
+	return irq_save();
+}
+static inline void irq_restore_raw(u64 flags)
+{
+	irq_restore(flags);
+}

@@ -1,0 +1,4 @@
+/* Nobody listens on the host. */
+#pragma once
+
+#define hook_on(class) false

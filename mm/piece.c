@@ -1,0 +1,200 @@
+/*
+ * Long operations in pieces, so that nobody waits long for the CPU: the locks of an operation keep
+ * preemption off, and a gigabyte of touched pages is 15 million instructions to unmap.
+ *
+ * A piece ends where a slot ends, so only the edges of the whole range may need memory for a split, and
+ * shared tables for their copies. All of that is made first, by changes of nothing, which nobody can
+ * see: when it fails, nothing has changed; later nothing fails for want of memory. Between two pieces another thread may find the first gone and the second
+ * still there, as on Linux, whose faults do not wait for munmap either. What was unmapped
+ * stays unmapped by us: a mapping that another thread makes there meanwhile is not touched.
+ */
+#include "lib/err.h"
+#include "mm/pt.h"
+
+/*
+ * How much a piece is: slots with a frame. UNMAP takes 60 instructions for each if the frames are
+ * neighbours, up to 150 if they are not; PROTECT takes less, DONTNEED more.
+ */
+#define PIECE_WORK      176
+#define SLOT_WORK(kind) ((kind) == PT_DONTNEED ? 2u : 1u)
+
+/* The lowest table over va, its level; the entry above it in *above. Preemption off. */
+static pte_t *table_over(struct aspace *as, u64 va, unsigned *level, pte_t *above)
+{
+	pte_t *table = as->root;
+
+	*above = PTE_NONE;
+	for (*level = PT_LEVELS; *level > 1; (*level)--) {
+		pte_t e = pte_load(&table[pt_index(va, *level)]);
+
+		if (!pte_is_table(e, *level))
+			break;
+		*above = e;
+		table = phys_to_virt(pte_pa(e, 1));
+	}
+	return table;
+}
+
+static bool is_shared(unsigned level, pte_t above)
+{
+	return level == 1 && !(above.v & PTE_WRITE);
+}
+
+/* A shared table that an operation which only gives up (`whole`) drops without looking into it; the
+ * last owner takes it apart. */
+static bool is_dropped(bool whole, pte_t above, u64 va, u64 end)
+{
+	return whole && frame_refs(pte_table(above, 2)) > 1 && IS_ALIGNED(va, pt_span(2)) &&
+	       end - va >= pt_span(2);
+}
+
+/* What an entry above the tables of level 1 takes, if it is none of those. */
+static u64 upper_work(pte_t e)
+{
+	if (pte_is_none(e))
+		return 1;
+	return slot_has_frame(e) ? PIECE_WORK :
+				   4; /* a large page: 512 frames, 6,000 instructions */
+}
+
+/* How far from va on in a table of level 1. */
+static u64 piece_of_table(const struct frame *table, u64 va, enum pt_op_kind kind, u64 *work)
+{
+	u64 room = MAX((PIECE_WORK - *work) / SLOT_WORK(kind), 1ul);
+	u64 pages = (pt_span(2) - va % pt_span(2)) >> PAGE_SHIFT;
+
+	if (table->used <= room) {
+		*work += table->used * SLOT_WORK(kind);
+	} else {
+		pages = MIN(pages, room);
+		*work += pages * SLOT_WORK(kind);
+	}
+	return va + (pages << PAGE_SHIFT);
+}
+
+/*
+ * Where a piece that begins at va may end: at the end of a slot, or at `end`. A shared table goes as a
+ * whole where the operation only gives it up, else it ends the piece.
+ */
+static u64 piece_end(struct aspace *as, u64 va, u64 end, enum pt_op_kind kind)
+{
+	bool whole = kind == PT_UNMAP;
+	u64 work = 0;
+
+	preempt_disable();
+	while (va < end && work < PIECE_WORK) {
+		unsigned level;
+		pte_t above, e;
+		pte_t *table = table_over(as, va, &level, &above);
+		u64 more;
+
+		if (is_shared(level, above)) {
+			bool dropped = is_dropped(whole, above, va, end);
+
+			if (work > 0 && !dropped)
+				break;
+			va = ALIGN_DOWN(va, pt_span(2)) + pt_span(2);
+			work += dropped ? 4 : PIECE_WORK;
+			continue;
+		}
+		if (level == 1) {
+			va = piece_of_table(page_frame(table), va, kind, &work);
+			continue;
+		}
+		e = pte_load(&table[pt_index(va, level)]);
+		more = upper_work(e);
+		if (work > 0 && work + more > PIECE_WORK)
+			break;
+		work += more;
+		va = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
+	}
+	preempt_enable();
+	return MIN(va, end);
+}
+
+/* Changes nothing in the page, but what is in the way of a change: a larger slot, a shared table. */
+static int make_own(struct aspace *as, u64 page)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	pt_op_init(&op, PT_FLAGS); /* sets and clears none */
+	return pt_op_run(&op, as, page, page + PAGE_SIZE);
+}
+
+static int split_edges(struct aspace *as, u64 start, u64 end)
+{
+	int err = 0;
+
+	if (!IS_ALIGNED(start, pt_span(2)))
+		err = make_own(as, start);
+	if (!err && !IS_ALIGNED(end, pt_span(2)))
+		err = make_own(as, end - PAGE_SIZE);
+	return err;
+}
+
+/* Is the table at va to be made our own first? *next: where the slot that says so ends. */
+static bool wants_own(struct aspace *as, u64 va, u64 end, bool whole, u64 *next)
+{
+	unsigned level;
+	pte_t above;
+	bool wanted;
+
+	preempt_disable();
+	table_over(as, va, &level, &above);
+	wanted = is_shared(level, above) && !is_dropped(whole, above, va, end);
+	level = MAX(level, 2u);
+	*next = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
+	preempt_enable();
+	return wanted;
+}
+
+/* Shared tables are copied each in a section of its own, and before anything else is done. */
+static int own_all(struct aspace *as, u64 start, u64 end)
+{
+	int err = 0;
+
+	while (start < end && !err) {
+		u64 va = start;
+
+		if (wants_own(as, va, end, false, &start))
+			err = make_own(as, va);
+	}
+	return err;
+}
+
+/* What an operation leaves in its struct. */
+static void start_anew(struct pt_op *op)
+{
+	op->shared = false;
+	op->drop = NULL;
+	op->drop_n = 0;
+	op->dead = NULL;
+	op->map_n = 0;
+}
+
+int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end)
+{
+	bool whole = op->kind == PT_UNMAP;
+	u64 next;
+	int err;
+
+	if (!wants_own(as, start, end, whole, &next) && piece_end(as, start, end, op->kind) == end)
+		return pt_op_run(op, as, start, end); /* there is little in it */
+	err = split_edges(as, start, end);
+	if (!err && !whole)
+		err = own_all(as, start, end);
+	while (start < end && !err) {
+		/*
+		 * Where a table begins. The last owner takes back, and needs no memory for it. Others:
+		 * another fork.
+		 */
+		if (IS_ALIGNED(start, pt_span(2)) && wants_own(as, start, end, whole, &next))
+			err = make_own(as, start);
+		next = piece_end(as, start, end, op->kind);
+		start_anew(op);
+		if (!err)
+			err = pt_op_run(op, as, start, next);
+		start = next;
+	}
+	return err;
+}

@@ -1,0 +1,612 @@
+/*
+ * What the model says to a call: the rules of Linux's calls, page by page (tests/mm/mm.h).
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/err.h"
+#include "lib/uapi/mman.h"
+#include "tests/mm/mm.h"
+
+char call_why[512];
+
+static bool no(const char *fmt, ...) __printf(1, 2);
+static bool no(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(call_why, sizeof(call_why), fmt, ap);
+	va_end(ap);
+	return false;
+}
+#define want(cond, ...)                                                                            \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			return no(__VA_ARGS__);                                                    \
+	} while (0)
+
+static struct page *pages(const struct call *c)
+{
+	return &c->p->w[c->w][c->at];
+}
+
+static u64 step_of(unsigned w)
+{
+	return windows[w].unit / PAGE_SIZE;
+}
+
+static void clear_pages(struct page *m, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		if (m[i].mapped)
+			set_page(&m[i], (struct page){ 0 });
+}
+
+/* A page without its content. */
+static struct page emptied(struct page p)
+{
+	p.own = false;
+	p.tag = 0;
+	return p;
+}
+
+/* The copy that a fault for writing makes. */
+static void own_page(struct page *m)
+{
+	struct page p = *m;
+
+	if (!p.obj || p.shared || p.own)
+		return;
+	p.tag = page_tag(m);
+	p.own = true;
+	set_page(m, p);
+}
+
+/* What populating does to pages m[0 ... n-1], up to the first that cannot be had: 0 or its code. */
+static int populate(struct page *m, u64 n, bool as_owner, bool write)
+{
+	for (u64 i = 0; i < n; i++) {
+		bool w = as_owner ? (m[i].prot & PROT_WRITE) && !m[i].shared : write;
+		int code = page_fault_code(&m[i], w ? FAULT_WRITE : FAULT_READ);
+
+		if (code)
+			return code;
+		if (w)
+			own_page(&m[i]);
+	}
+	return 0;
+}
+
+static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
+{
+	bool shared = (c->flags & MAP_TYPE) != MAP_PRIVATE;
+	struct page p = {
+		.mapped = true,
+		.shared = shared,
+		.nowrite = c->nowrite && shared,
+		.prot = (u8)c->prot,
+		.flags = (u8)((c->flags & MAP_GROWSDOWN ? PAGE_GROWSDOWN : 0) |
+			      (c->flags & MAP_NORESERVE ? PAGE_NORESERVE : 0) |
+			      (c->flags & MAP_STACK ? PAGE_NOHUGE : 0) |
+			      ((c->flags & MAP_LOCKED) || c->p->future ? PAGE_LOCKED : 0)),
+		.obj = (u16)c->obj,
+	};
+
+	if (shared && !c->obj)
+		p.obj = (u16)c->anon_obj;
+	for (u64 i = 0; i < n; i++) {
+		if (p.obj)
+			p.index = (u32)(c->offset / PAGE_SIZE + i * step);
+		set_page(&m[i], p);
+	}
+	if (p.flags & PAGE_LOCKED ? !c->p->future :
+				    (c->flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE)
+		populate(m, n, true, false);
+}
+
+/* Something was put at ret, without a fixed place: does the documentation say so? */
+static bool explain_place(const struct call *c, u64 ret, u64 len)
+{
+	u64 place;
+
+	want((s64)ret > 0 && IS_ALIGNED(ret, PAGE_SIZE), "no place: %ld", (s64)ret);
+	want(model_free(c->p, ret, len), "%#lx is not free", ret);
+	if (c->kind == CALL_MMAP && (c->flags & MAP_32BIT)) {
+		want(ret + len <= 2 * GiB && ret >= GiB, "%#lx is not in the second GiB", ret);
+		return true;
+	}
+	want(ret + len <= VM_MMAP_TOP, "%#lx is too high", ret);
+	if (call_concurrent)
+		return true;
+	place = model_place(c->p, len, c->hints);
+	want(ret == place, "at %#lx, expected at %#lx (hints %#lx %#lx %#lx)", ret, place,
+	     c->hints.start, c->hints.end, c->hints.skipped);
+	return true;
+}
+
+static bool explain_mmap(struct call *c)
+{
+	u64 len = ALIGN_UP(c->len, PAGE_SIZE), hint;
+	struct page *m;
+	int w;
+
+	if ((c->flags & MAP_TYPE) == MAP_SHARED_VALIDATE && (c->flags & MAP_FIXED_NOREPLACE)) {
+		want(c->ret == -ENOTSUP, "a flag that is newer than VALIDATE: %ld", c->ret);
+		return true;
+	}
+	if (c->at != UINT64_MAX) {
+		hint = page_va(c->w, c->at);
+		m = pages(c);
+		if ((c->flags & MAP_FIXED_NOREPLACE) && !none_mapped(m, c->n)) {
+			want(c->ret == -EEXIST, "noreplace: %ld", c->ret);
+			return true;
+		}
+		if ((c->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) ||
+		    (call_concurrent ?
+			     c->ret == (s64)hint :
+			     none_mapped(m, c->n) && !model_near_stack(c->p, hint + len))) {
+			want(c->ret == (s64)hint, "at %#lx, not %#lx", c->ret, hint);
+			want((c->flags & MAP_FIXED) || none_mapped(m, c->n), "taken");
+			map_pages(c, m, c->n, step_of(c->w));
+			return true;
+		}
+	}
+	if (!explain_place(c, (u64)c->ret, len))
+		return false;
+	w = window_of((u64)c->ret, len);
+	if (!call_went_outside(c, (u64)c->ret, len)) {
+		want(windows[w].unit == PAGE_SIZE, "in window %d", w);
+		map_pages(c, &c->p->w[w][((u64)c->ret - windows[w].base) / PAGE_SIZE],
+			  len / PAGE_SIZE, 1);
+	}
+	return true;
+}
+
+static bool explain_mprotect(struct call *c)
+{
+	struct page *m = pages(c);
+	int expect = 0;
+
+	for (u64 i = 0; i < c->n && !expect; i++) {
+		struct page p = m[i];
+
+		if (!p.mapped)
+			expect = -ENOMEM;
+		else if (p.nowrite && (c->prot & PROT_WRITE))
+			expect = -EACCES;
+		p.prot = (u8)c->prot;
+		if (!expect)
+			set_page(&m[i], p);
+	}
+	want(c->ret == expect, "mprotect: %ld, expected %d", c->ret, expect);
+	return true;
+}
+
+/* MADV_REMOVE of one page of the model. */
+static int punch_page(const struct page *m, u64 step)
+{
+	if (!m->obj || (m->flags & PAGE_LOCKED))
+		return -EINVAL;
+	if (!m->shared || m->nowrite)
+		return -EACCES;
+	for (u64 i = m->index; i < m->index + step && i < obj_pages[m->obj]; i++)
+		if (obj_tag[m->obj][i])
+			set_word(&obj_tag[m->obj][i], 0);
+	return 0;
+}
+
+/* One page; 0 or the errno that ends the call. */
+static int advise_page(const struct call *c, struct page *m)
+{
+	bool locked = m->flags & PAGE_LOCKED;
+	struct page p = *m;
+	int code;
+
+	switch (c->advice) {
+	case MADV_FREE:
+		if (m->obj)
+			return -EINVAL;
+		__attribute__((fallthrough));
+	case MADV_DONTNEED:
+		if (locked)
+			return -EINVAL;
+		__attribute__((fallthrough));
+	case MADV_DONTNEED_LOCKED: p = emptied(p); break;
+	case MADV_REMOVE: return punch_page(m, step_of(c->w));
+	case MADV_COLD:
+	case MADV_PAGEOUT: return locked ? -EINVAL : 0;
+	case MADV_DONTFORK: p.flags |= PAGE_DONTFORK; break;
+	case MADV_DOFORK: p.flags &= (u8)~PAGE_DONTFORK; break;
+	case MADV_WIPEONFORK:
+		if (m->obj)
+			return -EINVAL;
+		p.flags |= PAGE_WIPE;
+		break;
+	case MADV_KEEPONFORK: p.flags &= (u8)~PAGE_WIPE; break;
+	case MADV_HUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_NOHUGE) | PAGE_HUGE); break;
+	case MADV_NOHUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_HUGE) | PAGE_NOHUGE); break;
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		code = populate(m, 1, false, c->advice == MADV_POPULATE_WRITE);
+		return code & FAULT_BUS ? -EFAULT : code ? -EINVAL : 0;
+	}
+	if (memcmp(&p, m, sizeof(p)))
+		set_page(m, p);
+	return 0;
+}
+
+static bool explain_madvise(struct call *c)
+{
+	bool stops = c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE;
+	struct page *m = pages(c);
+	int expect = 0, hole = 0;
+
+	if (c->advice == MADV_MERGEABLE || c->advice == 12345) {
+		want(c->ret == -EINVAL, "madvise(%d): %ld", c->advice, c->ret);
+		return true;
+	}
+	for (u64 i = 0; i < c->n && !expect; i++)
+		if (m[i].mapped)
+			expect = advise_page(c, &m[i]);
+		else if (stops)
+			expect = -ENOMEM;
+		else
+			hole = -ENOMEM;
+	if (!expect)
+		expect = hole;
+	want(c->ret == expect, "madvise(%d): %ld, expected %d", c->advice, c->ret, expect);
+	return true;
+}
+
+/* Page i of the region that begins with `first`, untouched. */
+static struct page fresh(struct page first, u64 i, u64 step)
+{
+	first = emptied(first);
+	if (first.obj)
+		first.index += (u32)(i * step);
+	return first;
+}
+
+/* n pages move to a place for n2. to NULL: outside of the windows. */
+static void move_pages(struct page *from, u64 n, struct page *to, u64 n2, u64 step, bool keep)
+{
+	struct page first = *from;
+
+	for (u64 i = 0; to && i < n2; i++)
+		set_page(&to[i], i < n ? from[i] : fresh(first, i, step));
+	for (u64 i = 0; i < n; i++)
+		set_page(&from[i], keep ? emptied(from[i]) : (struct page){ 0 });
+}
+
+/* New pages of a locked region are there at once. */
+static void populate_new(const struct call *c, struct page *m, u64 n, u64 n2)
+{
+	if (m && n2 > n && (m[n].flags & PAGE_LOCKED) && !c->p->future)
+		populate(m + n, n2 - n, true, false);
+}
+
+static bool explain_mremap_fixed(struct call *c)
+{
+	u64 step = step_of(c->w), n = c->n;
+	struct page *m = pages(c), *to = &c->p->w[c->w][c->to];
+
+	if (c->at + n > c->to && c->to + c->n2 > c->at) {
+		want(c->ret == -EINVAL, "mremap onto itself: %ld", c->ret);
+		return true;
+	}
+	if (!m->mapped) {
+		want(c->ret == -EFAULT, "mremap of a hole: %ld", c->ret);
+		return true;
+	}
+	if (n > c->n2) {
+		clear_pages(m + c->n2, n - c->n2);
+		n = c->n2;
+	}
+	if (!pages_uniform(m, n, step)) {
+		want(c->ret == -EFAULT, "mremap of several regions: %ld", c->ret);
+		return true;
+	}
+	want(c->ret == (s64)page_va(c->w, c->to), "mremap fixed: %ld", c->ret);
+	move_pages(m, n, to, c->n2, step, false);
+	populate_new(c, to, n, c->n2);
+	return true;
+}
+
+/* old_len 0: the shared object a second time. */
+static bool explain_duplicate(struct call *c)
+{
+	struct page *m = pages(c);
+	u64 len = c->n2 * windows[c->w].unit;
+	int w;
+
+	if (!m->mapped || !m->shared) {
+		want(c->ret == (m->mapped ? -EINVAL : -EFAULT), "mremap from 0: %ld", c->ret);
+		return true;
+	}
+	if (!(c->flags & MREMAP_MAYMOVE)) {
+		want(c->ret == -ENOMEM, "mremap from 0 in place: %ld", c->ret);
+		return true;
+	}
+	if (!explain_place(c, (u64)c->ret, len))
+		return false;
+	w = window_of((u64)c->ret, len);
+	for (u64 i = 0; !call_went_outside(c, (u64)c->ret, len) && i < len / PAGE_SIZE; i++) {
+		struct page p = fresh(*m, i, 1);
+
+		p.flags &= PAGE_LOCKED;
+		if (c->p->future)
+			p.flags |= PAGE_LOCKED;
+		set_page(&c->p->w[w][((u64)c->ret - windows[w].base) / PAGE_SIZE + i], p);
+	}
+	return true;
+}
+
+static bool explain_move(struct call *c)
+{
+	u64 len = c->n2 * windows[c->w].unit, step = step_of(c->w);
+	struct page *to = NULL;
+	int w;
+
+	if (!explain_place(c, (u64)c->ret, len))
+		return false;
+	w = window_of((u64)c->ret, len);
+	if (!call_went_outside(c, (u64)c->ret, len)) {
+		want(step == 1, "in window %d", w);
+		to = &c->p->w[w][((u64)c->ret - windows[w].base) / PAGE_SIZE];
+	}
+	move_pages(pages(c), c->n, to, c->n2, step, c->flags & MREMAP_DONTUNMAP);
+	populate_new(c, to, c->n, c->n2);
+	return true;
+}
+
+static bool explain_mremap(struct call *c)
+{
+	u64 step = step_of(c->w), n = c->n, n2 = c->n2;
+	struct page *m = pages(c);
+
+	if (n == 0)
+		return explain_duplicate(c);
+	if (c->flags & MREMAP_FIXED)
+		return explain_mremap_fixed(c);
+	if (!m->mapped ||
+	    (!pages_uniform(m, n, step) && (n2 > n || (c->flags & MREMAP_DONTUNMAP)))) {
+		want(c->ret == -EFAULT, "mremap of a hole or several regions: %ld", c->ret);
+		return true;
+	}
+	if (c->flags & MREMAP_DONTUNMAP)
+		return explain_move(c);
+	if (n2 <= n) {
+		want(c->ret == (s64)page_va(c->w, c->at), "mremap shrinks: %ld", c->ret);
+		clear_pages(m + n2, n - n2);
+		return true;
+	}
+	if (none_mapped(m + n, n2 - n)) {
+		want(c->ret == (s64)page_va(c->w, c->at), "mremap grows: %ld", c->ret);
+		for (u64 i = n; i < n2; i++)
+			set_page(&m[i], fresh(*m, i, step));
+		populate_new(c, m, n, n2);
+		return true;
+	}
+	if (!c->flags) {
+		want(c->ret == -ENOMEM, "mremap without a place: %ld", c->ret);
+		return true;
+	}
+	return explain_move(c);
+}
+
+static bool explain_brk(struct call *c)
+{
+	struct proc *p = c->p;
+	const struct window *w = &windows[W_BRK];
+	u64 wish = w->base + c->n;
+	u64 from = (ALIGN_UP(p->brk, PAGE_SIZE) - w->base) / PAGE_SIZE;
+	u64 to = (ALIGN_UP(wish, PAGE_SIZE) - w->base) / PAGE_SIZE;
+	struct call as_mmap = { .p = p,
+				.prot = PROT_READ | PROT_WRITE,
+				.flags = MAP_PRIVATE | MAP_ANONYMOUS };
+
+	/* Linux wants one page more. */
+	if (to > from && !none_mapped(&p->w[W_BRK][from], MIN(to + 1, w->n) - from)) {
+		want(c->ret == (s64)p->brk, "brk over a mapping: %#lx", c->ret);
+		return true;
+	}
+	want(c->ret == (s64)wish, "brk(%#lx): %#lx", wish, c->ret);
+	if (to > from)
+		map_pages(&as_mmap, &p->w[W_BRK][from], to - from, 1);
+	else
+		clear_pages(&p->w[W_BRK][to], from - to);
+	set_long(&p->brk, wish);
+	return true;
+}
+
+/* Sets or clears PAGE_LOCKED up to the first hole. False: there is one. */
+static bool lock_pages(struct page *m, u64 n, bool set)
+{
+	for (u64 i = 0; i < n; i++) {
+		struct page p = m[i];
+
+		if (!p.mapped)
+			return false;
+		p.flags = set ? p.flags | PAGE_LOCKED : p.flags & (u8)~PAGE_LOCKED;
+		if (p.flags != m[i].flags)
+			set_page(&m[i], p);
+	}
+	return true;
+}
+
+static void lock_all(struct proc *p, bool set)
+{
+	for (unsigned w = 0; w < WINDOWS; w++)
+		for (u64 i = 0; i < windows[w].n; i++)
+			if (p->w[w][i].mapped)
+				lock_pages(&p->w[w][i], 1, set);
+}
+
+static bool explain_mlock(struct call *c)
+{
+	struct page *m = pages(c);
+	int expect = 0;
+
+	switch (c->advice) {
+	case 0:
+	case 1:
+		if (!lock_pages(m, c->n, true) || populate(m, c->n, true, false))
+			expect = -ENOMEM;
+		break;
+	case 2:
+	case 3: expect = lock_pages(m, c->n, false) ? 0 : -ENOMEM; break;
+	case 4: expect = lock_pages(m, c->n, true) ? 0 : -ENOMEM; break;
+	case 5:
+		c->p->future = 0;
+		lock_all(c->p, true);
+		break;
+	case 6: c->p->future = 1; break;
+	default: c->p->future = 0; lock_all(c->p, false);
+	}
+	want(c->ret == expect, "mlock (%d): %ld, expected %d", c->advice, c->ret, expect);
+	return true;
+}
+
+static bool explain_mincore(struct call *c)
+{
+	struct page *m = pages(c);
+
+	for (u64 i = 0; i < c->n; i++) {
+		if (!m[i].mapped) {
+			want(c->ret == -ENOMEM, "mincore over a hole: %ld", c->ret);
+			return true;
+		}
+		want(c->core[i] <= 1, "mincore: %u", c->core[i]);
+		want(c->core[i] || !(m[i].own || (!m[i].obj && m[i].tag)),
+		     "mincore: page %lu was written, but is not there", i);
+	}
+	want(c->ret == 0, "mincore: %ld", c->ret);
+	return true;
+}
+
+static bool explain_msync(struct call *c)
+{
+	struct page *m = pages(c);
+	int expect = 0;
+
+	if ((c->flags & MS_ASYNC) && (c->flags & MS_SYNC))
+		expect = -EINVAL;
+	for (u64 i = 0; i < c->n && expect != -EINVAL; i++) {
+		if (!m[i].mapped) {
+			expect = -ENOMEM;
+		} else if ((c->flags & MS_INVALIDATE) && (m[i].flags & PAGE_LOCKED)) {
+			expect = -EBUSY;
+			break;
+		}
+	}
+	want(c->ret == expect, "msync: %ld, expected %d", c->ret, expect);
+	return true;
+}
+
+static struct page forked_page(struct page p)
+{
+	if (p.flags & PAGE_DONTFORK)
+		return (struct page){ 0 };
+	if (p.flags & PAGE_WIPE)
+		p = emptied(p);
+	p.flags &= (u8)~PAGE_LOCKED;
+	return p;
+}
+
+static bool explain_fork(struct call *c)
+{
+	struct proc *child = c->child;
+
+	want(c->ret == 0, "fork: %ld", c->ret);
+	set_as(&child->as, c->space);
+	set_long(&child->brk, c->p->brk);
+	for (unsigned w = 0; w < WINDOWS; w++)
+		for (u64 i = 0; i < windows[w].n; i++)
+			if (c->p->w[w][i].mapped || child->w[w][i].mapped)
+				set_page(&child->w[w][i], forked_page(c->p->w[w][i]));
+	return true;
+}
+
+/* A file becomes shorter: its pages go, private copies of them, too. */
+static bool explain_truncate(struct call *c)
+{
+	unsigned obj = c->obj + 1;
+
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		for (unsigned w = 0; procs[k].as && w < WINDOWS; w++)
+			for (u64 i = 0; i < windows[w].n; i++) {
+				struct page *m = &procs[k].w[w][i];
+
+				if (m->obj == obj && m->own && m->index >= c->n2)
+					set_page(m, emptied(*m));
+			}
+	for (u64 i = c->n2; i < FILE_PAGES; i++)
+		set_word(&obj_tag[obj][i], 0);
+	set_long(&obj_pages[obj], c->n2);
+	return true;
+}
+
+static void write_page(struct page *m, u32 tag)
+{
+	struct page p = *m;
+
+	if (p.obj && p.shared) {
+		set_word(&obj_tag[p.obj][p.index], tag);
+		return;
+	}
+	p.tag = tag;
+	p.own = p.obj != 0;
+	set_page(m, p);
+}
+
+static bool explain_access(struct call *c)
+{
+	struct page *m = pages(c);
+	int expect = page_fault_code(m, c->access);
+	bool outside = c->kind == CALL_OUTSIDE;
+	bool ok = outside ? c->ret == (s64)PAGE_SIZE : c->ret == 0;
+
+	if (outside)
+		want(c->ret == (expect ? -EFAULT : (s64)PAGE_SIZE),
+		     "outside access %d: %ld, expected fault %#x", c->access, c->ret, expect);
+	else
+		want(c->ret == expect, "access %d: %#lx, expected %#x (prot %u)", c->access, c->ret,
+		     expect, m->prot);
+	if (!ok)
+		return true;
+	if (!(outside && c->access == FAULT_WRITE))
+		want(c->seen == page_tag(m) && c->seen_last == page_tag(m),
+		     "access %d: content %u, %u, expected %u", c->access, c->seen, c->seen_last,
+		     page_tag(m));
+	if (c->access == FAULT_WRITE)
+		write_page(m, c->tag);
+	return true;
+}
+
+bool call_explain(struct call *c)
+{
+	if (c->failed_alloc)
+		return true; /* nothing happened */
+	switch (c->kind) {
+	case CALL_MMAP: return explain_mmap(c);
+	case CALL_MUNMAP:
+		clear_pages(pages(c), c->n);
+		want(c->ret == 0, "munmap: %ld", c->ret);
+		return true;
+	case CALL_MPROTECT: return explain_mprotect(c);
+	case CALL_MADVISE: return explain_madvise(c);
+	case CALL_MREMAP: return explain_mremap(c);
+	case CALL_BRK: return explain_brk(c);
+	case CALL_MLOCK: return explain_mlock(c);
+	case CALL_MINCORE: return explain_mincore(c);
+	case CALL_MSYNC: return explain_msync(c);
+	case CALL_FORK: return explain_fork(c);
+	case CALL_EXIT: set_as(&c->p->as, NULL); return true;
+	case CALL_TRUNCATE: return explain_truncate(c);
+	case CALL_TOUCH:
+	case CALL_OUTSIDE: return explain_access(c);
+	default: return true;
+	}
+}

@@ -1,0 +1,460 @@
+/*
+ * Calls at the same time, on several simulated CPUs, and their explanation.
+ *
+ * What mm/ promises is that each call takes effect at one instant between its begin and its end
+ * (the range's locks are held until translations are forgotten, docs/memory.md). So there must be
+ * an order of the calls, in which none comes before another that had ended when it began, such
+ * that the model gives each call the result that it had, and the page tables are as the model ends.
+ * group_explain looks for it, going back where the model says no; changes of the model are taken back
+ * by its log. That is the definition of linearizability (Herlihy and Wing, 1990), and the naive way
+ * to test it; with at most 8 calls that mostly do overlap in time only with one or two others it costs
+ * a few tries.
+ *
+ * Accesses of programs are calls, too: an access takes effect when it is made, or when its fault
+ * is refused. What a stale translation shows is right as long as the call that makes it stale has
+ * not returned, and that is just what the order asks.
+ *
+ * Only calls that are one step for mm/ itself are made here: those that go region by region, as most
+ * kinds of madvise or mlock, promise nothing about what others see in between.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/api/mmu.h"
+#include "lib/err.h"
+#include "lib/uapi/mman.h"
+#include "mm/pt.h"
+#include "tests/mm/mm.h"
+
+#define MAX_CALLS 8
+
+struct lane {
+	struct call call[MAX_CALLS];
+	unsigned n;
+};
+
+static struct group {
+	struct lane lane[MAX_CPUS];
+	unsigned done[MAX_CPUS]; /* explained so far */
+	bool used[MAX_PROCS], forks[MAX_PROCS];
+	struct call *order[MAX_CPUS * MAX_CALLS];
+	unsigned n, best;
+	char best_why[600];
+	bool injected, failed; /* an allocation was to fail, and did */
+	bool excused;          /* some call has been explained by that */
+} g;
+
+static struct seen seen[MAX_PROCS][WINDOWS][1400];
+
+static void run_lane(void *arg)
+{
+	struct lane *l = arg;
+
+	for (unsigned i = 0; i < l->n; i++) {
+		l->call[i].begin = cpus_time;
+		call_run(&l->call[i]);
+		l->call[i].end = cpus_time;
+	}
+}
+
+/* ---- the order ------------------------------------------------------------------------------- */
+
+/* At the end of an order: is everything as the model says? */
+static bool end_matches(void)
+{
+	const char *files_why = compare_files();
+
+	if (files_why) {
+		snprintf(call_why, sizeof(call_why), "%s", files_why);
+		return false;
+	}
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		for (unsigned w = 0; g.used[k] && procs[k].as && w < WINDOWS; w++) {
+			const char *why = compare_seen(procs[k].w[w], seen[k][w], windows[w].n,
+						       windows[w].base);
+
+			if (why) {
+				snprintf(call_why, sizeof(call_why), "process %u: %s", k, why);
+				return false;
+			}
+		}
+	return true;
+}
+
+static void note_best(unsigned depth)
+{
+	if (depth < g.best && g.best_why[0])
+		return;
+	g.best = depth;
+	snprintf(g.best_why, sizeof(g.best_why), "%s", call_why);
+}
+
+/* May the next call of this CPU come before all that are not explained yet? */
+static bool may_be_next(unsigned cpu)
+{
+	const struct call *c = &g.lane[cpu].call[g.done[cpu]];
+
+	if (g.done[cpu] == g.lane[cpu].n)
+		return false;
+	for (unsigned i = 0; i < mm_cpus; i++)
+		if (i != cpu && g.done[i] < g.lane[i].n && g.lane[i].call[g.done[i]].end < c->begin)
+			return false;
+	return true;
+}
+
+static bool explain_rest(unsigned depth);
+
+static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse)
+{
+	size_t mark = undo_mark();
+
+	if (excuse ? is_out_of_memory(c) : call_explain(c)) {
+		run_counts.orders++;
+		g.order[depth] = c;
+		g.done[cpu]++;
+		g.excused |= excuse;
+		if (explain_rest(depth + 1))
+			return true;
+		g.excused &= !excuse;
+		g.done[cpu]--;
+	} else {
+		note_best(depth);
+	}
+	undo_to(mark);
+	return false;
+}
+
+static bool explain_rest(unsigned depth)
+{
+	bool left = false;
+
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+		struct call *c = &g.lane[cpu].call[g.done[cpu]];
+
+		left |= g.done[cpu] < g.lane[cpu].n;
+		if (!may_be_next(cpu))
+			continue;
+		if (explain_as(c, cpu, depth, false))
+			return true;
+		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
+			return true;
+	}
+	if (left)
+		return false;
+	if (end_matches())
+		return true;
+	note_best(depth);
+	return false;
+}
+
+static void tell(void)
+{
+	if (run_quiet)
+		return;
+	printf("# %lu: calls at the same time (begin-end):\n", run_position);
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++)
+		for (unsigned i = 0; i < g.lane[cpu].n; i++) {
+			const struct call *c = &g.lane[cpu].call[i];
+
+			printf("#   %lu-%lu: %s\n", c->begin, c->end, call_text(c));
+		}
+}
+
+/* ---- a group --------------------------------------------------------------------------------- */
+
+static void set_up(struct proc **p, unsigned *w, u64 *at, u64 *n)
+{
+	static const u64 sizes[] = { 1, 2, 2, 3, 4, 4, 8, 8, 20, 600 };
+	static const unsigned places[] = { W_PAGES, W_PAGES, W_PAGES, W_LARGE, W_TOP };
+
+	memset(&g, 0, sizeof(g));
+	*p = &procs[choose(MAX_PROCS)];
+	proc_start(*p);
+	*w = places[choose(ARRAY_SIZE(places))];
+	*n = sizes[choose(ARRAY_SIZE(sizes))];
+	if (choose(2) && (*p)->hot_n && (*p)->hot_w != W_BRK)
+		*w = (*p)->hot_w;
+	*n = MIN(*n, windows[*w].n);
+	*at = choose(windows[*w].n - *n + 1);
+	if (*w == (*p)->hot_w && (*p)->hot_n && choose(4))
+		*at = MIN((*p)->hot_at, windows[*w].n - *n);
+	else if (choose(4) == 0) /* across the border of two tables */
+		*at = MIN(ALIGN_DOWN(*at, 512) + 512 - (windows[*w].base / windows[*w].unit) % 512 -
+				  *n / 2,
+			  windows[*w].n - *n);
+	if (choose(4)) /* where something is */
+		while (*at + *n < windows[*w].n && !(*p)->w[*w][*at].mapped)
+			(*at)++;
+	(*p)->hot_w = *w;
+	(*p)->hot_at = *at;
+	(*p)->hot_n = *n;
+}
+
+/* A call before the others, by itself. */
+static void call_before(struct call *c, unsigned cpu)
+{
+	unsigned me = host_cpu;
+
+	call_concurrent = false;
+	host_cpu = c->cpu = cpu;
+	call_alone(c);
+	host_cpu = me;
+	call_concurrent = true;
+}
+
+/* Some CPUs know what is there before it changes: they have read it, or read ahead. */
+static void warm_up(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	bool writes = choose(4) == 0;
+
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+		if (choose(3) == 0)
+			continue;
+		for (u64 i = 0; i < MIN(n, 4ul); i++) {
+			struct call c = { .kind = CALL_TOUCH,
+					  .p = p,
+					  .w = w,
+					  .at = at + i,
+					  .n = 1,
+					  .access =
+						  writes && choose(2) ? FAULT_WRITE : FAULT_READ };
+
+			if (choose(4))
+				call_before(&c, cpu);
+		}
+	}
+}
+
+/* A place for a child: a process that is not p ends. */
+static struct proc *make_room(const struct proc *p)
+{
+	struct proc *child = &procs[choose(MAX_PROCS)];
+
+	if (child == p)
+		child = &procs[(child - procs + 1) % MAX_PROCS];
+	if (child->as)
+		proc_end(child);
+	return child;
+}
+
+/* So that what p writes is somebody else's, too. */
+static void fork_before(struct proc *p)
+{
+	struct call c = { .kind = CALL_FORK, .p = p, .child = make_room(p) };
+
+	call_before(&c, (unsigned)choose(mm_cpus));
+}
+
+static struct proc *unused_proc(void)
+{
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		if (!procs[k].as && !g.used[k])
+			return &procs[k];
+	return NULL;
+}
+
+/* A process for the call beside the group's own; a relative, mostly. */
+static struct proc *choose_proc(struct proc *p)
+{
+	struct proc *other = &procs[choose(MAX_PROCS)];
+
+	return choose(4) == 0 && other->as ? other : p;
+}
+
+/* Can this call be made beside those that there are? Takes note of its processes. */
+static bool fits(struct call *c)
+{
+	unsigned k = (unsigned)(c->p - procs);
+
+	if (c->kind == CALL_EXIT) {
+		if (g.used[k])
+			return false;
+		g.used[k] = g.forks[k] = true; /* nobody else may use it */
+		return true;
+	}
+	if (g.forks[k])
+		return false;
+	if (READ_ONCE(c->p->as->locked) && c->kind == CALL_MADVISE)
+		return false; /* it goes region by region */
+	if (c->kind == CALL_MREMAP && READ_ONCE(c->p->as->locked))
+		return false; /* it populates in a second step */
+	if (c->kind == CALL_FORK) {
+		if (READ_ONCE(c->p->as->locked))
+			return false; /* the child is unlocked in a second step */
+		c->child = unused_proc();
+		if (!c->child)
+			return false;
+		proc_alloc(c->child);
+		g.used[c->child - procs] = g.forks[c->child - procs] = true;
+	}
+	g.used[k] = true;
+	return true;
+}
+
+/*
+ * A file is cut while one of its pages is touched. That is not one step: first the file has no such
+ * page any more, then it goes from where it is mapped. Who touches it a first time at one place
+ * cannot tell the two apart; so it is touched once by each of two other CPUs.
+ */
+static bool add_truncate(struct proc *p, unsigned w, u64 at)
+{
+	const struct page *m = &p->w[w][at];
+	struct call *c = &g.lane[0].call[0];
+
+	struct call forget = {
+		.kind = CALL_MADVISE, .p = p, .w = w, .at = at, .n = 1, .advice = MADV_DONTNEED
+	};
+
+	if (!m->obj || m->obj > MAX_FILES)
+		return false;
+	if (choose(2)) /* the touches will ask the file for it */
+		call_before(&forget, 0);
+	*c = (struct call){ .kind = CALL_TRUNCATE,
+			    .p = p,
+			    .w = w,
+			    .at = at,
+			    .obj = m->obj - 1u,
+			    .n2 = MIN(choose(m->index + 3ul), (u64)FILE_PAGES) };
+	g.n = g.lane[0].n = 1;
+	run_counts.group_calls++;
+	run_counts.calls[CALL_TRUNCATE]++;
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		g.used[k] = procs[k].as != NULL;
+	return true;
+}
+
+static void run_all(u64 seed)
+{
+	void (*fn[MAX_CPUS])(void *arg) = { 0 };
+	void *arg[MAX_CPUS];
+
+	for (unsigned i = 0; i < mm_cpus; i++)
+		if (g.lane[i].n) {
+			fn[i] = run_lane;
+			arg[i] = &g.lane[i];
+		}
+	host_mmu_crowded = true;
+	cpus_run(fn, arg, mm_cpus, seed);
+	host_mmu_crowded = false;
+}
+
+/* Processes that ended, and children that were not born. */
+static void clean_up(void)
+{
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		if (g.used[k] && !procs[k].as)
+			proc_free(&procs[k]);
+}
+
+/* What a group is about, beside its place. */
+enum theme {
+	ANYTHING, /* any calls */
+	TOUCHES,  /* accesses, and now and then a call */
+	FORKS,    /* accesses while the process forks */
+	CUTS,     /* accesses while a file is cut */
+};
+
+static void add_call(const struct call *c, unsigned cpu)
+{
+	struct lane *l = &g.lane[cpu];
+
+	l->call[l->n++] = *c;
+	g.n++;
+	run_counts.group_calls++;
+	run_counts.calls[c->kind]++;
+}
+
+/* The call that the theme is about. */
+static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
+{
+	enum theme theme = (enum theme)choose(4);
+	unsigned cpu = (unsigned)choose(mm_cpus);
+	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
+
+	if (theme == CUTS && !add_truncate(p, w, at))
+		theme = TOUCHES;
+	if (theme == FORKS) {
+		make_room(p);
+		if (fits(&fork))
+			add_call(&fork, cpu);
+	}
+	return theme;
+}
+
+/* The records become calls on CPUs. */
+static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
+			 unsigned w, u64 at, u64 size)
+{
+	enum theme theme = begin_theme(p, w, at);
+
+	if (theme == CUTS || (theme != ANYTHING && choose(2)))
+		size = 1;
+	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
+		unsigned cpu;
+		struct call c;
+
+		choose_from(*next);
+		run_position++;
+		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
+		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
+		if (theme == CUTS &&
+		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||
+		     g.lane[cpu].n || g.n > 2))
+			continue;
+		if (g.lane[cpu].n < MAX_CALLS && fits(&c))
+			add_call(&c, cpu);
+	}
+	if (theme == CUTS)
+		g.injected = false; /* a page that cannot be cut stays, and the log says so */
+}
+
+/* What the page tables say afterwards, also of children. */
+static void see_all(void)
+{
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		for (unsigned w = 0; g.used[k] && !g.forks[k] && w < WINDOWS; w++)
+			see_pages(&procs[k], w, 0, windows[w].n, seen[k][w]);
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++)
+		for (unsigned i = 0; i < g.lane[cpu].n; i++) {
+			const struct call *c = &g.lane[cpu].call[i];
+			struct proc child = { .as = c->space };
+
+			for (unsigned w = 0; c->kind == CALL_FORK && c->ret == 0 && w < WINDOWS;
+			     w++)
+				see_pages(&child, w, 0, windows[w].n, seen[c->child - procs][w]);
+		}
+}
+
+void group_run(const struct record **next, const struct record *end)
+{
+	u64 seed = choose(1ul << 32), at, size, fail_at = choose(8) + 1;
+	struct proc *p;
+	unsigned w;
+
+	call_concurrent = true;
+	set_up(&p, &w, &at, &size);
+	g.injected = choose(8) == 0;
+	if (choose(3) == 0)
+		fork_before(p);
+	if (choose(4))
+		warm_up(p, w, at, size);
+	choose_calls(next, end, p, w, at, size);
+	alloc_fail_at = g.injected ? fail_at : 0;
+	run_all(seed);
+	g.failed = g.injected && alloc_fail_at == 0;
+	alloc_fail_at = 0;
+	run_counts.injected += g.failed;
+	see_all();
+	if (!explain_rest(0)) {
+		tell();
+		run_fail("no order explains it; the best comes to %u of %u calls: %s", g.best, g.n,
+			 g.best_why);
+	}
+	undo_forget();
+	if (run_tells)
+		tell();
+	clean_up();
+	run_counts.groups++;
+	call_concurrent = false;
+}

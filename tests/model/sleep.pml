@@ -1,0 +1,211 @@
+/*
+ * Sleeping and waking: sched/waitq.c, sched_block and sched_wake of sched/core.c.
+ *
+ * A thread waits for a condition (wait_event_interruptible). Somebody makes it true and wakes the
+ * queue, or sends a signal and wakes the thread past the queue, or both. Preemption may come at any
+ * time. Locks are words, taken by a locked instruction and released by a plain store.
+ *
+ *	waiter: joins the queue; state = SLEEPING; full barrier; condition or signal? then do not
+ *	        sleep; otherwise sched_block, which looks at the state again under the run queue's lock
+ *	waker:  condition = true; full barrier; who is in the queue is woken
+ *	signal: work = true; full barrier (the run queue's lock); the thread is woken if it sleeps
+ *
+ * Holds: the waiter does not sleep for ever.
+ *
+ * Stands for: waitq_prepare, waitq_finish, wake, wait_event_, sched_block, sched_wake,
+ * preempt_current.
+ *
+ * Broken on purpose:
+ *	BUG_NO_BARRIER		no barrier between the store of the state and the looks
+ *	BUG_STATE_LATE		the state is set after the condition was looked at
+ *	BUG_JOIN_LATE		the waiter joins the queue after the condition was looked at
+ *	BUG_NO_SIGNAL_LOOK	the waiter looks at the condition alone
+ *	BUG_BLOCK_BLINDLY	sched_block does not look at the state
+ *	BUG_BLOCK_LOOKS_EARLY	it looks before it has the run queue's lock
+ *	BUG_WAKE_FIRST		the waker wakes, then makes the condition true
+ *	BUG_WAKE_PEEKS		the waker first looks without lock and barrier whether anybody waits
+ *	BUG_WAKE_NO_STATE	a wake-up puts a sleeper into the ring and leaves its state
+ *	BUG_PREEMPT_DEQUEUES	preemption takes a thread out of its ring that is about to sleep
+ */
+#define CPUS 3
+#define VARS 6
+#define COND   0
+#define WORK   1	/* a signal is pending */
+#define STATE  2	/* 0 runnable, 1 sleeping */
+#define QLOCK  3
+#define RQLOCK 4
+#define LISTED 5	/* the waiter is in the queue */
+#include "tso.inc"
+
+bool on_rq = true;
+
+inline lock(l)
+{
+	atomic { barrier(me) && mem[l] == 0 -> mem[l] = 1 }
+}
+
+#define unlock(l) store(me, l, 0)
+
+inline join()
+{
+	lock(QLOCK);
+	store(me, LISTED, 1)
+}
+
+inline preempt()
+{
+	lock(RQLOCK);
+#ifdef BUG_PREEMPT_DEQUEUES
+	if
+	:: load(me, STATE) == 1 -> on_rq = false
+	:: else
+	fi;
+#endif
+	unlock(RQLOCK);
+	on_rq /* picked again */
+}
+
+inline maybe_preempted()
+{
+	if
+	:: preempted < 1 -> preempted++; preempt()
+	:: true
+	fi
+}
+
+inline sched_block()
+{
+#ifdef BUG_BLOCK_LOOKS_EARLY
+	runnable = load(me, STATE) == 0;
+#endif
+	lock(RQLOCK);
+#ifdef BUG_BLOCK_BLINDLY
+	runnable = false;
+#else
+#ifndef BUG_BLOCK_LOOKS_EARLY
+	runnable = load(me, STATE) == 0;
+#endif
+#endif
+	if
+	:: runnable -> unlock(RQLOCK)
+	:: else ->
+		on_rq = false;
+		unlock(RQLOCK); /* by the thread that follows */
+		on_rq
+	fi
+}
+
+inline sched_wake()
+{
+	lock(RQLOCK);
+	if
+	:: load(me, STATE) == 1 ->
+#ifndef BUG_WAKE_NO_STATE
+		store(me, STATE, 0);
+#endif
+		on_rq = true
+	:: else
+	fi;
+	unlock(RQLOCK)
+}
+
+proctype waiter()
+{
+	byte me = 0, preempted;
+	bool runnable;
+
+	do
+	:: load(me, COND) == 1 -> break
+	:: else ->
+#ifdef BUG_JOIN_LATE
+		lock(QLOCK);
+#else
+		join();
+#endif
+#ifndef BUG_STATE_LATE
+		store(me, STATE, 1);
+#endif
+		unlock(QLOCK);
+		maybe_preempted();
+#ifndef BUG_NO_BARRIER
+		barrier(me);
+#endif
+		if
+		:: load(me, COND) == 1 -> break
+#ifndef BUG_NO_SIGNAL_LOOK
+		:: load(me, COND) == 0 && load(me, WORK) == 1 -> break
+		:: load(me, COND) == 0 && load(me, WORK) == 0
+#else
+		:: else
+#endif
+		fi;
+#ifdef BUG_JOIN_LATE
+		join();
+		unlock(QLOCK);
+#endif
+#ifdef BUG_STATE_LATE
+		store(me, STATE, 1);
+#endif
+		maybe_preempted();
+		sched_block();
+		/* waitq_finish */
+		store(me, STATE, 0);
+		lock(QLOCK);
+		store(me, LISTED, 0);
+		unlock(QLOCK);
+#ifdef BUG_NO_SIGNAL_LOOK
+		if
+		:: load(me, WORK) == 1 -> break
+		:: else
+		fi
+#endif
+	od
+}
+
+proctype waker()
+{
+	byte me = 1;
+
+#ifndef BUG_WAKE_FIRST
+	store(me, COND, 1);
+#endif
+#ifdef BUG_WAKE_PEEKS
+	if
+	:: load(me, LISTED) == 0 -> goto over
+	:: else
+	fi;
+#else
+	barrier(me);
+#endif
+	lock(QLOCK);
+	if
+	:: load(me, LISTED) == 1 ->
+		store(me, LISTED, 0);
+		sched_wake()
+	:: else
+	fi;
+	unlock(QLOCK);
+#ifdef BUG_WAKE_FIRST
+	store(me, COND, 1);
+#endif
+over:	skip
+}
+
+proctype signaller()
+{
+	byte me = 2;
+
+	store(me, WORK, 1);
+	sched_wake()
+}
+
+init {
+	atomic {
+		run waiter(); run drain(0); run drain(1); run drain(2);
+		if
+		:: run waker()
+		:: run signaller()
+		:: run waker(); run signaller()
+		fi
+	}
+}
