@@ -48,8 +48,8 @@ static DEFINE_PER_CPU(struct cpu_trace, cpu_trace);
 
 /* What the watchdog knows of a CPU. */
 struct cpu_beat {
-	u64 beat;     /* [o] seconds of the clock at its last check */
-	u64 reported; /* [checker] the beat that was reported */
+	u64 beat;           /* [o] seconds of the clock at its last check */
+	u64 reported;       /* [checker] the beat that was reported */
 	u64 since, moments; /* [o] since when the count of moments has been that */
 	bool complained;    /* [o] */
 };

@@ -39,7 +39,8 @@ void hook_interrupt_enter(const struct regs *r, unsigned vector);
 void hook_interrupt_exit(unsigned vector);
 void hook_fault_enter(const struct regs *r, u64 va, u64 error);
 void hook_fault_exit(void);
-void hook_fault_failed(u64 va, int code); /* HOOK_TRACE, interrupts on: a signal or a fix-up follows */
+void hook_fault_failed(u64 va,
+		       int code); /* HOOK_TRACE, interrupts on: a signal or a fix-up follows */
 void hook_trap_enter(const struct regs *r, unsigned vector); /* any other exception */
 void hook_trap_exit(unsigned vector);
 
