@@ -242,6 +242,7 @@ struct run {
 };
 void run_records(const struct run *r);
 extern u64 run_position; /* record at hand */
+extern u64 run_frames;   /* of RAM, from HOST_RAM_BASE on */
 
 /* Prints what went wrong and where, and aborts. */
 __noreturn __printf(3, 4) void run_fail_at(const char *file, int line, const char *fmt, ...);

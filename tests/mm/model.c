@@ -399,8 +399,11 @@ const char *compare_seen(const struct page *m, const struct seen *s, u64 n, u64 
 		const struct page *a = &m[i], *b = &s[i].page;
 		u16 obj = MIN(a->obj, MAX_FILES + 1);
 		bool gone = a->obj && !a->own && a->index >= obj_pages[a->obj];
-		u32 tag = page_tag(a);
+		u32 tag;
 
+		if (!a->mapped && !b->mapped)
+			continue;
+		tag = page_tag(a);
 		if (a->mapped != b->mapped || a->prot != b->prot || a->flags != b->flags ||
 		    obj != b->obj || !is_object(a->obj, s[i].id) || a->shared != b->shared ||
 		    a->nowrite != b->nowrite || a->index != b->index) {
