@@ -54,7 +54,8 @@ struct frame {
 	};
 	u64 owner; /* for the owner's use (FILE: page offset in the file; KERNEL: a debug tag) */
 };
-_Static_assert(sizeof(struct frame) == 32, "frame metadata");
+#define FRAME_SHIFT 5
+_Static_assert(sizeof(struct frame) == 1 << FRAME_SHIFT, "frame metadata");
 
 /* Allocation flags. Without FRAME_ATOMIC a later version may sleep to reclaim: do not hold spinlocks. */
 #define FRAME_ZERO   (1u << 0) /* cleared */

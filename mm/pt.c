@@ -576,32 +576,33 @@ static inline int op_slot(struct pt_op *op, struct frame *table, unsigned index,
  */
 static u64 unmap_plain(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
-	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, 1), *first = slot;
 	struct tlb_gather *g = &op->tlb;
-	u64 n = MIN((end - va) >> PAGE_SHIFT, (u64)(TLB_GATHER_FRAMES - g->nr));
-	pte_t *last = slot + n;
-	u32 nr = g->nr;
-	const struct frame *zero = zero_frame;
+	s64 n = (s64)MIN((end - va) >> PAGE_SHIFT, (u64)(TLB_GATHER_FRAMES - g->nr));
+	pte_t *last = (pte_t *)frame_virt(table) + pt_index(va, 1) + n;
+	u64 *to = &g->frame[g->nr], zero = (u64)zero_frame, done;
+	u32 nr;
+	s64 i;
 
 	dassert(frame_refs(table) == 1);
-#pragma GCC unroll 2
-	for (; slot < last; slot++) {
-		pte_t e = pte_load(slot);
-		struct frame *f = pfn_frame(pte_pfn(e));
+	for (i = -n; i < 0; i++) {
+		u64 e = pte_load(&last[i]).v, f;
 
-		if ((e.v & (PTE_PRESENT | VM_SIDE)) != PTE_PRESENT)
+		if ((e & (PTE_PRESENT | VM_SIDE)) != PTE_PRESENT)
 			break;
-		pte_exchange(slot, PTE_NONE);
-		g->frame[nr] = (u64)f;
-		nr += f != zero;
+		f = (u64)FRAME_ARRAY + ((e & PTE_ADDR) >> (PAGE_SHIFT - FRAME_SHIFT));
+		pte_exchange(&last[i], PTE_NONE);
+		if (likely(f != zero))
+			*to++ = f;
 	}
-	if (slot == first && nr < TLB_GATHER_FRAMES)
+	nr = (u32)(to - g->frame);
+	done = (u64)(n + i);
+	if (done == 0 && nr < TLB_GATHER_FRAMES)
 		return va;
 	g->nr = nr;
-	if (slot != first)
-		tlb_gather_page(g, va, (u64)(slot - first) << PAGE_SHIFT);
-	table->used -= (u16)(slot - first);
-	va += (u64)(slot - first) << PAGE_SHIFT;
+	if (done)
+		tlb_gather_page(g, va, done << PAGE_SHIFT);
+	table->used -= (u16)done;
+	va += done << PAGE_SHIFT;
 	if (nr < TLB_GATHER_FRAMES)
 		return va;
 	tlb_gather_overflow(g);
