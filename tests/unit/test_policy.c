@@ -375,11 +375,26 @@ static int freed_main(void *arg)
 	sim_check(host_run.cpus == 2 || READ_ONCE(t->cpu) > 1);
 	thread_join(t);
 
-	/* The other way round: a bound and better one comes to where a free one runs. */
-	sched_set_affinity(hog, &(struct cpuset){ { 1 } });
-	t = thread_create("chased", worker, (void *)1ul, LEVEL);
-	sched_sleep_until(clock_ns() + MS);
-	sched_set_affinity(hog, &(struct cpuset){ { 1ul << READ_ONCE(t->cpu) } });
+	end_run(&hog, 1);
+	return 0;
+}
+
+/* A bound and better thread comes to where a free one runs: that one goes to a CPU that is idle. */
+static int chased_main(void *arg)
+{
+	if (host_run.cpus < 3)
+		return 0;
+	start_run();
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	struct thread *t = thread_create("chased", worker, (void *)1ul, LEVEL);
+	for (u32 i = 0; i < 100; i++)
+		sim_spend(10000);
+	u32 cpu = READ_ONCE(t->cpu);
+	sim_check(cpu != 0);
+	struct thread *hog = thread_create_on(cpu, "hog", runner, (void *)0ul, 50);
+	for (u32 i = 0; i < 500; i++)
+		sim_spend(10000);
+	sim_check(READ_ONCE(t->cpu) != cpu);
 	thread_join(t);
 	end_run(&hog, 1);
 	return 0;
@@ -389,6 +404,7 @@ static void test_who_waits_is_fetched(void **state)
 {
 	host_setup = prompt;
 	sched_run_seeds(40, 4, freed_main);
+	sched_run_seeds(40, 4, chased_main);
 	host_setup = (struct sim_setup){ 0 };
 }
 
