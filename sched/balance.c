@@ -94,23 +94,17 @@ u32 sched_place(struct thread *t, bool new)
 	return warm;
 }
 
-static bool call_idle(const struct thread *t)
-{
-	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
-
-	if (cpu == nr_cpus)
-		return false;
-	if (cpu != cpu_id())
-		ipi_reschedule(cpu);
-	return true;
-}
-
-/* One of these two has to wait: calls an idle CPU that may take it. Interrupts off. */
-void sched_call_idle(const struct thread *t, const struct thread *other)
+/*
+ * t waits in a queue, or is about to, when the switch under way is over (the lock is held until then):
+ * calls an idle CPU that may take it. Interrupts off.
+ */
+void sched_call_idle(const struct thread *t)
 {
 	memory_barrier(); /* t is in the queue before idle_cpus is read */
-	if (!call_idle(t))
-		call_idle(other);
+	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
+
+	if (cpu < nr_cpus && cpu != cpu_id())
+		ipi_reschedule(cpu);
 }
 
 /* ---- taking ------------------------------------------------------------------------------------ */

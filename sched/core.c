@@ -246,6 +246,8 @@ static void preempt_current(void)
 	if (next != prev) {
 		rq->preemptions++;
 		prev->switches_forced++;
+		if (nr_cpus > 1 && prev->on_rq)
+			sched_call_idle(prev);
 	}
 	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
@@ -352,7 +354,7 @@ static void make_runnable(struct rq *rq, struct thread *t, bool here)
 	if (preempts(rq, curr, t) || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
 		kick(rq);
 	if (nr_cpus > 1 && rq->runnable > 1)
-		sched_call_idle(t, curr);
+		sched_call_idle(t);
 }
 
 void sched_arrive(struct thread *t)
@@ -520,7 +522,7 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 	t->affinity = *set;
 	if (cpuset_has(set, rq->cpu) || t->on_rq != ON_RQ) {
 		if (rq->runnable > 1)
-			sched_call_idle(t, t); /* who waits here may go elsewhere now */
+			sched_call_idle(t); /* who waits here may go elsewhere now */
 		unlock_rq(rq, flags);
 		return;
 	}

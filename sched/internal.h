@@ -21,7 +21,7 @@ void sched_arrive(struct thread *t);
 /* balance.c */
 struct rq;
 u32 sched_place(struct thread *t, bool new);
-void sched_call_idle(const struct thread *t, const struct thread *other);
+void sched_call_idle(const struct thread *t);
 bool sched_idle_begin(struct rq *rq);
 void sched_idle_end(struct rq *rq);
 void sched_balance(struct rq *rq, u32 n);

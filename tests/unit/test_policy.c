@@ -62,6 +62,7 @@ static int shares_main(void *arg)
 			sched_set_policy(t[i], SCHED_IDLE, 0);
 		weight += t[i]->fair.weight;
 	}
+	sim_check_eq(t[4]->fair.weight, FAIR_WEIGHT_IDLE);
 	u64 start = clock_ns();
 	for (u32 step = 0; step < 100; step++) {
 		sched_sleep_until(clock_ns() + 10 * MS);
@@ -194,8 +195,9 @@ static int rr_main(void *arg)
 		t[i] = thread_create("rr", runner, (void *)i, 60);
 		sched_set_policy(t[i], SCHED_RR, i == 2 ? 9 : 10);
 	}
-	sched_sleep_until(clock_ns() + 800 * MS);
-	sim_check(near(ran[0], ran[1], 105 * MS) && ran[0] > 290 * MS && ran[1] > 290 * MS);
+	sched_sleep_until(clock_ns() + 2000 * MS);
+	sim_check(near(ran[0], ran[1], 105 * MS));
+	sim_check(near(ran[0] + ran[1], 2000 * MS, 30 * MS)); /* nobody to throttle them for */
 	sim_check_eq(ran[2], 0);
 	end_run(t, 3);
 	return 0;
@@ -375,11 +377,26 @@ static int freed_main(void *arg)
 	sim_check(host_run.cpus == 2 || READ_ONCE(t->cpu) > 1);
 	thread_join(t);
 
-	/* The other way round: a bound and better one comes to where a free one runs. */
-	sched_set_affinity(hog, &(struct cpuset){ { 1 } });
-	t = thread_create("chased", worker, (void *)1ul, LEVEL);
-	sched_sleep_until(clock_ns() + MS);
-	sched_set_affinity(hog, &(struct cpuset){ { 1ul << READ_ONCE(t->cpu) } });
+	end_run(&hog, 1);
+	return 0;
+}
+
+/* A bound and better thread comes to where a free one runs: that one goes to a CPU that is idle. */
+static int chased_main(void *arg)
+{
+	if (host_run.cpus < 3)
+		return 0;
+	start_run();
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	struct thread *t = thread_create("chased", worker, (void *)1ul, LEVEL);
+	for (u32 i = 0; i < 100; i++)
+		sim_spend(10000);
+	u32 cpu = READ_ONCE(t->cpu);
+	sim_check(cpu != 0);
+	struct thread *hog = thread_create_on(cpu, "hog", runner, (void *)0ul, 50);
+	for (u32 i = 0; i < 500; i++)
+		sim_spend(10000);
+	sim_check(READ_ONCE(t->cpu) != cpu);
 	thread_join(t);
 	end_run(&hog, 1);
 	return 0;
@@ -389,6 +406,7 @@ static void test_who_waits_is_fetched(void **state)
 {
 	host_setup = prompt;
 	sched_run_seeds(40, 4, freed_main);
+	sched_run_seeds(40, 4, chased_main);
 	host_setup = (struct sim_setup){ 0 };
 }
 
