@@ -94,13 +94,11 @@ static int advise(struct aspace *as, u64 start, u64 end, int advice)
 	return err ? err : hole;
 }
 
-/* MADV_POPULATE_*: one fault for each page, as a program would take it. */
-static int advise_populate(struct aspace *as, u64 start, u64 end, int advice)
+/* One fault for each page of a region (or of 2 MiB), as a program would take it. */
+static int populate_region(struct aspace *as, u64 start, u64 end, enum fault_access access)
 {
-	enum fault_access access = advice == MADV_POPULATE_WRITE ? FAULT_WRITE : FAULT_READ;
-
 	for (u64 at = start; at < end; at = large_next(as, at, at == start)) {
-		int code = at < USER_TOP ? vm_fault(as, at, access) : SEGV_MAPERR;
+		int code = vm_fault(as, at, access);
 
 		if (!code)
 			continue;
@@ -111,6 +109,22 @@ static int advise_populate(struct aspace *as, u64 start, u64 end, int advice)
 		return code == SEGV_MAPERR ? -ENOMEM : -EINVAL;
 	}
 	return 0;
+}
+
+/* MADV_POPULATE_*, up to the first hole: a stack does not grow for it, as it would by a fault. */
+static int advise_populate(struct aspace *as, u64 at, u64 end, int advice)
+{
+	enum fault_access access = advice == MADV_POPULATE_WRITE ? FAULT_WRITE : FAULT_READ;
+	struct region r;
+	int err = 0;
+
+	for (; at < end && !err; at = r.end) {
+		if (!region_next(as, at, end, &r))
+			return -ENOMEM;
+		err = r.start > at ? -ENOMEM : populate_region(as, at, r.end, access);
+		region_put(&r);
+	}
+	return err;
 }
 
 static bool advice_is_known(int advice)

@@ -70,11 +70,12 @@ bool signal_pending_current(void);
 					wait_ret_ = -ETIMEDOUT;                                    \
 				} else {                                                           \
 					sched_sleep(wait_deadline_);                               \
-					waitq_finish((q), &waiter_);                               \
+					(void)waitq_finish((q), &waiter_);                         \
 					if (cond) /* mostly: no need to queue once more */         \
 						break;                                             \
 					continue;                                                  \
 				}                                                                  \
+				/* A wake-up that was given to us must not be lost. */             \
 				if (waitq_finish((q), &waiter_) && wait_ret_ && (cond))            \
 					wait_ret_ = 0;                                             \
 				break;                                                             \

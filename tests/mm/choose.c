@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/uapi/mman.h"
+#include "mm/pt.h"
 #include "mm/space.h"
 #include "tests/mm/mm.h"
 
@@ -68,9 +69,27 @@ static const int prots[] = { PROT_NONE,
 			     PROT_WRITE,
 			     PROT_READ | PROT_WRITE | PROT_EXEC };
 
+/*
+ * With others beside: each of these allows all that the one before does. A change that gives one right
+ * and takes another is no single step, neither here nor on Linux: who does not know the page yet
+ * may use the right that came, while who knows it still has the one that goes.
+ */
+static const int ordered_prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE | PROT_EXEC };
+
 static int choose_prot(void)
 {
-	return prots[choose(ARRAY_SIZE(prots))];
+	return call_concurrent ? ordered_prots[choose(ARRAY_SIZE(ordered_prots))] :
+				 prots[choose(ARRAY_SIZE(prots))];
+}
+
+static bool prots_are_ordered(const struct page *m, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		if ((m[i].prot & (PROT_WRITE | PROT_EXEC) && !(m[i].prot & PROT_READ)) ||
+		    (m[i].prot & (PROT_WRITE | PROT_EXEC)) == PROT_EXEC)
+			return false;
+	return true;
 }
 
 /* One or two aligned 2 MiB of a window of small pages; what follows likes a part of them. False: it has
@@ -267,6 +286,8 @@ static void choose_touch(struct call *c)
 	if (!one_in(8)) /* mostly where something is */
 		while (at + 1 < windows[w].n && !p->w[w][at].mapped)
 			at++;
+	if ((p->w[w][at].flags & PAGE_GROWSDOWN) && one_in(2)) /* or below what grows */
+		at -= MIN(at, choose(40));
 	if (p->hot_n && one_in(3)) { /* or where something happened lately */
 		w = p->hot_w;
 		at = p->hot_at + choose(p->hot_n);
@@ -395,6 +416,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 			    bool touches)
 {
 	u64 what = touches && choose(4) ? 31 : choose(32);
+	bool to_touch = false;
 
 	*c = (struct call){ .cpu = cpu, .p = p, .w = w };
 	c->load = !one_in(4);
@@ -425,8 +447,17 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->kind = CALL_TOUCH;
 		c->n = 1;
 	}
-	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) && c->n2 > GROUP_MOST) ||
-	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p))) {
+	/* What is large goes in pieces, and promises nothing about what others see in between. */
+	if ((c->kind == CALL_MUNMAP || c->kind == CALL_MPROTECT || c->kind == CALL_MADVISE) &&
+	    c->n * windows[c->w].unit > PT_PIECE)
+		to_touch = true;
+	/* What does not fit the window goes elsewhere, and away again: others would see it. */
+	if (c->kind == CALL_MMAP && c->at != UINT64_MAX && windows[c->w].unit > PAGE_SIZE)
+		c->flags |= MAP_FIXED;
+	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) &&
+	     (c->n2 > GROUP_MOST || windows[c->w].unit > PAGE_SIZE)) ||
+	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p)) ||
+	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n)) || to_touch) {
 		c->kind = CALL_TOUCH;
 		c->w = w;
 		c->at = at;

@@ -4,7 +4,8 @@
  *
  * A point is every atomic operation of the code under test (tests/mm/points.c), every change of the
  * interrupt flag, and every turn of a waiting loop. How far apart hand-overs are differs from run
- * to run: every few points, or seldom, so that one CPU gets far ahead. What is in between looks
+ * to run: every few points, or seldom, so that one CPU gets far ahead; and now and then one stays
+ * behind. What is in between looks
  * like one step to others; for code that shares data only through locks and atomic operations, that
  * is no restriction. Memory is sequentially consistent here: what a store buffer does to two CPUs
  * must be shown elsewhere (tests/model).
@@ -47,6 +48,7 @@ struct cpu {
 	void *stack, *sp;
 	void *asan;
 	bool running, irqs;
+	u64 stalled; /* others go first until then, in cpus_time */
 	void (*fn)(void *arg);
 	void *arg;
 	struct request from[MAX_CPUS];
@@ -124,7 +126,10 @@ static unsigned pick_running(bool other)
 	unsigned i, n = 0, list[MAX_CPUS];
 
 	for (i = 0; i < mm_cpus; i++)
-		if (cpus[i].running && (!other || i != host_cpu))
+		if (cpus[i].running && (!other || i != host_cpu) && cpus[i].stalled < cpus_time)
+			list[n++] = i;
+	for (i = 0; n == 0 && i < mm_cpus; i++)
+		if (cpus[i].running && i != host_cpu)
 			list[n++] = i;
 	return n ? list[random_next(&sim.seed) % n] : host_cpu;
 }
@@ -328,6 +333,9 @@ void host_point(void)
 		idle_ones();
 	if (preempt_count() == 0 && host_irqs_on && random_next(&sim.seed) % sim.grace == 0)
 		between_readers();
+	/* Now and then one CPU stays behind for long. */
+	if (random_next(&sim.seed) % 32 == 0)
+		cpus[host_cpu].stalled = cpus_time + random_next(&sim.seed) % 2000;
 	hand_over(pick_running(false));
 }
 
@@ -361,6 +369,7 @@ void cpus_run(void (**fn)(void *arg), void **arg, unsigned n, u64 seed)
 		cpus[i].arg = arg[i];
 		cpus[i].irqs = true;
 		cpus[i].running = true;
+		cpus[i].stalled = 0;
 		prepare_stack(&cpus[i]);
 		sim.alive++;
 	}

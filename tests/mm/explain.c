@@ -7,6 +7,7 @@
 
 #include "lib/err.h"
 #include "lib/uapi/mman.h"
+#include "mm/space.h"
 #include "tests/mm/mm.h"
 
 char call_why[512];
@@ -561,9 +562,41 @@ static void write_page(struct page *m, u32 tag)
 	set_page(m, p);
 }
 
+/*
+ * An access below a region with MAP_GROWSDOWN: it grows to that page, if its size stays within the limit
+ * and nothing accessible is less than the gap below.
+ */
+static void grow_stack(const struct call *c)
+{
+	struct page *m = pages(c), below;
+	u64 n = windows[c->w].n - c->at, up = 0, va = page_va(c->w, c->at), top, end, start, stop;
+
+	while (up < n && !m[up].mapped)
+		up++;
+	if (up == n || !(m[up].flags & PAGE_GROWSDOWN) || m[up].obj)
+		return;
+	top = end = page_va(c->w, c->at + up);
+	for (u64 i = up; i < n && m[i].mapped && (i == up || page_continues(&m[i - 1], &m[i], 1));
+	     i++)
+		end += windows[c->w].unit;
+	if (c->grown == top) /* its end is remembered */
+		end = c->grown_end;
+	if (end - va > c->stack_limit)
+		return;
+	if (page_below(c->p, va, &start, &stop, &below) && stop + VM_STACK_GAP > va && below.prot &&
+	    !(below.flags & PAGE_GROWSDOWN))
+		return;
+	for (u64 i = 0; i < up; i++)
+		set_page(&m[i], emptied(m[up]));
+	run_counts.stacks_grown++;
+}
+
 static bool explain_access(struct call *c)
 {
 	struct page *m = pages(c);
+	if (!m->mapped && c->stack_limit)
+		grow_stack(c);
+
 	int expect = page_fault_code(m, c->access);
 	bool outside = c->kind == CALL_OUTSIDE;
 	bool ok = outside ? c->ret == (s64)PAGE_SIZE : c->ret == 0;

@@ -15,7 +15,8 @@
  * not returned, and that is just what the order asks.
  *
  * Only calls that are one step for mm/ itself are made here: those that go region by region, as most
- * kinds of madvise or mlock, promise nothing about what others see in between.
+ * kinds of madvise or mlock, or in pieces, as large ones (mm/piece.c), promise nothing about what
+ * others see in between.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,36 +293,51 @@ static bool fits(struct call *c)
 	return true;
 }
 
+static void add_call(const struct call *c, unsigned cpu)
+{
+	struct lane *l = &g.lane[cpu];
+
+	l->call[l->n++] = *c;
+	g.n++;
+	run_counts.group_calls++;
+	run_counts.calls[c->kind]++;
+}
+
 /*
  * A file is cut while one of its pages is touched. That is not one step: first the file has no such
  * page any more, then it goes from where it is mapped. Who touches it a first time at one place
  * cannot tell the two apart; so it is touched once by each of two other CPUs.
  */
-static bool add_truncate(struct proc *p, unsigned w, u64 at)
+static void add_truncate(struct proc *p, unsigned w, u64 at)
 {
 	const struct page *m = &p->w[w][at];
-	struct call *c = &g.lane[0].call[0];
-
-	struct call forget = {
-		.kind = CALL_MADVISE, .p = p, .w = w, .at = at, .n = 1, .advice = MADV_DONTNEED
-	};
-
-	if (!m->obj || m->obj > MAX_FILES)
-		return false;
-	if (choose(2)) /* the touches will ask the file for it */
-		call_before(&forget, 0);
-	*c = (struct call){ .kind = CALL_TRUNCATE,
+	struct call map = { .kind = CALL_MMAP,
 			    .p = p,
 			    .w = w,
 			    .at = at,
-			    .obj = m->obj - 1u,
-			    .n2 = MIN(choose(m->index + 3ul), (u64)FILE_PAGES) };
-	g.n = g.lane[0].n = 1;
-	run_counts.group_calls++;
-	run_counts.calls[CALL_TRUNCATE]++;
+			    .n = 1,
+			    .len = windows[w].unit,
+			    .prot = PROT_READ | PROT_WRITE,
+			    .flags = MAP_FIXED | (choose(2) ? MAP_SHARED : MAP_PRIVATE),
+			    .obj = 1 + (unsigned)choose(MAX_FILES),
+			    .offset = choose(8) * PAGE_SIZE };
+	struct call forget = {
+		.kind = CALL_MADVISE, .p = p, .w = w, .at = at, .n = 1, .advice = MADV_DONTNEED
+	};
+	struct call ask = { .kind = CALL_MSYNC, .p = p, .w = w, .at = at, .n = 1 };
+	struct call cut = { .kind = CALL_TRUNCATE, .p = p, .w = w, .at = at };
+
+	if (!m->obj || m->obj > MAX_FILES)
+		call_before(&map, 0);
+	else if (choose(2)) /* the touches will ask the file for it */
+		call_before(&forget, 0);
+	if (choose(2)) /* and may have asked when it is cut */
+		add_call(&ask, 0);
+	cut.obj = m->obj - 1u;
+	cut.n2 = MIN(choose(m->index + 3ul), (u64)FILE_PAGES);
+	add_call(&cut, 0);
 	for (unsigned k = 0; k < MAX_PROCS; k++)
 		g.used[k] = procs[k].as != NULL;
-	return true;
 }
 
 static void run_all(u64 seed)
@@ -355,16 +371,6 @@ enum theme {
 	CUTS,     /* accesses while a file is cut */
 };
 
-static void add_call(const struct call *c, unsigned cpu)
-{
-	struct lane *l = &g.lane[cpu];
-
-	l->call[l->n++] = *c;
-	g.n++;
-	run_counts.group_calls++;
-	run_counts.calls[c->kind]++;
-}
-
 /* The call that the theme is about. */
 static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
 {
@@ -372,8 +378,8 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
 	unsigned cpu = (unsigned)choose(mm_cpus);
 	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
 
-	if (theme == CUTS && !add_truncate(p, w, at))
-		theme = TOUCHES;
+	if (theme == CUTS)
+		add_truncate(p, w, at);
 	if (theme == FORKS) {
 		make_room(p);
 		if (fits(&fork))
@@ -400,7 +406,7 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
 		if (theme == CUTS &&
 		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||
-		     g.lane[cpu].n || g.n > 2))
+		     g.lane[cpu].n || g.n > g.lane[0].n + 1))
 			continue;
 		if (g.lane[cpu].n < MAX_CALLS && fits(&c))
 			add_call(&c, cpu);
@@ -426,6 +432,13 @@ static void see_all(void)
 		}
 }
 
+static void limit_stacks(u64 bytes)
+{
+	for (unsigned k = 0; k < MAX_PROCS; k++)
+		if (procs[k].as)
+			aspace_set_limit(procs[k].as, VM_LIMIT_STACK, bytes);
+}
+
 void group_run(const struct record **next, const struct record *end)
 {
 	u64 seed = choose(1ul << 32), at, size, fail_at = choose(8) + 1;
@@ -440,6 +453,7 @@ void group_run(const struct record **next, const struct record *end)
 	if (choose(4))
 		warm_up(p, w, at, size);
 	choose_calls(next, end, p, w, at, size);
+	limit_stacks(0); /* growing is not one step */
 	alloc_fail_at = g.injected ? fail_at : 0;
 	run_all(seed);
 	g.failed = g.injected && alloc_fail_at == 0;
@@ -455,6 +469,7 @@ void group_run(const struct record **next, const struct record *end)
 	if (run_tells)
 		tell();
 	clean_up();
+	limit_stacks(STACK_LIMIT);
 	run_counts.groups++;
 	call_concurrent = false;
 }

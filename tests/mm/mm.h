@@ -26,6 +26,7 @@
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
 #define VM_MMAP_BOTTOM (64 * KiB)
+#define STACK_LIMIT    (40 * PAGE_SIZE) /* RLIMIT_STACK; 0 while calls are made at the same time */
 
 /* ---- records --------------------------------------------------------------------------------- */
 
@@ -108,6 +109,8 @@ struct aspace_hints {
 };
 /* Where docs/memory.md says that len bytes without a wish go; 0: nowhere. */
 u64 model_place(const struct proc *p, u64 len, struct aspace_hints h);
+/* The highest mapped page below `end`: its bounds. */
+bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, struct page *page);
 bool model_near_stack(const struct proc *p, u64 end);
 bool model_free(const struct proc *p, u64 va, u64 len); /* outside of the windows: yes */
 /* The window that contains [va, va + len), or -1. */
@@ -189,8 +192,9 @@ struct call {
 	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
 	u8 core[64];
-	struct aspace *space;      /* fork */
-	struct aspace_hints hints; /* before */
+	struct aspace *space;              /* fork */
+	struct aspace_hints hints;         /* before */
+	u64 stack_limit, grown, grown_end; /* the stack that grew last, before */
 	u64 named_before;
 	u64 begin, end; /* in hand-overs, for group.c */
 };
@@ -238,6 +242,7 @@ struct run {
 };
 void run_records(const struct run *r);
 extern u64 run_position; /* record at hand */
+extern u64 run_frames;   /* of RAM, from HOST_RAM_BASE on */
 
 /* Prints what went wrong and where, and aborts. */
 __noreturn __printf(3, 4) void run_fail_at(const char *file, int line, const char *fmt, ...);
@@ -252,6 +257,6 @@ extern bool run_tells;     /* each call, as it is made */
 extern u64 *run_failed_at; /* where run_fail leaves the record's number, or NULL */
 
 struct run_counts {
-	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers;
+	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers, stacks_grown;
 };
 extern struct run_counts run_counts;

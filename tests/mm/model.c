@@ -182,8 +182,7 @@ int window_of(u64 va, u64 len)
 	return -1;
 }
 
-/* The highest mapped page below `end`: its bounds. */
-static bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, bool *grows)
+bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, struct page *page)
 {
 	for (unsigned k = 0; k < WINDOWS; k++) {
 		const struct window *w = &windows[by_address[k]];
@@ -194,7 +193,7 @@ static bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, boo
 			if (m[i].mapped) {
 				*start = w->base + i * w->unit;
 				*stop = *start + w->unit;
-				*grows = m[i].flags & PAGE_GROWSDOWN;
+				*page = m[i];
 				return true;
 			}
 	}
@@ -204,35 +203,36 @@ static bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, boo
 bool model_near_stack(const struct proc *p, u64 end)
 {
 	u64 start = 0, stop, at = end + VM_STACK_GAP;
-	bool grows = false, found = false, g;
+	struct page page;
+	bool grows = false;
 
 	/* The lowest page that reaches beyond `end`, if it begins below end + gap. */
-	while (page_below(p, at, &start, &stop, &g) && stop > end) {
-		found = true;
-		grows = g;
+	while (page_below(p, at, &start, &stop, &page) && stop > end) {
+		grows = page.flags & PAGE_GROWSDOWN;
 		at = start;
 	}
-	return found && grows;
+	return grows;
 }
 
 bool model_free(const struct proc *p, u64 va, u64 len)
 {
 	u64 start, stop;
-	bool grows;
+	struct page page;
 
-	return !page_below(p, va + len, &start, &stop, &grows) || stop <= va;
+	return !page_below(p, va + len, &start, &stop, &page) || stop <= va;
 }
 
 /* The topmost hole below `from`. */
 static u64 hole_below(const struct proc *p, u64 len, u64 align, u64 from)
 {
 	u64 end = from, start, stop, at = from;
-	bool grows, more = true;
+	struct page page;
+	bool more = true;
 
 	while (more) {
 		u64 low = VM_MMAP_BOTTOM, va;
 
-		more = page_below(p, at, &start, &stop, &grows);
+		more = page_below(p, at, &start, &stop, &page);
 		if (more)
 			low = MAX(low, stop);
 		va = ALIGN_DOWN(end - len, align);
@@ -240,7 +240,9 @@ static u64 hole_below(const struct proc *p, u64 len, u64 align, u64 from)
 			return va;
 		if (more) {
 			at = start;
-			end = start - (grows ? MIN(start, VM_STACK_GAP) : 0);
+			end = start;
+			if (page.flags & PAGE_GROWSDOWN)
+				end -= MIN(start, VM_STACK_GAP);
 		}
 	}
 	return 0;
@@ -397,8 +399,11 @@ const char *compare_seen(const struct page *m, const struct seen *s, u64 n, u64 
 		const struct page *a = &m[i], *b = &s[i].page;
 		u16 obj = MIN(a->obj, MAX_FILES + 1);
 		bool gone = a->obj && !a->own && a->index >= obj_pages[a->obj];
-		u32 tag = page_tag(a);
+		u32 tag;
 
+		if (!a->mapped && !b->mapped)
+			continue;
+		tag = page_tag(a);
 		if (a->mapped != b->mapped || a->prot != b->prot || a->flags != b->flags ||
 		    obj != b->obj || !is_object(a->obj, s[i].id) || a->shared != b->shared ||
 		    a->nowrite != b->nowrite || a->index != b->index) {

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "arch/api/cpu.h"
+#include "arch/host/ram.h"
 #include "mm/frame.h"
 #include "tests/mm/mm.h"
 
@@ -21,10 +22,10 @@ static void check_alive(u64 at)
 {
 	u64 table = (u64)FRAME_ARRAY;
 
-	if (at - DIRECT_MAP < 128 * GiB) {
+	if (at - DIRECT_MAP - HOST_RAM_BASE < run_frames * PAGE_SIZE) {
 		pfn_t pfn = (at - DIRECT_MAP) >> PAGE_SHIFT;
 
-		if (pfn_valid(pfn) && is_free(pfn_frame(pfn)))
+		if (is_free(pfn_frame(pfn)))
 			run_fail("CPU %u uses frame %#lx, which has been freed", host_cpu, pfn);
 	} else if (at - table < GiB &&
 		   (at - table) % sizeof(struct frame) == offsetof(struct frame, lock)) {

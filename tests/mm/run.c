@@ -16,7 +16,7 @@
 
 #define TAIL (PAGE_SIZE / sizeof(u32) - 1)
 
-u64 run_position;
+u64 run_position, run_frames;
 bool run_quiet, run_tells;
 u64 *run_failed_at;
 static const struct run *at_hand;
@@ -189,7 +189,8 @@ static void machine_start(const struct run *r)
 	host_mmu_reset();
 	cpus_start(r->cpus);
 	cpus_speculate = speculate;
-	host_ram_init(r->frames ? r->frames : 80000);
+	run_frames = r->frames ? r->frames : 80000;
+	host_ram_init(run_frames);
 	slab_init();
 	kernel_root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
 	kmap_set_root(frame_pa(kernel_root), NULL);
@@ -250,6 +251,7 @@ void proc_start(struct proc *p)
 	check(p->as != NULL, "no address space");
 	p->brk = windows[W_BRK].base;
 	aspace_set_brk(p->as, p->brk);
+	aspace_set_limit(p->as, VM_LIMIT_STACK, STACK_LIMIT);
 	proc_alloc(p);
 }
 
