@@ -74,8 +74,6 @@ void ktest_run(void)
 {
 	unsigned n = 0, passed = 0, number = 0;
 
-	stay_here();
-
 	if (crash_option.value)
 		run_crash(crash_option.value);
 	for (const struct ktest *t = __ktests_start; t < __ktests_end; t++)
@@ -87,6 +85,7 @@ void ktest_run(void)
 			continue;
 		failed = false;
 		skipped = NULL;
+		stay_here(); /* the test before may have moved us */
 		u64 start = clock_ns();
 		t->fn();
 		if (skipped)
