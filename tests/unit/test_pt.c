@@ -1567,6 +1567,20 @@ static void test_noreplace_waits(void **state)
 	poke(as, AT + MiB, 2);
 }
 
+/* A space lives as long as somebody has a reference. */
+static void test_references(void **state)
+{
+	struct aspace *other = aspace_create();
+
+	aspace_get(other);
+	aspace_put(other);
+	assert_int_equal(vm_mmap(other, AT, PAGE_SIZE, RW, ANON | MAP_FIXED, NULL, 0), AT);
+	poke(other, AT, 1);
+	assert_int_equal(peek(other, AT), 1);
+	use(as);
+	aspace_put(other);
+}
+
 static void test_gap_search(void **state)
 {
 	s64 a = map(0, 16 * PAGE_SIZE, RW, ANON), b = map(0, 4 * PAGE_SIZE, RW, ANON),
@@ -1712,6 +1726,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_replaced_while_waiting, setup_two_cpus,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_noreplace_waits, setup_two_cpus, teardown),
+		T(test_references),
 		T(test_gap_search),
 		T(test_long_operations_in_pieces),
 		T(test_fork_in_pieces),
