@@ -551,25 +551,32 @@ static void anon_free_many(struct frame **f, unsigned n)
 	irq_restore(irq);
 }
 
+/* Is f one of ANON with no reference but ours? Nobody can get another: then it is nobody's any more. */
+static inline bool anon_last(struct frame *f)
+{
+	/* In one word: refs, type, order, flags. */
+	if (unlikely(__atomic_load_n((u64 *)f, __ATOMIC_ACQUIRE) != (1 | (u64)FRAME_ANON << 32)))
+		return false;
+	mmu_check_unreachable(frame_pfn(f));
+	__atomic_store_n((u64 *)f, (u64)FRAME_CACHED << 32, __ATOMIC_RELAXED);
+	frame_poison(f);
+	return true;
+}
+
 void frame_put_many(struct frame **f, unsigned n)
 {
 	unsigned dead = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		struct frame *frame = f[i];
-
-		/* One reference, ours: nobody can get another. In one word: refs, type, order, flags. */
-		if (likely(__atomic_load_n((u64 *)frame, __ATOMIC_ACQUIRE) ==
-			   (1 | (u64)FRAME_ANON << 32))) {
-			mmu_check_unreachable(frame_pfn(frame));
-			__atomic_store_n((u64 *)frame, (u64)FRAME_CACHED << 32, __ATOMIC_RELAXED);
-			frame_poison(frame);
-			f[dead++] = frame;
-		} else {
-			if (frame_refs(frame) == 1)
-				mmu_check_unreachable(frame_pfn(frame));
-			frame_put(frame);
+	while (dead < n && likely(anon_last(f[dead])))
+		dead++;
+	for (unsigned i = dead; i < n; i++) {
+		if (anon_last(f[i])) {
+			f[dead++] = f[i];
+			continue;
 		}
+		if (frame_refs(f[i]) == 1)
+			mmu_check_unreachable(frame_pfn(f[i]));
+		frame_put(f[i]);
 	}
 	if (dead)
 		anon_free_many(f, dead);
