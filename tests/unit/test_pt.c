@@ -1567,6 +1567,42 @@ static void test_noreplace_waits(void **state)
 	poke(as, AT + MiB, 2);
 }
 
+/* What /proc tells: pages that are there, of which kind, written or not; the zero page is nothing. */
+static void test_usage(void **state)
+{
+	struct vm_usage u;
+	u64 entry[4];
+
+	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	poke(as, AT + PAGE_SIZE, 1);
+	peek(as, AT + 2 * PAGE_SIZE);
+	vm_usage(as, AT, AT + 4 * PAGE_SIZE, &u);
+	assert_int_equal(u.resident, 2);
+	assert_int_equal(u.anon, 2);
+	assert_int_equal(u.dirty[0], 2);
+	assert_int_equal(u.dirty[1] + u.clean[0] + u.clean[1], 0);
+	vm_pagemap(as, AT, 4, entry);
+	assert_int_equal(entry[1] >> 56, 0x81); /* there, ours alone */
+	assert_int_equal(entry[2], 1ul << 63 | zero_pfn);
+	assert_int_equal(entry[3], 0);
+
+	file_start();
+	map_file(AT + MiB, 1, RW, MAP_SHARED);
+	peek(as, AT + MiB);
+	vm_usage(as, AT + MiB, AT + MiB + PAGE_SIZE, &u);
+	assert_int_equal(u.resident, 1);
+	assert_int_equal(u.anon, 0);
+	assert_int_equal(u.clean[0], 1);
+	assert_int_equal(aspace_write(as, AT + MiB, "x", 1), 1); /* D, as the processor would */
+	vm_usage(as, AT + MiB, AT + MiB + PAGE_SIZE, &u);
+	assert_int_equal(u.dirty[0], 1);
+	assert_int_equal(u.clean[0], 0);
+	vm_pagemap(as, AT + MiB, 1, entry);
+	assert_int_equal(entry[0] >> 56, 0xa1); /* of a file, too */
+	file_stop();
+}
+
 /* A space lives as long as somebody has a reference. */
 static void test_references(void **state)
 {
@@ -1726,6 +1762,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_replaced_while_waiting, setup_two_cpus,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_noreplace_waits, setup_two_cpus, teardown),
+		T(test_usage),
 		T(test_references),
 		T(test_gap_search),
 		T(test_long_operations_in_pieces),
