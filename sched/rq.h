@@ -68,17 +68,31 @@ static inline bool level_is_rt(u32 level)
 	return level - 1 < SCHED_LEVEL_KERNEL - 1;
 }
 
-static inline u32 rq_best_level(const struct rq *rq)
+static inline u32 rq_first_level(const struct rq *rq, u64 mask0, u64 mask1)
 {
-	for (u32 i = 0; i < RQ_WORDS; i++) {
-		u64 word = rq->bitmap[i];
+	u64 low = rq->bitmap[0] & mask0, high = rq->bitmap[1] & mask1;
 
-		if (unlikely(rq->throttled))
-			word &= i == 0 ? 1 : UINT64_MAX << (SCHED_LEVEL_KERNEL - 64);
-		if (word)
-			return i * 64 + (u32)__builtin_ctzl(word);
+	if (low)
+		return (u32)__builtin_ctzl(low);
+	return high ? 64 + (u32)__builtin_ctzl(high) : SCHED_LEVELS;
+}
+
+/*
+ * The best level with a thread that may run. If only throttled ones are left there is nobody for whom
+ * they would wait: they go on.
+ */
+static inline u32 rq_best_level(struct rq *rq)
+{
+	_Static_assert(RQ_WORDS == 2, "rq_first_level");
+
+	if (unlikely(rq->throttled)) {
+		u32 level = rq_first_level(rq, 1, UINT64_MAX << (SCHED_LEVEL_KERNEL - 64));
+
+		if (level != SCHED_LEVELS)
+			return level;
+		rq->throttled = false;
 	}
-	return SCHED_LEVELS;
+	return rq_first_level(rq, UINT64_MAX, UINT64_MAX);
 }
 
 static inline void rq_set_level(struct rq *rq, u32 level)

@@ -21,8 +21,9 @@
 #include "sched/sched.h"
 #include "time/clock.h"
 
-#define SAMPLES     100000u
-#define BENCH_LEVEL 5 /* FIFO, above everything else: nobody comes between */
+#define SAMPLES 100000u
+#define BENCH_LEVEL                                                                                \
+	SCHED_LEVEL_KERNEL /* FIFO, above the fair ones; real-time levels are throttled */
 
 static u32 *samples; /* SAMPLES of them, from one block of frames */
 static u32 taken;
@@ -191,12 +192,16 @@ static bool run_pair(bool own_space, bool fair, bool sampled, u32 yields)
 	thread_join(a);
 	thread_join(b);
 
-	/* Between fair threads a request may end: a switch more, which the tick forced. */
-	u64 switches = end_counts.switches - begin_counts.switches -
-		       (end_counts.forced - begin_counts.forced);
+	/*
+	 * Exact, but between fair threads: a request may end, which makes a switch more that the tick
+	 * forces, and shifts by one who gives way to whom.
+	 */
+	u64 forced = end_counts.forced - begin_counts.forced;
+	u64 switches = end_counts.switches - begin_counts.switches - forced;
 	u64 loads = end_counts.cr3_loads - begin_counts.cr3_loads;
-	u64 want_loads = own_space ? 2ul * yields : 0;
-	if (switches == 2ul * yields && loads == want_loads)
+	u64 want_loads = own_space ? 2ul * yields : 0, slack = fair ? forced : 0;
+	if (switches + slack >= 2ul * yields && switches <= 2ul * yields + slack &&
+	    loads == want_loads)
 		return true;
 	log_err("bench: not counted: %lu switches (want %lu), %lu CR3 loads (want %lu)\n", switches,
 		2ul * yields, loads, want_loads);

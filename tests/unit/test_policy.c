@@ -185,6 +185,36 @@ static void test_runaway_real_time_thread_is_throttled(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
+static int at_once(void *arg)
+{
+	return 0;
+}
+
+/* For whom it was throttled has gone after a moment: the FIFO thread goes on, the CPU does not idle. */
+static int throttle_for_nobody_main(void *arg)
+{
+	struct thread *t[2];
+
+	start_run();
+	t[0] = thread_create("fifo", runner, (void *)0ul, LEVEL);
+	sched_set_policy(t[0], SCHED_FIFO, 50);
+	t[1] = thread_create("brief", at_once, NULL, LEVEL);
+	sched_sleep_until(clock_ns() + 2000 * MS); /* long enough for its twentieth */
+	sim_check_eq(READ_ONCE(t[1]->state), T_DEAD);
+	u64 fifo = ran[0];
+	sched_sleep_until(clock_ns() + 2000 * MS);
+	sim_check(near(ran[0] - fifo, 2000 * MS, 30 * MS));
+	end_run(t, 2);
+	return 0;
+}
+
+static void test_throttle_ends_with_who_waits(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(3, 1, throttle_for_nobody_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 /* Round robin of equals by slices of 100 ms; the better priority takes all. */
 static int rr_main(void *arg)
 {
@@ -555,6 +585,7 @@ int main(void)
 		cmocka_unit_test(test_renice_takes_effect),
 		cmocka_unit_test(test_idle_gives_way_and_batch_does_not_push),
 		cmocka_unit_test(test_runaway_real_time_thread_is_throttled),
+		cmocka_unit_test(test_throttle_ends_with_who_waits),
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_affinity_is_honoured_at_once),
 		cmocka_unit_test(test_cpus_share_the_work),
