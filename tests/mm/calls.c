@@ -246,7 +246,8 @@ static bool may_keep_tables(const struct call *c)
 	bool in_pieces =
 		c->kind == CALL_MUNMAP || c->kind == CALL_MPROTECT || c->kind == CALL_MADVISE;
 
-	return c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE ||
+	/* brk gives up as munmap does. */
+	return c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE || c->kind == CALL_BRK ||
 	       (in_pieces && c->n * windows[c->w].unit > PT_PIECE);
 }
 
@@ -283,8 +284,8 @@ void call_run(struct call *c)
 			cpus_settle();
 		if (c->failed_alloc)
 			check(may_keep_tables(c) || frames_named() == c->named_before,
-			      "a failed call kept %ld frames",
-			      (long)(frames_named() - c->named_before));
+			      "a failed call kept %ld frames: %s",
+			      (long)(frames_named() - c->named_before), call_text(c));
 	}
 	if (c->kind == CALL_MMAP)
 		unmap_outside(c, c->len);

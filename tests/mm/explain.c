@@ -622,8 +622,13 @@ static bool explain_access(struct call *c)
 
 bool call_explain(struct call *c)
 {
-	if (c->failed_alloc)
-		return true; /* nothing happened */
+	if (c->failed_alloc) {
+		/* Nothing happened; but that a stack grew, in a step of its own, stays, as on Linux. */
+		if ((c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE) && !pages(c)->mapped &&
+		    c->stack_limit)
+			grow_stack(c);
+		return true;
+	}
 	switch (c->kind) {
 	case CALL_MMAP: return explain_mmap(c);
 	case CALL_MUNMAP:
