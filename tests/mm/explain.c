@@ -625,7 +625,7 @@ bool call_explain(struct call *c)
 	if (c->failed_alloc) {
 		/* Nothing happened; but that a stack grew, in a step of its own, stays, as on Linux. */
 		if ((c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE) && !pages(c)->mapped &&
-		    c->stack_limit)
+		    c->stack_limit && c->p->as->grown != c->grown)
 			grow_stack(c);
 		return true;
 	}
