@@ -593,6 +593,24 @@ static void grow_stack(const struct call *c)
 	run_counts.stacks_grown++;
 }
 
+/*
+ * An access that writes to a private page of an object makes two steps: the copy is put in place, and
+ * then written. A fork, or a page that moves, may come between; then what was copied stays as it was,
+ * whatever becomes of the object. True: this call may have done the first step now.
+ */
+bool call_copies_early(struct call *c)
+{
+	struct page *m;
+
+	if ((c->kind != CALL_TOUCH && c->kind != CALL_OUTSIDE) || c->access != FAULT_WRITE)
+		return false;
+	m = pages(c);
+	if (page_fault_code(m, FAULT_WRITE) || !m->obj || m->shared || m->own)
+		return false;
+	own_page(m);
+	return true;
+}
+
 static bool explain_access(struct call *c)
 {
 	struct page *m = pages(c);

@@ -16,6 +16,7 @@
 #include "arch/api/upcall.h"
 #include "lib/types.h"
 #include "mm/aspace.h"
+#include "sync/spinlock.h"
 
 #define MAX_CPUS   4
 #define MAX_PROCS  5
@@ -138,7 +139,8 @@ void proc_free(struct proc *p);
 struct test_file {
 	struct vm_object obj;
 	int refs;
-	u64 size; /* pages */
+	struct spinlock lock; /* of what follows: a page found is a page named before it can go */
+	u64 size;             /* pages */
 	struct frame *page[FILE_PAGES];
 };
 extern struct test_file files[MAX_FILES];
@@ -189,7 +191,8 @@ struct call {
 
 	/* What came of it. */
 	bool failed_alloc;
-	s64 ret; /* touch: the si_code */
+	bool copied; /* group.c: its first step has been explained */
+	s64 ret;     /* touch: the si_code */
 	u32 seen, seen_last;
 	u8 core[64];
 	struct aspace *space;              /* fork */
@@ -206,6 +209,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 void call_use_space(struct aspace *as); /* a thread of it comes to this CPU */
 void call_run(struct call *c);
 bool call_explain(struct call *c);
+bool call_copies_early(struct call *c);
 bool is_out_of_memory(const struct call *c); /* is that what the result says? */
 /* Did it put len bytes where the model does not look? (Then call_run has unmapped them.) */
 bool call_went_outside(const struct call *c, u64 va, u64 len);

@@ -295,6 +295,7 @@ static void see_frame(struct seen *s, pfn_t pfn)
 	s->frame = true;
 	s->page.tag = at[0];
 	s->torn = at[0] != at[TAIL];
+	s->page.own = s->page.obj && !s->page.shared && pfn_frame(pfn)->type == FRAME_ANON;
 }
 
 /* What a page of an object has, if it is there at all; it is not made. */
@@ -415,11 +416,12 @@ const char *compare_seen(const struct page *m, const struct seen *s, u64 n, u64 
 				 a->nowrite);
 			return text;
 		}
-		if (s[i].torn || b->tag != tag || (s[i].frame && gone) || (!s[i].frame && a->own)) {
-			snprintf(text, sizeof(text), "page %lu (%#lx): %s %u%s, expected %u%s", i,
-				 va, s[i].frame ? "content" : "no frame", b->tag,
-				 s[i].torn ? " (first word only)" : "", tag,
-				 gone ? " and no frame beyond the object's end" : "");
+		if (s[i].torn || b->tag != tag || (s[i].frame && gone) || a->own != b->own) {
+			snprintf(text, sizeof(text), "page %lu (%#lx): %s%s %u%s, expected%s %u%s",
+				 i, va, s[i].frame ? "content" : "no frame",
+				 b->own ? " of its own" : "", b->tag,
+				 s[i].torn ? " (first word only)" : "", a->own ? " of its own" : "",
+				 tag, gone ? " and no frame beyond the object's end" : "");
 			return text;
 		}
 	}
