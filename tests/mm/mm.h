@@ -27,7 +27,8 @@
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
 #define VM_MMAP_BOTTOM (64 * KiB)
-#define STACK_LIMIT    (40 * PAGE_SIZE) /* RLIMIT_STACK; 0 while calls are made at the same time */
+/* RLIMIT_STACK; 0 while calls are made at the same time. There are no other limits then. */
+#define STACK_LIMIT (40 * PAGE_SIZE)
 
 /* ---- records --------------------------------------------------------------------------------- */
 
@@ -74,7 +75,8 @@ struct proc {
 	struct aspace *as; /* NULL: none */
 	struct page *w[WINDOWS];
 	u64 brk;
-	u8 future;      /* MCL_FUTURE: mappings to come are locked */
+	u8 future; /* MCL_FUTURE: mappings to come are locked */
+	u64 limit[VM_LIMITS];
 	unsigned hot_w; /* pages touched last */
 	u64 hot_at, hot_n;
 };
@@ -110,6 +112,9 @@ struct aspace_hints {
 };
 /* Where docs/memory.md says that len bytes without a wish go; 0: nowhere. */
 u64 model_place(const struct proc *p, u64 len, struct aspace_hints h);
+/* Adds what n pages of a window count for, as vm_count does. */
+void count_pages(const struct page *m, u64 n, u64 unit, struct vm_totals *t);
+void model_totals(const struct proc *p, struct vm_totals *t);
 /* The highest mapped page below `end`: its bounds. */
 bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, struct page *page);
 bool model_near_stack(const struct proc *p, u64 end);
@@ -133,6 +138,8 @@ void proc_start(struct proc *p); /* if there is none yet */
 void proc_end(struct proc *p);
 void proc_alloc(struct proc *p);
 void proc_free(struct proc *p);
+extern bool limits_lifted;                        /* all of everybody */
+void proc_limit(struct proc *p, bool concurrent); /* gives mm/ the limits that hold now */
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
@@ -164,6 +171,7 @@ enum call_kind {
 	CALL_TRUNCATE,
 	CALL_TOUCH,
 	CALL_OUTSIDE,
+	CALL_LIMIT,
 	CALL_WRONG,
 	CALL_KINDS
 };
@@ -176,13 +184,13 @@ struct call {
 
 	unsigned w;
 	u64 at, n; /* pages of window w */
-	u64 len;   /* bytes asked for */
+	u64 len;   /* bytes asked for; limit */
 	int prot, flags;
 	unsigned obj;      /* mmap, truncate: a file */
 	unsigned anon_obj; /* mmap: the object that comes with it */
 	u64 offset;
 	bool nowrite;
-	int advice; /* madvise; mlock: which of the family */
+	int advice; /* madvise; mlock: which of the family; limit: which */
 	u64 n2, to; /* mremap, truncate */
 	enum fault_access access;
 	u32 tag; /* to be written */
@@ -262,5 +270,6 @@ extern u64 *run_failed_at; /* where run_fail leaves the record's number, or NULL
 
 struct run_counts {
 	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers, stacks_grown;
+	u64 refused; /* by a limit */
 };
 extern struct run_counts run_counts;

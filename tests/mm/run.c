@@ -271,8 +271,8 @@ void proc_start(struct proc *p)
 	check(p->as != NULL, "no address space");
 	p->brk = windows[W_BRK].base;
 	aspace_set_brk(p->as, p->brk);
-	aspace_set_limit(p->as, VM_LIMIT_STACK, STACK_LIMIT);
 	proc_alloc(p);
+	proc_limit(p, false);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */

@@ -159,6 +159,19 @@ static void test_limit_data_mprotect(void **state)
 	assert_int_equal(vm_mprotect(as, AT + MiB + 2 * PAGE_SIZE, PAGE_SIZE, PROT_READ), 0);
 }
 
+/* What Linux looks at before limits, and what does not count for them. */
+static void test_limits_are_not_everything(void **state)
+{
+	map(AT, 4 * PAGE_SIZE, PROT_READ, ANON | MAP_FIXED);
+	aspace_set_limit(as, VM_LIMIT_AS, 4 * PAGE_SIZE);
+	aspace_set_limit(as, VM_LIMIT_DATA, 4 * PAGE_SIZE);
+	assert_int_equal(map(AT, PAGE_SIZE, RW, ANON | MAP_FIXED_NOREPLACE), -EEXIST);
+	assert_int_equal(map(AT + MiB, PAGE_SIZE, RW, ANON | MAP_FIXED_NOREPLACE), -ENOMEM);
+	assert_int_equal(vm_mprotect(as, AT, 4 * PAGE_SIZE, RW), 0); /* no more pages than before */
+	assert_int_equal(vm_munmap(as, AT, PAGE_SIZE), 0);
+	assert_int_equal(map(AT + MiB, PAGE_SIZE, RW, ANON | MAP_FIXED), AT + MiB);
+}
+
 /* What a locked region grows by is there at once, but not with MCL_ONFAULT. */
 static void test_locked_grows(void **state)
 {
@@ -199,6 +212,50 @@ static void test_growing_towards_a_file(void **state)
 	file_stop();
 }
 
+/* ---- in pieces ------------------------------------------------------------------------------- */
+
+/*
+ * 560 MiB across a border of 512 GiB, in which large slots are cut at both ends, though the ends are
+ * those of 2 MiB: what an allocation that fails has not done, has not been done in part.
+ */
+static void test_pieces_fail_as_a_whole(void **state)
+{
+	const u64 at = 512 * GiB - 330 * MiB, start = at + 208 * MiB, len = 560 * MiB;
+	struct vm_totals before, t;
+	u64 failures = 0;
+	int err;
+
+	map(at, 740 * MiB, PROT_READ, ANON | MAP_FIXED);
+	peek(as, at);
+	peek(as, at + 2 * MiB);
+	vm_count(as, 0, USER_TOP, &before);
+	for (u64 k = 1;; k++) {
+		alloc_fail_at = k;
+		err = vm_munmap(as, start, len);
+		alloc_fail_at = 0;
+		if (!err)
+			break;
+		assert_int_equal(err, -ENOMEM);
+		vm_count(as, 0, USER_TOP, &t);
+		assert_int_equal(t.mapped, before.mapped);
+		failures++;
+	}
+	assert_true(failures > 0);
+	vm_count(as, 0, USER_TOP, &t);
+	assert_int_equal(t.mapped, 208 * MiB);
+}
+
+/* MADV_DONTNEED has nothing to do where nothing was touched, so it needs no memory for it. */
+static void test_dontneed_splits_no_mark(void **state)
+{
+	map(AT, 2 * GiB, RW, ANON | MAP_FIXED);
+	poke(as, AT + GiB, 1);
+	alloc_fail_at = 1;
+	assert_int_equal(vm_madvise(as, AT + 3 * PAGE_SIZE, GiB + MiB, MADV_DONTNEED), 0);
+	alloc_fail_at = 0;
+	assert_int_equal(peek(as, AT + GiB), 0);
+}
+
 /* ---- what is no program's -------------------------------------------------------------------- */
 
 /* Addresses that are none of a program's. vm_peek serves the panic's backtrace of a program: it reads nothing of the kernel's. */
@@ -233,8 +290,11 @@ int main(void)
 		T(test_fork_lacks_side_array),
 		T(test_remove_errors),
 		T(test_limit_data_mprotect),
+		T(test_limits_are_not_everything),
 		T(test_locked_grows),
 		T(test_growing_towards_a_file),
+		T(test_pieces_fail_as_a_whole),
+		T(test_dontneed_splits_no_mark),
 		T(test_beyond_the_top),
 	};
 
