@@ -219,6 +219,8 @@ static inline void file_stop(void)
 	aspace_put(as);
 	as = NULL;
 	assert_int_equal(file.refs, 0);
+	assert_int_equal(atomic_load(&file.obj.mappings), 0);
+	assert_int_equal(atomic_load(&file.obj.writers), 0);
 	for (int i = 0; i < 4; i++)
 		if (file.page[i])
 			frame_put(file.page[i]);

@@ -1,7 +1,7 @@
 /*
  * What all of mm/ shares, under several CPUs at once, each played by a host thread: the list of address
- * spaces, the kernel's page table and its addresses, the pages of an object. Every CPU works on things of
- * its own; what they share is under them. Made for TSan; ASan runs it too.
+ * spaces, the kernel's page table and its addresses, the pages of an object, the stacks of one space. Every
+ * CPU works on things of its own; what they share is under them. Made for TSan; ASan runs it too.
  */
 #include "tests/unit/unit.h"
 
@@ -21,7 +21,10 @@
 #define FRAMES 2048
 #define PAGES  16
 
+#define STACKS (8 * GiB)
+
 static struct vm_object *object;
+static struct aspace *common;
 
 /* A page of the kernel's, at an address of its own. */
 static void use_kernel_page(u64 cpu)
@@ -39,6 +42,14 @@ static void use_kernel_page(u64 cpu)
 	assert_true(s.pages_mapped > s.pages_unmapped);
 	assert_int_equal(unmap_page(va, PAGE_SIZE), 0);
 	kva_free(va, 1 + cpu);
+}
+
+/* Two stacks of one space grow, each by its own CPU. */
+static void grow_stack(u64 cpu, u64 i)
+{
+	u64 va = STACKS + cpu * GiB - i * PAGE_SIZE;
+
+	assert_int_equal(vm_fault(common, va, FAULT_WRITE), 0);
 }
 
 /* A page of the object: asked for, and now and then taken out. Others do the same with the same ones. */
@@ -83,6 +94,7 @@ static void *work(void *arg)
 			use_object(r >> k);
 		}
 		use_space(cpu);
+		grow_stack(cpu, i + 1);
 	}
 	frame_drain();
 	return NULL;
@@ -102,10 +114,18 @@ static void test_threads(void **state)
 	aspace_init();
 	object = anon_object_create(PAGES);
 	assert_non_null(object);
+	common = aspace_create();
+	assert_non_null(common);
+	aspace_set_limit(common, VM_LIMIT_STACK, GiB / 2);
+	for (u64 i = 0; i < CPUS; i++)
+		assert_true(vm_mmap(common, STACKS + i * GiB, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, NULL,
+				    0) > 0);
 	for (u64 i = 0; i < CPUS; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, work, (void *)i), 0);
 	for (unsigned i = 0; i < CPUS; i++)
 		pthread_join(t[i], NULL);
+	aspace_put(common);
 	object->ops->put(object);
 	host_ram_exit();
 }

@@ -52,6 +52,8 @@ static void test_write_takes_one_fault(void **state)
 /* A shared page that was out of reach comes back with the rights that it is given, and no more. */
 static void test_shared_page_comes_back(void **state)
 {
+	u64 faults;
+
 	file_start();
 	map_file(AT, 1, RW, MAP_SHARED);
 	poke(as, AT, 1);
@@ -60,7 +62,21 @@ static void test_shared_page_comes_back(void **state)
 	assert_int_equal(fault(AT, FAULT_WRITE), SEGV_ACCERR);
 	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, PROT_NONE), 0);
 	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, RW), 0);
-	poke(as, AT, 2);
+	faults = stats().faults;
+	poke(as, AT, 2); /* the right to write is there at once */
+	assert_int_equal(stats().faults, faults);
+	file_stop();
+}
+
+/* What may be executed no more is forgotten by the processor. */
+static void test_exec_goes(void **state)
+{
+	file_start();
+	map_file(AT, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE);
+	assert_int_equal(fault(AT, FAULT_EXEC), 0);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, PROT_READ), 0);
+	assert_int_equal(fault(AT, FAULT_EXEC), SEGV_ACCERR);
+	host_mmu_audit();
 	file_stop();
 }
 
@@ -91,6 +107,38 @@ static void test_dontfork_at_each_level(void **state)
 	}
 	use(as);
 	aspace_put(child);
+}
+
+/* A stack that no child gets grows into a table in which nothing else was kept from children. */
+static void test_dontfork_stack_grows(void **state)
+{
+	const u64 stack = AT + 2 * MiB;
+	struct aspace *child;
+
+	aspace_set_limit(as, VM_LIMIT_STACK, MiB);
+	map(AT, PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	map(stack, PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
+	assert_int_equal(vm_madvise(as, stack, PAGE_SIZE, MADV_DONTFORK), 0);
+	poke(as, stack - PAGE_SIZE, 2);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	assert_int_equal(peek(child, AT), 1);
+	expect_nothing_at(child, stack - PAGE_SIZE);
+	use(as);
+	aspace_put(child);
+}
+
+/* What lies where a stack had grown to is no stack. */
+static void test_stack_is_replaced(void **state)
+{
+	const u64 stack = AT + 2 * MiB;
+
+	aspace_set_limit(as, VM_LIMIT_STACK, MiB);
+	map(stack, PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
+	poke(as, stack - 3 * PAGE_SIZE, 1);
+	assert_int_equal(vm_munmap(as, stack - 3 * PAGE_SIZE, 4 * PAGE_SIZE), 0);
+	map(stack - 3 * PAGE_SIZE, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	assert_int_equal(fault(stack - 4 * PAGE_SIZE, FAULT_WRITE), SEGV_MAPERR);
 }
 
 /* A table that fork must copy, with a page of a file in it: the table, or its side array, is lacking. */
@@ -286,6 +334,9 @@ int main(void)
 		T(test_counters),
 		T(test_write_takes_one_fault),
 		T(test_shared_page_comes_back),
+		T(test_exec_goes),
+		T(test_dontfork_stack_grows),
+		T(test_stack_is_replaced),
 		T(test_dontfork_at_each_level),
 		T(test_fork_lacks_side_array),
 		T(test_remove_errors),
