@@ -81,11 +81,14 @@ static void use_space(u64 cpu)
 	aspace_put(as);
 }
 
+static const char *const names[CPUS] = { "one", "two", "three" };
+
 static void *work(void *arg)
 {
 	u64 cpu = (u64)arg, random = UNIT_SEED + cpu;
 
 	host_cpu = (u32)cpu;
+	assert_non_null(slab_cache_create(names[cpu], 64, 8));
 	for (u64 i = unit_rounds(8); i-- > 0;) {
 		u64 r = unit_next(&random);
 

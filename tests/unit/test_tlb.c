@@ -263,6 +263,47 @@ static void test_kernel_flushes_tell_all(void **state)
 	nr_cpus = 1;
 }
 
+static unsigned rounds;
+
+static void count_round(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	u32 me = host_cpu;
+
+	rounds++;
+	host_cpu = 1;
+	irq_disable();
+	fn(arg);
+	irq_enable();
+	host_cpu = me;
+}
+
+/* More frames than a gather holds: one message to the others in the space; without any, no memory for it. */
+static void test_gather_in_one_round(void **state)
+{
+	const u64 at = 0x10000000, n = TLB_GATHER_FRAMES + 20;
+	struct aspace *a = new_space();
+
+	use(a);
+	for (u64 i = 0; i < 2 * n; i++)
+		touch(a, at + i * PAGE_SIZE);
+	mmu_shootdown = count_round;
+	nr_cpus = 2;
+	alloc_fail_at = 1;
+	assert_int_equal(vm_munmap(a, at, n * PAGE_SIZE), 0);
+	assert_int_equal(alloc_fail_at, 1);
+	alloc_fail_at = 0;
+	host_cpu = 1;
+	use(a);
+	host_cpu = 0;
+	rounds = 0;
+	assert_int_equal(vm_munmap(a, at + n * PAGE_SIZE, n * PAGE_SIZE), 0);
+	assert_int_equal(rounds, 1);
+	aspace_put(a);
+	assert_int_equal(rounds, 2);
+	mmu_shootdown = NULL;
+	nr_cpus = 1;
+}
+
 /* More spaces than contexts: none sees another's translations. */
 static void test_many_spaces(void **state)
 {
@@ -387,6 +428,7 @@ int main(void)
 		{ "flushes in either order", test_flushes_in_either_order, setup, teardown,
 		  (void *)1 },
 		{ "kernel flushes", test_kernel_flushes_tell_all, setup, teardown, (void *)1 },
+		{ "gather in one round", test_gather_in_one_round, setup, teardown, (void *)1 },
 		{ "many spaces", test_many_spaces, setup, teardown, (void *)1 },
 		{ "masks", test_masks, setup, teardown, (void *)1 },
 		{ "back from lazy", test_back_from_lazy, setup, teardown, (void *)1 },
