@@ -265,9 +265,14 @@ static void choose_madvise(struct call *c)
 	};
 
 	c->kind = CALL_MADVISE;
-	c->advice = call_concurrent ? MADV_DONTNEED : advices[choose(ARRAY_SIZE(advices))];
-	if (call_concurrent)
+	c->advice = advices[choose(ARRAY_SIZE(advices))];
+	if (call_concurrent) {
+		/* It faults in, or cuts a file, in further steps. */
+		if (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE ||
+		    c->advice == MADV_REMOVE || one_in(3) || !call_goes_by_region(c))
+			c->advice = MADV_DONTNEED;
 		return;
+	}
 	if (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE)
 		choose_few(c);
 	else
@@ -460,6 +465,9 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		choose_madvise(c);
 	} else if (what < 18) {
 		choose_mremap(c);
+	} else if (what < 19 && one_in(3)) {
+		c->kind = CALL_MLOCK; /* munlock, mlock2(ONFAULT) */
+		c->advice = 3 + (int)choose(2);
 	} else if (what < 20) {
 		choose_fork(c); /* the group looks for a child */
 	} else if (what < 21) {

@@ -775,6 +775,96 @@ static bool explain_access(struct call *c)
 	return true;
 }
 
+/* ---- region by region ------------------------------------------------------------------------ */
+
+/*
+ * Most of madvise, mlock and munlock look at one region after the other, each for itself: at first what it is,
+ * then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
+ */
+bool call_goes_by_region(const struct call *c)
+{
+	const struct window *w = &windows[c->w];
+	u64 first = page_va(c->w, c->at) / (2 * MiB),
+	    last = page_va(c->w, c->at + c->n - 1) / (2 * MiB);
+
+	return w->unit == PAGE_SIZE && first == last;
+}
+
+/* The next region, as it is now. */
+static enum step look_at_region(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+	struct page *m = pages(c);
+	u64 i = s->done;
+
+	while (i < c->n && !m[i].mapped)
+		i++;
+	s->hole |= i > s->done;
+	if (i == c->n || (s->hole && c->kind == CALL_MLOCK))
+		return c->ret == (s->hole ? -ENOMEM : 0) ? STEP_LAST : STEP_NO;
+	s->from = i;
+	s->locked = m[i].flags & PAGE_LOCKED;
+	s->anon = !m[i].obj;
+	for (i++; i < c->n && page_continues(&m[i - 1], &m[i], 1);)
+		i++;
+	s->to = i;
+	s->looked = true;
+	return STEP_MORE;
+}
+
+/* What a page becomes whose region was looked at before. */
+static struct page changed_page(const struct call *c, struct page p)
+{
+	switch (c->kind == CALL_MLOCK ? -c->advice : c->advice) {
+	case -4: p.flags |= PAGE_LOCKED; break;
+	case -3: p.flags &= (u8)~PAGE_LOCKED; break;
+	case MADV_DONTFORK: p.flags |= PAGE_DONTFORK; break;
+	case MADV_DOFORK: p.flags &= (u8)~PAGE_DONTFORK; break;
+	case MADV_WIPEONFORK: p.flags |= PAGE_WIPE; break;
+	case MADV_KEEPONFORK: p.flags &= (u8)~PAGE_WIPE; break;
+	case MADV_HUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_NOHUGE) | PAGE_HUGE); break;
+	case MADV_NOHUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_HUGE) | PAGE_NOHUGE); break;
+	case MADV_FREE:
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED: p = emptied(p); break;
+	}
+	return p;
+}
+
+static bool region_is_refused(const struct call *c)
+{
+	const struct call_steps *s = &c->steps;
+
+	switch (c->kind == CALL_MLOCK ? MADV_NORMAL : c->advice) {
+	case MADV_FREE: return s->locked || !s->anon;
+	case MADV_DONTNEED:
+	case MADV_COLD:
+	case MADV_PAGEOUT: return s->locked;
+	case MADV_WIPEONFORK: return !s->anon;
+	default: return false;
+	}
+}
+
+enum step call_explain_step(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+	struct page *m = pages(c);
+
+	if (!s->looked)
+		return look_at_region(c);
+	if (region_is_refused(c))
+		return c->ret == -EINVAL ? STEP_LAST : STEP_NO;
+	for (u64 i = s->from; i < s->to; i++) {
+		struct page p = changed_page(c, m[i]);
+
+		if (m[i].mapped && memcmp(&p, &m[i], sizeof(p)))
+			set_page(&m[i], p);
+	}
+	s->looked = false;
+	s->done = s->to;
+	return STEP_MORE;
+}
+
 bool call_explain(struct call *c)
 {
 	if (c->failed_alloc) {

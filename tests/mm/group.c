@@ -14,9 +14,9 @@
  * is refused. What a stale translation shows is right as long as the call that makes it stale has
  * not returned, and that is just what the order asks.
  *
- * Only calls that are one step for mm/ itself are made here: those that go region by region, as most
- * kinds of madvise or mlock, or in pieces, as large ones (mm/piece.c), promise nothing about what
- * others see in between.
+ * Calls that go region by region, as most kinds of madvise, mlock2 and munlock, are explained as two steps
+ * for each region: it is looked at, and then changed, as it is by then. Others may come between. Not made
+ * here are those that go in pieces, as large ones (mm/piece.c), and those that fault in what they have changed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,6 +107,33 @@ static bool may_be_next(unsigned cpu)
 
 static bool explain_rest(unsigned depth);
 
+/* One step of a call that goes region by region. */
+static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
+{
+	struct call_steps before = c->steps;
+	size_t mark = undo_mark();
+	enum step step = call_explain_step(c);
+	bool found = false;
+
+	run_counts.orders++;
+	if (step == STEP_MORE) {
+		found = explain_rest(depth);
+	} else if (step == STEP_LAST) {
+		g.order[depth] = c;
+		g.done[cpu]++;
+		found = explain_rest(depth + 1);
+		g.done[cpu] -= !found;
+	} else {
+		snprintf(call_why, sizeof(call_why), "region by region: %ld", c->ret);
+		note_best(depth);
+	}
+	if (!found) {
+		c->steps = before;
+		undo_to(mark);
+	}
+	return found;
+}
+
 static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse)
 {
 	size_t mark = undo_mark();
@@ -153,6 +180,11 @@ static bool explain_rest(unsigned depth)
 		left |= g.done[cpu] < g.lane[cpu].n;
 		if (!may_be_next(cpu))
 			continue;
+		if (c->by_region) {
+			if (explain_step(c, cpu, depth))
+				return true;
+			continue;
+		}
 		if (explain_as(c, cpu, depth, false))
 			return true;
 		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
@@ -291,6 +323,15 @@ static struct proc *choose_proc(struct proc *p)
 	return choose(4) == 0 && other->as ? other : p;
 }
 
+static bool goes_by_region(const struct call *c)
+{
+	if (c->kind != CALL_MADVISE)
+		return c->kind == CALL_MLOCK;
+	if (c->advice == MADV_MERGEABLE || c->advice == 12345) /* Linux knows neither */
+		return false;
+	return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
+}
+
 /* Can this call be made beside those that there are? Takes note of its processes. */
 static bool fits(struct call *c)
 {
@@ -304,8 +345,12 @@ static bool fits(struct call *c)
 	}
 	if (g.forks[k])
 		return false;
-	if (READ_ONCE(c->p->as->locked) && c->kind == CALL_MADVISE)
-		return false; /* it goes region by region */
+	if (c->kind == CALL_MLOCK && !READ_ONCE(c->p->as->locked))
+		return false; /* from then on MADV_DONTNEED would go region by region */
+	c->by_region = goes_by_region(c);
+	/* An allocation that fails would leave it done in part. */
+	if (c->by_region && (g.injected || !call_goes_by_region(c)))
+		return false;
 	if (c->kind == CALL_MREMAP && READ_ONCE(c->p->as->locked))
 		return false; /* it populates in a second step */
 	if (c->kind == CALL_FORK) {
@@ -328,6 +373,7 @@ static void add_call(const struct call *c, unsigned cpu)
 	l->call[l->n++] = *c;
 	g.n++;
 	run_counts.group_calls++;
+	run_counts.by_region += c->by_region;
 	run_counts.calls[c->kind]++;
 }
 

@@ -199,8 +199,14 @@ struct call {
 
 	/* What came of it. */
 	bool failed_alloc;
-	bool copied; /* group.c: its first step has been explained */
-	s64 ret;     /* touch: the si_code */
+	bool copied;    /* group.c: its first step has been explained */
+	bool by_region; /* group.c: the call goes region by region, each in two steps */
+	struct call_steps {
+		bool looked, hole;  /* at the region [from, to), which was */
+		bool locked, anon;  /* so */
+		u64 done, from, to; /* pages of the call */
+	} steps;
+	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
 	u8 core[64];
 	struct aspace *space;              /* fork */
@@ -218,6 +224,10 @@ void call_use_space(struct aspace *as); /* a thread of it comes to this CPU */
 void call_run(struct call *c);
 bool call_explain(struct call *c);
 bool call_copies_early(struct call *c);
+/* A call that goes region by region: may it be made of steps here? Then how one of them is explained. */
+bool call_goes_by_region(const struct call *c);
+enum step { STEP_NO, STEP_MORE, STEP_LAST };
+enum step call_explain_step(struct call *c);
 bool is_out_of_memory(const struct call *c); /* is that what the result says? */
 /* Did it put len bytes where the model does not look? (Then call_run has unmapped them.) */
 bool call_went_outside(const struct call *c, u64 va, u64 len);
@@ -270,6 +280,7 @@ extern u64 *run_failed_at; /* where run_fail leaves the record's number, or NULL
 
 struct run_counts {
 	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers, stacks_grown;
-	u64 refused; /* by a limit */
+	u64 refused;   /* by a limit */
+	u64 by_region; /* calls at the same time as others that go so */
 };
 extern struct run_counts run_counts;

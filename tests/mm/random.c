@@ -199,8 +199,8 @@ static bool tell_counts(bool several)
 		printf(" %s %lu", call_names[i], s->counts.calls[i]);
 	printf("\n# %lu of them in %lu groups at the same time, %lu steps of explanation, %lu "
 	       "hand-overs; %lu failed allocations, %lu beyond a limit, stacks grew %lu times\n",
-	       s->counts.group_calls, s->counts.groups, s->counts.orders, s->counts.handovers,
-	       s->counts.injected, s->counts.refused, s->counts.stacks_grown);
+	       s->counts.group_calls, s->counts.groups, s->counts.by_region, s->counts.orders,
+	       s->counts.handovers, s->counts.injected, s->counts.refused, s->counts.stacks_grown);
 	printf("# faults %lu: zero page %lu, copied %lu, taken back %lu, spurious %lu; tables copied "
 	       "%lu, taken back %lu\n",
 	       s->vm.faults, s->vm.zero_page_faults, s->vm.cow_copied, s->vm.cow_reused,
@@ -215,7 +215,7 @@ static bool tell_counts(bool several)
 	      s->vm.tables_copied && s->vm.tables_taken_back && s->tlb.page && s->tlb.range &&
 	      s->tlb.space && s->tlb.avoided && s->tlb.cr3_loads && s->tlb.cr3_skipped &&
 	      s->counts.injected && s->counts.refused && s->counts.stacks_grown &&
-	      (!several || (s->counts.groups && s->counts.handovers));
+	      (!several || (s->counts.groups && s->counts.by_region && s->counts.handovers));
 	printf("%s - each kind of call, fault and flush happened\n", ok ? "ok" : "not ok");
 	return ok;
 }
