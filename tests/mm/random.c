@@ -197,7 +197,8 @@ static bool tell_counts(bool several)
 	printf("# %lu calls:", calls);
 	for (unsigned i = 0; i < CALL_KINDS; i++)
 		printf(" %s %lu", call_names[i], s->counts.calls[i]);
-	printf("\n# %lu of them in %lu groups at the same time, %lu steps of explanation, %lu "
+	printf("\n# %lu of them in %lu groups at the same time (%lu region by region), %lu steps of "
+	       "explanation, %lu "
 	       "hand-overs; %lu failed allocations, %lu beyond a limit, stacks grew %lu times\n",
 	       s->counts.group_calls, s->counts.groups, s->counts.by_region, s->counts.orders,
 	       s->counts.handovers, s->counts.injected, s->counts.refused, s->counts.stacks_grown);
