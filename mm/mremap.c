@@ -429,7 +429,7 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 
 	if (ret)
 		return ret;
-	if (addr >= USER_TOP || len > USER_TOP - addr)
+	if (addr >= USER_TOP)
 		return -EFAULT;
 	if (len == 0)
 		return duplicate(as, addr, to_len, flags, new_addr);
@@ -443,6 +443,8 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 			return ret;
 		len = to_len;
 	}
+	if (len > USER_TOP - addr && (to_len > len || moves))
+		return -EFAULT; /* as it is, it may even stay: Linux looks at the first page alone */
 	if (to_len > len || (flags & MREMAP_DONTUNMAP))
 		ret = check_growth(as, addr, len,
 				   to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));

@@ -22,6 +22,7 @@
 #define PAGES  16
 
 #define STACKS (8 * GiB)
+#define BREAK  GiB
 
 static struct vm_object *object;
 static struct aspace *common;
@@ -69,6 +70,21 @@ static void use_object(u64 r)
 		assert_int_equal(object->ops->punch(object, index, index), 0);
 }
 
+/* One CPU moves the break of a space, of which the others make children. */
+static void use_common(u64 cpu, u64 i)
+{
+	struct aspace *child;
+
+	if (cpu == 0) {
+		assert_int_equal(vm_brk(common, BREAK + (i % 4 + 1) * PAGE_SIZE),
+				 BREAK + (i % 4 + 1) * PAGE_SIZE);
+		return;
+	}
+	assert_int_equal(aspace_fork(common, &child), 0);
+	assert_true(vm_brk(child, 0) >= BREAK);
+	aspace_put(child);
+}
+
 /* A space comes and goes. While the object is mapped in it, who takes out a page goes through all spaces. */
 static void use_space(u64 cpu)
 {
@@ -98,6 +114,7 @@ static void *work(void *arg)
 		}
 		use_space(cpu);
 		grow_stack(cpu, i + 1);
+		use_common(cpu, i);
 	}
 	frame_drain();
 	return NULL;
@@ -119,6 +136,7 @@ static void test_threads(void **state)
 	assert_non_null(object);
 	common = aspace_create();
 	assert_non_null(common);
+	aspace_set_brk(common, BREAK);
 	aspace_set_limit(common, VM_LIMIT_STACK, GiB / 2);
 	for (u64 i = 0; i < CPUS; i++)
 		assert_true(vm_mmap(common, STACKS + i * GiB, PAGE_SIZE, PROT_READ | PROT_WRITE,

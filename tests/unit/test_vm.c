@@ -260,6 +260,37 @@ static void test_growing_towards_a_file(void **state)
 	file_stop();
 }
 
+/* An old length that reaches beyond the top: what Linux 6.18 says. */
+static void test_mremap_beyond_the_top(void **state)
+{
+	const u64 len = USER_TOP - AT + PAGE_SIZE;
+
+	map(AT, 2 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	assert_int_equal(vm_mremap(as, AT, len, PAGE_SIZE, 0, 0), -EINVAL);
+	assert_int_equal(vm_mremap(as, AT, len, len, 0, 0), AT);
+	assert_int_equal(vm_mremap(as, AT, len, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, AT + GiB),
+			 -EINVAL);
+	assert_int_equal(vm_mremap(as, AT, len, len + PAGE_SIZE, MREMAP_MAYMOVE, 0), -EFAULT);
+	assert_int_equal(vm_mremap(as, AT + GiB, len, PAGE_SIZE, 0, 0), -EFAULT);
+	poke(as, AT + PAGE_SIZE, 1);
+}
+
+/* Each large page that cannot be had is counted once. */
+static void test_large_fallback_is_counted(void **state)
+{
+	struct large_stats before, s;
+
+	map(AT, 4 * MiB, RW, ANON | MAP_FIXED);
+	assert_int_equal(vm_madvise(as, AT, 4 * MiB, MADV_HUGEPAGE), 0);
+	large_stats(&before);
+	alloc_fail_at = 1;
+	poke(as, AT, 1);
+	alloc_fail_at = 0;
+	large_stats(&s);
+	assert_int_equal(s.fallbacks - before.fallbacks, 1);
+	assert_int_equal(s.in_use, before.in_use);
+}
+
 /* ---- in pieces ------------------------------------------------------------------------------- */
 
 /*
@@ -344,6 +375,8 @@ int main(void)
 		T(test_limits_are_not_everything),
 		T(test_locked_grows),
 		T(test_growing_towards_a_file),
+		T(test_mremap_beyond_the_top),
+		T(test_large_fallback_is_counted),
 		T(test_pieces_fail_as_a_whole),
 		T(test_dontneed_splits_no_mark),
 		T(test_beyond_the_top),

@@ -46,12 +46,12 @@ static inline u64 unit_random(u64 below)
 	return unit_next(&unit_random_state) % below;
 }
 
-/* How often a random test loops: UNIT_ROUNDS multiplies. */
+/* How often a random test loops: UNIT_ROUNDS multiplies, UNIT_PART divides. */
 static inline u64 unit_rounds(u64 n)
 {
-	const char *given = getenv("UNIT_ROUNDS");
+	const char *rounds = getenv("UNIT_ROUNDS"), *part = getenv("UNIT_PART");
 
-	return given ? n * strtoul(given, NULL, 0) : n;
+	return (rounds ? n * strtoul(rounds, NULL, 0) : n) / (part ? strtoul(part, NULL, 0) : 1);
 }
 
 extern void (*host_panic_hook)(const char *message);
