@@ -157,6 +157,7 @@ struct test_file {
 	int refs;
 	struct frame *page[4];
 	void (*while_reading)(void); /* called once, as if get_page slept */
+	void (*after_reading)(void); /* called once, when it has the page */
 };
 
 static inline int file_get_page(struct vm_object *o, u64 index, struct frame **out)
@@ -177,6 +178,10 @@ static inline int file_get_page(struct vm_object *o, u64 index, struct frame **o
 	}
 	frame_get(f->page[index]);
 	*out = f->page[index];
+	sleep = f->after_reading;
+	f->after_reading = NULL;
+	if (sleep)
+		sleep();
 	return 0;
 }
 

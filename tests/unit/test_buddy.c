@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "arch/api/mmu.h"
 #include "arch/host/ram.h"
 #include "mm/buddy.h"
 #include "mm/internal.h"
@@ -552,6 +553,34 @@ static void test_fail_at(void **state)
 	stats();
 }
 
+static void on_the_other(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	u32 me = host_cpu;
+
+	host_cpu = 1;
+	fn(arg);
+	host_cpu = me;
+}
+
+/* The last frames lie on another CPU's stack: it is asked for them. */
+static void test_last_frames_of_others(void **state)
+{
+	struct frame *f = frame_alloc(FRAME_ANON, 0);
+	u64 n;
+
+	nr_cpus = 2;
+	mmu_shootdown = on_the_other;
+	host_cpu = 1;
+	frame_put(f);
+	host_cpu = 0;
+	assert_true(stats().cached > 0);
+	for (n = 0; frame_alloc(FRAME_ANON, 0); n++)
+		continue;
+	assert_int_equal(n, stats().total);
+	mmu_shootdown = NULL;
+	nr_cpus = 1;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -563,6 +592,7 @@ int main(void)
 		cmocka_unit_test(test_buddy_panics),
 		cmocka_unit_test_setup_teardown(test_frames_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_block_drains, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_last_frames_of_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zeroed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frame_panics, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_poison, setup, teardown),

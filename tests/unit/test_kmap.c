@@ -167,7 +167,9 @@ static void test_flushes(void **state)
 	assert_int_equal(protect_page(VA, PAGE_SIZE, 0), 0);
 	assert_int_equal(host_mmu_access(VA, FAULT_WRITE, false, &pa), -1);
 	assert_int_equal(host_mmu_access(VA, FAULT_READ, false, &pa), 0);
+	host_mmu_counts.page = 0;
 	assert_int_equal(protect_page(VA, PAGE_SIZE, KMAP_EXEC), 0);
+	assert_int_equal(host_mmu_counts.page, 0); /* more permission */
 	host_mmu_audit();
 	assert_int_equal(unmap_page(VA, PAGE_SIZE), 0);
 	mmu_check_unreachable(frame_pfn(a));
@@ -231,6 +233,17 @@ static void test_allocation_failure(void **state)
 	assert_int_equal(unmap_range(VA + 200 * GiB - 5 * PAGE_SIZE, 10 * PAGE_SIZE), 0);
 }
 
+/* Ranges of addresses that the allocator keeps: objects in use. */
+static u64 kva_ranges(void)
+{
+	struct slab_stats s;
+
+	for (unsigned i = 0; slab_stats(i, &s); i++)
+		if (!strcmp(s.name, "kva_range"))
+			return s.in_use;
+	return 0;
+}
+
 static void test_kva(void **state)
 {
 	u64 va[200];
@@ -252,9 +265,11 @@ static void test_kva(void **state)
 
 	assert_int_equal(all, KVA_START + PAGE_SIZE);
 	assert_int_equal(kva_alloc(1), 0);
+	assert_int_equal(kva_ranges(), 1);
 	kva_free(all, (KVA_END - KVA_START) / PAGE_SIZE - 2);
 	assert_int_equal(kva_alloc(0), 0);
 	assert_int_equal(kva_alloc(1ul << 50), 0);
+	assert_int_equal(kva_ranges(), 1);
 }
 
 static void test_mmio(void **state)

@@ -65,6 +65,28 @@ static void test_shared_page_comes_back(void **state)
 	faults = stats().faults;
 	poke(as, AT, 2); /* the right to write is there at once */
 	assert_int_equal(stats().faults, faults);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, PROT_READ), 0);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, RW), 0);
+	poke(as, AT, 3);
+	assert_int_equal(stats().faults, faults);
+	file_stop();
+}
+
+static void cut_file(void)
+{
+	*(u32 *)frame_virt(file.page[0]) = 7;
+	frame_put(file.page[0]);
+	file.page[0] = NULL;
+	vm_object_zap(&file.obj, 0, UINT64_MAX, true);
+}
+
+/* The file is cut when a fault has its page already, but has not mapped it: it asks again. */
+static void test_cut_before_it_is_mapped(void **state)
+{
+	file_start();
+	map_file(AT, 1, RW, MAP_SHARED);
+	file.after_reading = cut_file;
+	assert_int_equal(peek(as, AT), 100);
 	file_stop();
 }
 
@@ -112,7 +134,7 @@ static void test_dontfork_at_each_level(void **state)
 /* A stack that no child gets grows into a table in which nothing else was kept from children. */
 static void test_dontfork_stack_grows(void **state)
 {
-	const u64 stack = AT + 2 * MiB;
+	const u64 stack = AT + 2 * MiB, other = AT + 64 * MiB; /* nothing is below it */
 	struct aspace *child;
 
 	aspace_set_limit(as, VM_LIMIT_STACK, MiB);
@@ -121,9 +143,13 @@ static void test_dontfork_stack_grows(void **state)
 	map(stack, PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
 	assert_int_equal(vm_madvise(as, stack, PAGE_SIZE, MADV_DONTFORK), 0);
 	poke(as, stack - PAGE_SIZE, 2);
+	map(other, PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
+	assert_int_equal(vm_madvise(as, other, PAGE_SIZE, MADV_DONTFORK), 0);
+	poke(as, other - PAGE_SIZE, 2);
 	assert_int_equal(aspace_fork(as, &child), 0);
 	assert_int_equal(peek(child, AT), 1);
 	expect_nothing_at(child, stack - PAGE_SIZE);
+	expect_nothing_at(child, other - PAGE_SIZE);
 	use(as);
 	aspace_put(child);
 }
@@ -228,6 +254,9 @@ static void test_locked_grows(void **state)
 	assert_int_equal(stats().resident, 0);
 	assert_int_equal(vm_mlock(as, AT, PAGE_SIZE, 0), 0);
 	assert_int_equal(stats().resident, 1);
+	map(AT + MiB, PAGE_SIZE, RW, ANON | MAP_FIXED); /* that one is locked, this one is not */
+	assert_int_equal(vm_mremap(as, AT + MiB, PAGE_SIZE, 3 * PAGE_SIZE, 0, 0), AT + MiB);
+	assert_int_equal(stats().resident, 1);
 	assert_int_equal(vm_munmap(as, AT + PAGE_SIZE, 2 * PAGE_SIZE), 0);
 	assert_int_equal(vm_mremap(as, AT, PAGE_SIZE, 3 * PAGE_SIZE, 0, 0), AT);
 	assert_int_equal(stats().resident, 3);
@@ -247,6 +276,8 @@ static void test_growing_towards_a_file(void **state)
 	assert_int_equal(vm_brk(as, brk + 2 * PAGE_SIZE), brk); /* Linux wants a page between */
 	assert_int_equal(vm_brk(as, brk + 3 * PAGE_SIZE), brk);
 	assert_int_equal(vm_brk(as, brk + PAGE_SIZE), brk + PAGE_SIZE);
+	assert_int_equal(vm_brk(as, USER_TOP), brk + PAGE_SIZE);
+	assert_int_equal(vm_brk(as, USER_TOP + 5 * PAGE_SIZE), brk + PAGE_SIZE);
 
 	aspace_set_limit(as, VM_LIMIT_STACK, 16 * MiB);
 	map(stack, PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
@@ -355,6 +386,7 @@ static void test_beyond_the_top(void **state)
 	assert_false(vm_peek(kernel, &value));
 	assert_false(vm_peek(USER_TOP, &value));
 	assert_int_equal(vm_fault(as, kernel, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(vm_mremap(as, kernel, PAGE_SIZE, PAGE_SIZE, 0, 0), -EFAULT);
 	frames_at_start = frames_named() - tables() - 1; /* the kernel's tables stay */
 }
 
@@ -365,6 +397,7 @@ int main(void)
 		T(test_counters),
 		T(test_write_takes_one_fault),
 		T(test_shared_page_comes_back),
+		T(test_cut_before_it_is_mapped),
 		T(test_exec_goes),
 		T(test_dontfork_stack_grows),
 		T(test_stack_is_replaced),
