@@ -304,6 +304,54 @@ static void test_gather_in_one_round(void **state)
 	nr_cpus = 1;
 }
 
+static unsigned writes_allowed;
+
+/* While CPU 1 is still to be told, CPU 2 comes and wants to write. */
+static void write_before_the_flush(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	paddr_t pa;
+
+	host_cpu = 2;
+	irq_disable();
+	writes_allowed += host_mmu_access(0x10000000, FAULT_WRITE, true, &pa) == 0;
+	irq_enable();
+	for (host_cpu = 2; host_cpu > 0; host_cpu--) {
+		irq_disable();
+		fn(arg);
+		irq_enable();
+	}
+}
+
+/* A copied page may be written only when no CPU reads the old one any more. */
+static void test_copy_is_written_after_the_flush(void **state)
+{
+	struct aspace *a = new_space(), *child;
+	paddr_t pa;
+
+	use(a);
+	touch(a, 0x10000000);
+	assert_int_equal(aspace_fork(a, &child), 0);
+	touch(a, 0x10001000); /* the table is ours, the page is not */
+	nr_cpus = 3;
+	for (host_cpu = 2; host_cpu > 0; host_cpu--) {
+		use(a);
+		assert_int_equal(host_mmu_access(0x10000000, FAULT_READ, true, &pa), 0);
+	}
+	host_cpu = 2;
+	irq_disable();
+	mmu_flush_context(); /* it starts without knowing the page */
+	irq_enable();
+	host_cpu = 0;
+	writes_allowed = 0;
+	mmu_shootdown = write_before_the_flush;
+	touch(a, 0x10000000);
+	assert_int_equal(writes_allowed, 0);
+	aspace_put(child);
+	aspace_put(a);
+	mmu_shootdown = NULL;
+	nr_cpus = 1;
+}
+
 /* More spaces than contexts: none sees another's translations. */
 static void test_many_spaces(void **state)
 {
@@ -429,6 +477,8 @@ int main(void)
 		  (void *)1 },
 		{ "kernel flushes", test_kernel_flushes_tell_all, setup, teardown, (void *)1 },
 		{ "gather in one round", test_gather_in_one_round, setup, teardown, (void *)1 },
+		{ "copy is written after the flush", test_copy_is_written_after_the_flush, setup,
+		  teardown, (void *)1 },
 		{ "many spaces", test_many_spaces, setup, teardown, (void *)1 },
 		{ "masks", test_masks, setup, teardown, (void *)1 },
 		{ "back from lazy", test_back_from_lazy, setup, teardown, (void *)1 },

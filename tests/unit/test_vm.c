@@ -355,6 +355,26 @@ static void test_pieces_fail_as_a_whole(void **state)
 	assert_int_equal(t.mapped, 208 * MiB);
 }
 
+/* munmap of tables that a child shares copies none of them, so that it needs no memory. */
+static void test_shared_tables_are_dropped(void **state)
+{
+	const u64 n = 80, step = 2 * MiB;
+	struct aspace *child;
+
+	map(AT, n * step, RW, ANON | MAP_FIXED);
+	for (u64 i = 0; i < n; i++)
+		poke(as, AT + i * step, (u32)i + 1);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	alloc_fail_at = 1;
+	assert_int_equal(vm_munmap(as, AT, n * step), 0);
+	assert_int_equal(alloc_fail_at, 1);
+	alloc_fail_at = 0;
+	for (u64 i = 0; i < n; i++)
+		assert_int_equal(peek(child, AT + i * step), i + 1);
+	use(as);
+	aspace_put(child);
+}
+
 /* MADV_DONTNEED has nothing to do where nothing was touched, so it needs no memory for it. */
 static void test_dontneed_splits_no_mark(void **state)
 {
@@ -387,6 +407,8 @@ static void test_beyond_the_top(void **state)
 	assert_false(vm_peek(USER_TOP, &value));
 	assert_int_equal(vm_fault(as, kernel, FAULT_READ), SEGV_MAPERR);
 	assert_int_equal(vm_mremap(as, kernel, PAGE_SIZE, PAGE_SIZE, 0, 0), -EFAULT);
+	assert_int_equal(vm_munmap(as, kernel, PAGE_SIZE), -EINVAL);
+	assert_true(is_page_present(kernel));
 	frames_at_start = frames_named() - tables() - 1; /* the kernel's tables stay */
 }
 
@@ -411,6 +433,7 @@ int main(void)
 		T(test_mremap_beyond_the_top),
 		T(test_large_fallback_is_counted),
 		T(test_pieces_fail_as_a_whole),
+		T(test_shared_tables_are_dropped),
 		T(test_dontneed_splits_no_mark),
 		T(test_beyond_the_top),
 	};
