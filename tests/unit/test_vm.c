@@ -306,6 +306,35 @@ static void test_mremap_beyond_the_top(void **state)
 	poke(as, AT + PAGE_SIZE, 1);
 }
 
+/* What may never be written, and what may, are two regions, though all else goes on. */
+static void test_mremap_of_two_kinds(void **state)
+{
+	file_start();
+	map_file(AT, 2, PROT_READ, MAP_SHARED);
+	map_file(AT, 1, PROT_READ, MAP_SHARED | VM_MMAP_NOWRITE);
+	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 3 * PAGE_SIZE, MREMAP_MAYMOVE, 0),
+			 -EFAULT);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, RW), -EACCES);
+	assert_int_equal(vm_mprotect(as, AT + PAGE_SIZE, PAGE_SIZE, RW), 0);
+	file_stop();
+}
+
+/* mprotect from where a stack begins, which is looked for from below, past what else there is. */
+static void test_protect_grows_down(void **state)
+{
+	const int grows = PROT_READ | PROT_GROWSDOWN;
+
+	file_start();
+	map_file(AT, 1, PROT_READ, MAP_PRIVATE);
+	map(AT + MiB, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
+	assert_int_equal(vm_mprotect(as, AT + MiB + 2 * PAGE_SIZE, PAGE_SIZE, grows), 0);
+	assert_int_equal(fault(AT + MiB, FAULT_WRITE), SEGV_ACCERR);
+	poke(as, AT + MiB + 3 * PAGE_SIZE, 1);
+	assert_int_equal(vm_mprotect(as, AT, PAGE_SIZE, grows), -EINVAL);
+	assert_int_equal(vm_mprotect(as, AT + 4 * MiB, PAGE_SIZE, grows), -ENOMEM);
+	file_stop();
+}
+
 /* Each large page that cannot be had is counted once. */
 static void test_large_fallback_is_counted(void **state)
 {
@@ -431,6 +460,8 @@ int main(void)
 		T(test_locked_grows),
 		T(test_growing_towards_a_file),
 		T(test_mremap_beyond_the_top),
+		T(test_mremap_of_two_kinds),
+		T(test_protect_grows_down),
 		T(test_large_fallback_is_counted),
 		T(test_pieces_fail_as_a_whole),
 		T(test_shared_tables_are_dropped),
