@@ -567,9 +567,9 @@ static void every_allocation_fails(bool shared)
 
 		make_scene();
 		for (u64 j = 0; j < 4; j++) { /* the file's own pages are not ours to count */
-			struct frame *f;
+			struct frame *f = NULL;
 
-			file_get_page(&file.obj, j, &f);
+			assert_int_equal(file_get_page(&file.obj, j, &f), 0);
 			frame_put(f);
 		}
 		if (shared)
@@ -1141,9 +1141,9 @@ static void test_fault_around(void **state)
 	assert_null(file.page[0]);
 	/* All are there now; those not mapped yet come with the next. */
 	for (u64 i = 0; i < 4; i++) {
-		struct frame *f;
+		struct frame *f = NULL;
 
-		file_get_page(&file.obj, i, &f);
+		assert_int_equal(file_get_page(&file.obj, i, &f), 0);
 		frame_put(f);
 	}
 	vm_stats(&first);
