@@ -245,6 +245,19 @@ static void check_slabs_empty(void)
 			check(s.in_use == 0, "%lu objects of %s left", s.in_use, s.name);
 }
 
+/* Each frame is used for something, or free, or kept by a CPU. */
+static void check_books(void)
+{
+	struct frame_stats s;
+	u64 sum;
+
+	frame_stats(&s);
+	sum = s.free + s.cached;
+	for (unsigned i = 0; i < FRAME_TYPES; i++)
+		sum += s.used[i];
+	check(sum == s.total, "%ld frames are nowhere", (long)(s.total - sum));
+}
+
 static void machine_stop(void)
 {
 	for (unsigned i = 0; i < MAX_PROCS; i++)
@@ -257,6 +270,7 @@ static void machine_stop(void)
 	check(frames_named() == named_at_start, "%ld frames lost",
 	      (long)(frames_named() - named_at_start));
 	check_slabs_empty();
+	check_books();
 	cpus_stop();
 	host_mmu_reset();
 	host_ram_exit();

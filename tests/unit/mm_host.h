@@ -92,8 +92,22 @@ static inline void end_grace_periods(void)
 	host_cpu = 0;
 }
 
+/* Each frame is used for something, or free, or kept by a CPU. */
+static inline void check_books(void)
+{
+	struct frame_stats s;
+	u64 sum;
+
+	frame_stats(&s);
+	sum = s.free + s.cached;
+	for (unsigned i = 0; i < FRAME_TYPES; i++)
+		sum += s.used[i];
+	assert_int_equal(sum, s.total);
+}
+
 static inline int teardown(void **state)
 {
+	check_books();
 	aspace_audit();
 	host_mmu_audit();
 	if (as)
