@@ -1671,9 +1671,12 @@ static u64 count_tables(struct frame *table)
 	unsigned n = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
 	u64 count = 1;
 
-	for (unsigned i = 0; i < n && table->level > 1; i++)
-		if (pte_is_table(pte_load(&entry[i]), table->level))
-			count += count_tables(pte_table(entry[i], table->level));
+	for (unsigned i = 0; i < n && table->level > 1; i++) {
+		pte_t e = pte_load(&entry[i]); /* once: it may change */
+
+		if (pte_is_table(e, table->level))
+			count += count_tables(pte_table(e, table->level));
+	}
 	return count;
 }
 

@@ -73,13 +73,17 @@ static void use_object(u64 r)
 /* One CPU moves the break of a space, of which the others make children. */
 static void use_common(u64 cpu, u64 i)
 {
+	struct aspace_stats s;
 	struct aspace *child;
 
 	if (cpu == 0) {
+		assert_int_equal(vm_brk(common, BREAK), BREAK);
+		aspace_set_brk(common, BREAK);
 		assert_int_equal(vm_brk(common, BREAK + (i % 4 + 1) * PAGE_SIZE),
 				 BREAK + (i % 4 + 1) * PAGE_SIZE);
 		return;
 	}
+	aspace_stats(common, &s);
 	assert_int_equal(aspace_fork(common, &child), 0);
 	assert_true(vm_brk(child, 0) >= BREAK);
 	aspace_put(child);

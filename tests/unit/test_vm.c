@@ -167,6 +167,38 @@ static void test_stack_is_replaced(void **state)
 	assert_int_equal(fault(stack - 4 * PAGE_SIZE, FAULT_WRITE), SEGV_MAPERR);
 }
 
+static u64 tables_copied(void)
+{
+	struct vm_stats s;
+
+	vm_stats(&s);
+	return s.tables_copied;
+}
+
+/* A shared table is copied only for an access that changes it, and taken back without memory. */
+static void test_shared_table_stays(void **state)
+{
+	struct aspace *child;
+	u64 copied;
+
+	map(AT, PAGE_SIZE, RW, ANON | MAP_FIXED);
+	map(AT + PAGE_SIZE, PAGE_SIZE, PROT_READ, ANON | MAP_FIXED);
+	poke(as, AT, 1);
+	peek(as, AT + PAGE_SIZE);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	copied = tables_copied();
+	assert_int_equal(fault(AT + PAGE_SIZE, FAULT_WRITE), SEGV_ACCERR);
+	assert_int_equal(fault(AT + 2 * PAGE_SIZE, FAULT_WRITE), SEGV_MAPERR);
+	assert_int_equal(peek(as, AT), 1);
+	assert_int_equal(tables_copied(), copied);
+	aspace_put(child);
+	alloc_fail_at = 1;
+	poke(as, AT, 2);
+	assert_int_equal(alloc_fail_at, 1);
+	alloc_fail_at = 0;
+	assert_int_equal(tables_copied(), copied);
+}
+
 /* A table that fork must copy, with a page of a file in it: the table, or its side array, is lacking. */
 static void test_fork_lacks_side_array(void **state)
 {
@@ -437,6 +469,9 @@ static void test_beyond_the_top(void **state)
 	assert_int_equal(vm_fault(as, kernel, FAULT_READ), SEGV_MAPERR);
 	assert_int_equal(vm_mremap(as, kernel, PAGE_SIZE, PAGE_SIZE, 0, 0), -EFAULT);
 	assert_int_equal(vm_munmap(as, kernel, PAGE_SIZE), -EINVAL);
+	assert_int_equal(vm_mprotect(as, kernel, PAGE_SIZE, PROT_READ), -ENOMEM);
+	assert_int_equal(vm_mprotect(as, USER_TOP, PAGE_SIZE, PROT_READ), -ENOMEM);
+	assert_int_equal(vm_madvise(as, kernel, PAGE_SIZE, MADV_DONTNEED), -ENOMEM);
 	assert_true(is_page_present(kernel));
 	frames_at_start = frames_named() - tables() - 1; /* the kernel's tables stay */
 }
@@ -453,6 +488,7 @@ int main(void)
 		T(test_dontfork_stack_grows),
 		T(test_stack_is_replaced),
 		T(test_dontfork_at_each_level),
+		T(test_shared_table_stays),
 		T(test_fork_lacks_side_array),
 		T(test_remove_errors),
 		T(test_limit_data_mprotect),
