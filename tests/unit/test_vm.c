@@ -308,8 +308,9 @@ static void test_growing_towards_a_file(void **state)
 	assert_int_equal(vm_brk(as, brk + 2 * PAGE_SIZE), brk); /* Linux wants a page between */
 	assert_int_equal(vm_brk(as, brk + 3 * PAGE_SIZE), brk);
 	assert_int_equal(vm_brk(as, brk + PAGE_SIZE), brk + PAGE_SIZE);
-	assert_int_equal(vm_brk(as, USER_TOP), brk + PAGE_SIZE);
-	assert_int_equal(vm_brk(as, USER_TOP + 5 * PAGE_SIZE), brk + PAGE_SIZE);
+	aspace_set_brk(as, USER_TOP - 4 * PAGE_SIZE);
+	assert_int_equal(vm_brk(as, USER_TOP), USER_TOP - 4 * PAGE_SIZE);
+	assert_int_equal(vm_brk(as, USER_TOP + 5 * PAGE_SIZE), USER_TOP - 4 * PAGE_SIZE);
 
 	aspace_set_limit(as, VM_LIMIT_STACK, 16 * MiB);
 	map(stack, PAGE_SIZE, RW, ANON | MAP_FIXED | MAP_GROWSDOWN);
@@ -327,6 +328,7 @@ static void test_growing_towards_a_file(void **state)
 static void test_mremap_beyond_the_top(void **state)
 {
 	const u64 len = USER_TOP - AT + PAGE_SIZE;
+	s64 moved;
 
 	map(AT, 2 * PAGE_SIZE, RW, ANON | MAP_FIXED);
 	assert_int_equal(vm_mremap(as, AT, len, PAGE_SIZE, 0, 0), -EINVAL);
@@ -336,6 +338,14 @@ static void test_mremap_beyond_the_top(void **state)
 	assert_int_equal(vm_mremap(as, AT, len, len + PAGE_SIZE, MREMAP_MAYMOVE, 0), -EFAULT);
 	assert_int_equal(vm_mremap(as, AT + GiB, len, PAGE_SIZE, 0, 0), -EFAULT);
 	poke(as, AT + PAGE_SIZE, 1);
+	/* Nor does it grow there in place. */
+	map(USER_TOP - PAGE_SIZE, PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, USER_TOP - PAGE_SIZE, 3);
+	assert_int_equal(vm_mremap(as, USER_TOP - PAGE_SIZE, PAGE_SIZE, 2 * PAGE_SIZE, 0, 0),
+			 -ENOMEM);
+	moved = vm_mremap(as, USER_TOP - PAGE_SIZE, PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE, 0);
+	assert_true(moved > 0);
+	assert_int_equal(peek(as, (u64)moved), 3);
 }
 
 /* What may never be written, and what may, are two regions, though all else goes on. */
