@@ -162,9 +162,14 @@ static inline u64 find_gap(struct aspace *as, u64 len)
 	return gap_take(as, va, MAX(skipped, from - (va + len)));
 }
 
-u64 aspace_find_gap(struct aspace *as, u64 len)
+u64 aspace_find_gap_like(struct aspace *as, u64 len, u64 like)
 {
-	return find_gap(as, len);
+	u64 skip = like & (2 * MiB - 1), va;
+
+	if (len < OWN_SLOTS || !skip)
+		return find_gap(as, len);
+	va = find_gap(as, skip + len);
+	return va && IS_ALIGNED(va, 2 * MiB) ? va + skip : va;
 }
 
 /*

@@ -616,16 +616,16 @@ static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
 	const pte_t *entry = frame_virt(table);
 
-	for (; va < end && table->used > 0; va += PAGE_SIZE) {
-		pte_t e;
+	while (va < end && table->used > 0) {
+		pte_t e = pte_load(&entry[pt_index(va, 1)]);
 
-		va = unmap_plain(op, table, va, end);
-		if (va == end)
-			break;
-		e = pte_load(&entry[pt_index(va, 1)]);
-		if (pte_is_none(e))
+		if ((e.v & (PTE_PRESENT | VM_SIDE)) == PTE_PRESENT) {
+			va = unmap_plain(op, table, va, end);
 			continue;
-		slot_unmap(op, table, pt_index(va, 1), va, e);
+		}
+		if (!pte_is_none(e))
+			slot_unmap(op, table, pt_index(va, 1), va, e);
+		va += PAGE_SIZE;
 	}
 }
 
@@ -986,8 +986,9 @@ static void slot_look(struct pt_slot *s, const struct frame *table, u64 va)
 	}
 }
 
-static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end, pt_visit_fn *fn,
-		       void *arg)
+/* `lowest`: the level of the tables that are gone into. */
+static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end, unsigned lowest,
+		       pt_visit_fn *fn, void *arg)
 {
 	pte_t *entry = frame_virt(table);
 	u64 span = pt_span(table->level);
@@ -1006,7 +1007,9 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 			next = MIN(s.va + span, end);
 			if (!pte_is_shared(s.e))
 				pt_lock_table(c, child);
-			ret = visit_table(c, child, va, next, fn, arg);
+			ret = table->level > lowest ?
+				      visit_table(c, child, va, next, lowest, fn, arg) :
+				      fn(&s, table, arg);
 		} else {
 			slot_look(&s, table, va);
 			next = MIN(s.va + s.size, end);
@@ -1018,7 +1021,17 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 
 int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg)
 {
-	return visit_table(c, c->table, start, end, fn, arg);
+	return visit_table(c, c->table, start, end, 1, fn, arg);
+}
+
+int pt_visit_tables(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg)
+{
+	struct pt_slot s = { .va = ALIGN_DOWN(start, pt_span(2)), .size = pt_span(2), .level = 2 };
+
+	if (c->level > 1)
+		return visit_table(c, c->table, start, end, 2, fn, arg);
+	s.e = pte_make(frame_pa(c->table), PTE_TABLE);
+	return fn(&s, NULL, arg);
 }
 
 void pt_prune(struct aspace *as, u64 va)
@@ -1062,6 +1075,17 @@ static void prune_later(struct aspace *as, u64 va, unsigned level)
 	}
 	if (va)
 		pt_prune(as, va & PAGE_MASK);
+}
+
+void pt_prune_kept(struct aspace *as, u64 va)
+{
+	u64 kept = ALIGN_DOWN(va, pt_span(2)) | 1;
+
+	if (READ_ONCE(as->empty_table) != kept)
+		return;
+	__atomic_compare_exchange_n(&as->empty_table, &kept, 0, false, __ATOMIC_RELAXED,
+				    __ATOMIC_RELAXED);
+	pt_prune(as, va);
 }
 
 /* The cursor holds the table that covers the range; it is given up. */

@@ -107,8 +107,9 @@ static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
 		populate(m, n, true, false);
 }
 
-/* Something was put at ret, without a fixed place: does the documentation say so? */
-static bool explain_place(const struct call *c, u64 ret, u64 len)
+/* Something was put at ret, without a fixed place: does the documentation say so? `like`: the address of what moved
+ * there, or 0. */
+static bool explain_place(const struct call *c, u64 ret, u64 len, u64 like)
 {
 	u64 place;
 
@@ -121,7 +122,7 @@ static bool explain_place(const struct call *c, u64 ret, u64 len)
 	want(ret + len <= VM_MMAP_TOP, "%#lx is too high", ret);
 	if (call_concurrent)
 		return true;
-	place = model_place(c->p, len, c->hints);
+	place = model_place(c->p, len, like, c->hints);
 	want(ret == place, "at %#lx, expected at %#lx (hints %#lx %#lx %#lx)", ret, place,
 	     c->hints.start, c->hints.end, c->hints.skipped);
 	return true;
@@ -154,7 +155,7 @@ static bool explain_mmap(struct call *c)
 			return true;
 		}
 	}
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, 0))
 		return false;
 	w = window_of((u64)c->ret, len);
 	if (!call_went_outside(c, (u64)c->ret, len)) {
@@ -330,7 +331,7 @@ static bool explain_duplicate(struct call *c)
 		want(c->ret == -ENOMEM, "mremap from 0 in place: %ld", c->ret);
 		return true;
 	}
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, 0))
 		return false;
 	w = window_of((u64)c->ret, len);
 	for (u64 i = 0; !call_went_outside(c, (u64)c->ret, len) && i < len / PAGE_SIZE; i++) {
@@ -350,7 +351,7 @@ static bool explain_move(struct call *c)
 	struct page *to = NULL;
 	int w;
 
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, page_va(c->w, c->at)))
 		return false;
 	w = window_of((u64)c->ret, len);
 	if (!call_went_outside(c, (u64)c->ret, len)) {

@@ -108,7 +108,7 @@ struct aspace_hints {
 	u64 end, start, skipped;
 };
 /* Where docs/memory.md says that len bytes without a wish go; 0: nowhere. */
-u64 model_place(const struct proc *p, u64 len, struct aspace_hints h);
+u64 model_place(const struct proc *p, u64 len, u64 like, struct aspace_hints h);
 /* The highest mapped page below `end`: its bounds. */
 bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, struct page *page);
 bool model_near_stack(const struct proc *p, u64 end);
