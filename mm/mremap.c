@@ -506,7 +506,7 @@ static void move_commit(struct move *m)
  * Locks, checks the old range again, and moves it to m->to. -EEXIST: the new place is taken. The
  * mapping for the new place has been made for what was seen before; -EAGAIN: that has changed.
  */
-static int move_run(struct move *m, struct aspace *as)
+static __noinline int move_run(struct move *m, struct aspace *as)
 {
 	struct old_region now = m->old;
 	u64 start = now.start, end = start + m->len, new_end = m->to + m->new_len;

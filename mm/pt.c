@@ -1063,11 +1063,16 @@ void pt_prune(struct aspace *as, u64 va)
 	}
 }
 
-/* The table that covered an operation has become empty. One of level 1 stays, until another one is empty: who maps
- * and unmaps a page again and again needs no table each time. */
-static void prune_later(struct aspace *as, u64 va, unsigned level)
+/*
+ * The table that covered an operation on `len` bytes at va has become empty. One of level 1 stays, until another one is
+ * empty: who maps and unmaps a page again and again needs no table each time. But who unmaps much at once may well map
+ * much there again, which is one partial mark where no table is, and hundreds of slots to fill where one is.
+ */
+#define KEEP_BELOW (512 * KiB)
+
+static void prune_later(struct aspace *as, u64 va, u64 len, unsigned level)
 {
-	if (level == 1) {
+	if (level == 1 && len < KEEP_BELOW) {
 		va = ALIGN_DOWN(va, pt_span(2)) | 1;
 		if (as->empty_table == va)
 			return;
@@ -1109,7 +1114,7 @@ static int op_locked(struct pt_op *op, u64 start, u64 end)
 	prune = op->c.table->used == 0 && level < PT_LEVELS;
 	pt_unlock(&op->c);
 	if (unlikely(prune))
-		prune_later(as, start, level);
+		prune_later(as, start, end - start, level);
 	if (unlikely(op->dead != NULL))
 		mapping_destroy_all(op->dead);
 	return err;
@@ -1256,7 +1261,7 @@ static __noinline int map_cut(struct aspace *as, pte_t *entry, u64 start, u64 en
 	unsigned level = table->level;
 	pte_t *slot = &entry[pt_index(start, level)];
 
-	if (unlikely(mark_kind(mark) != MARK_ANON || (mark.v & VM_FORK)))
+	if (unlikely((mark.v & (MARK_KINDS | VM_FORK)) != MARK_ANON))
 		return map_slowly(as, entry, start, end, mark, noreplace);
 	if (unlikely(!in_one_slot(start, end, level)))
 		return map_ends(as, entry, start, end, mark, noreplace);
@@ -1327,14 +1332,14 @@ static __noinline int unmap_slowly(struct aspace *as, pte_t *entry, u64 start, u
 }
 
 /* Untouched slots of a covering table are gone: the locks, and the table if it is empty. */
-static inline void unmap_done(struct aspace *as, struct frame *table, u64 va)
+static inline void unmap_done(struct aspace *as, struct frame *table, u64 start, u64 end)
 {
 	unsigned level = table->level;
 	bool empty = table->used == 0 && level < PT_LEVELS;
 
 	unlock_table(table);
 	if (empty)
-		prune_later(as, va, level);
+		prune_later(as, start, end - start, level);
 }
 
 static __noinline int unmap_ends(struct aspace *as, pte_t *entry, u64 start, u64 end)
@@ -1346,7 +1351,7 @@ static __noinline int unmap_ends(struct aspace *as, pte_t *entry, u64 start, u64
 	if (!in_units(start, end, level) || !slots_say(entry, start, end, level, mark))
 		return unmap_slowly(as, entry, start, end);
 	table->used -= slots_set(entry, start, end, level, PTE_NONE);
-	unmap_done(as, table, start);
+	unmap_done(as, table, start, end);
 	return 0;
 }
 
@@ -1365,7 +1370,7 @@ static __noinline int unmap_cut(struct aspace *as, pte_t *entry, u64 start, u64 
 		return unmap_slowly(as, entry, start, end);
 	pte_store(slot, PTE_NONE);
 	table->used--;
-	unmap_done(as, table, start);
+	unmap_done(as, table, start, end);
 	return 0;
 }
 
@@ -1374,12 +1379,13 @@ static __noinline int unmap_cut(struct aspace *as, pte_t *entry, u64 start, u64 
 static __noinline int unmap_rest(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
 				 unsigned done)
 {
+	unsigned level = page_frame(entry)->level;
 	int err = 0;
 
 	if (start < end)
 		err = unmap_slowly(as, entry, start, end);
 	else
-		unmap_done(as, page_frame(entry), end - 1);
+		unmap_done(as, page_frame(entry), end - ((u64)done << pt_shift(level)), end);
 	if (mark_has_mapping(mark) && done > 0)
 		mapping_put(mark_mapping(mark), done);
 	return err;
@@ -1412,7 +1418,7 @@ int pt_unmap(struct aspace *as, u64 start, u64 end)
 	if (unlikely(done < n || mark_has_mapping(mark)))
 		return unmap_rest(as, entry, start + ((u64)done << pt_shift(level)), end, mark,
 				  done);
-	unmap_done(as, table, start);
+	unmap_done(as, table, start, end);
 	return 0;
 }
 
