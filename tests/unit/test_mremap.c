@@ -380,8 +380,7 @@ static void test_every_allocation_fails(void **state)
 			if (alloc_fail_at != 0)
 				break;
 			assert_int_equal(ret, -ENOMEM);
-			assert_in_range(frames_named(), frames - 1,
-					frames); /* an empty table went */
+			assert_true(frames_named() <= frames); /* empty tables may go */
 			aspace_audit();
 			for (u64 j = 0; j < m.n; j += 100)
 				assert_int_equal(peek(as, from + PAGES j), content(&m, j));
