@@ -184,6 +184,31 @@ static void progress(unsigned seconds)
 	printf("\n");
 }
 
+/*
+ * On a kernel booted with the option anywhere, its interrupts come behind every instruction while the
+ * loads run (docs/testing.md). False: this is none.
+ */
+static bool anywhere(const char *word)
+{
+	int fd = open("/proc/jiffy/anywhere", O_WRONLY);
+	bool ok = fd >= 0 && write(fd, word, strlen(word)) > 0;
+
+	close(fd);
+	return ok;
+}
+
+/* Without a buffer of the C library's: it would be one page more than before. */
+static void tell_anywhere(void)
+{
+	static char text[2000];
+	int fd = open("/proc/jiffy/anywhere", O_RDONLY);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	for (char *line = strtok(text, "\n"); n > 0 && line; line = strtok(NULL, "\n"))
+		printf("anywhere: %s\n", line);
+}
+
 /* Runs all kinds for so long. False: something failed, or somebody does not end. */
 static bool run(unsigned seconds, uint64_t seed, bool talk)
 {
@@ -204,8 +229,10 @@ static bool run(unsigned seconds, uint64_t seed, bool talk)
 			return false;
 		if (now - begun >= seconds * 1000000ull || stopping()) {
 			atomic_store(&shared->stop, true);
-			if (!stop_at)
+			if (!stop_at) {
 				stop_at = now;
+				anywhere("off"); /* what is begun is finished at full speed */
+			}
 			if (now - stop_at > STALL_SECONDS * 1000000ull) {
 				fail("%u workers and their children do not end", workers_alive());
 				return false;
@@ -221,7 +248,7 @@ int main(int argc, char **argv)
 {
 	unsigned seconds;
 	uint64_t seed;
-	bool ok, has_books;
+	bool ok, has_books, stepped;
 
 	self_path = argv[0];
 	if (argc > 1 && !strcmp(argv[1], "exec"))
@@ -244,8 +271,11 @@ int main(int argc, char **argv)
 	has_books = books_take();
 	if (!has_books)
 		printf("soak: no /proc/jiffy here: the kernel's books are not looked at\n");
+	stepped = anywhere("on");
 	if (ok)
 		ok = run(seconds, seed, true);
+	if (stepped)
+		tell_anywhere();
 	printf("soak: all children have ended\n");
 	if (ok && has_books)
 		ok = books_balance();
