@@ -227,7 +227,7 @@ $(O)/user/soak: $(SOAK) tests/soak/soak.h
 # The suite of benchmarks: one static program for every kernel, and the program that it executes.
 SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))
 
-$(O)/bench/suite: $(SUITE) bench/suite/bench.h
+$(O)/bench/suite: $(SUITE) bench/suite/bench.h bench/raw.h
 	@mkdir -p $(@D)
 	@echo "  USERCC  $@"
 	$(Q)musl-gcc $(UFLAGS) $(SUITE) -o $@
@@ -239,7 +239,7 @@ $(O)/bench/suite-exit: bench/suite/exit.c
 		-Wl,-z,noseparate-code -s $< -o $@
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
+$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/%.c bench/raw.h $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
