@@ -219,6 +219,14 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	@echo "  CPIO    $@"
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
 
+# The soak: ./jiffy soak.
+SOAK := $(wildcard tests/soak/*.c)
+
+$(O)/user/soak: $(SOAK) tests/soak/soak.h
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)musl-gcc $(UFLAGS) $(SOAK) -o $@
+
 # The suite of benchmarks: one static program for every kernel, and the program that it executes.
 SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))
 

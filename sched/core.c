@@ -273,6 +273,24 @@ void sched_ipi(void)
 	set_need_resched();
 }
 
+void sched_provoke(void)
+{
+	struct rq *rq = this_cpu_ptr(&runqueue);
+	struct thread *t = current();
+
+	spin_acquire(&rq->lock);
+	if (rq->fair.curr == &t->fair && rq->fair.nr > 1) {
+		fair_charge(&rq->fair, fair_request);
+		fair_request_over(&rq->fair);
+		rq->fair.give_way = true;
+	}
+	if (!t->fifo)
+		t->slice_left = 0;
+	spin_release(&rq->lock);
+	rcu_quiescent_irq();
+	set_need_resched();
+}
+
 void sched_block(void)
 {
 	u64 flags = irq_save();
