@@ -317,10 +317,11 @@ static ssize_t tmpfs_write(struct file *f, struct uio *src, u64 *pos)
 		if ((size_t)n < want)
 			break;
 	}
-	if (done)
+	if (done) {
 		inode_touch(inode);
+		*pos = at; /* O_APPEND moves it, too, but only by a write that happened */
+	}
 	mutex_unlock(&inode->lock);
-	*pos = at;
 	return done ? (ssize_t)done : n;
 }
 
@@ -600,7 +601,8 @@ int tmpfs_add_seals(struct file *f, u32 seals)
 	mutex_lock(&inode->lock);
 	if (inode->seals & LINUX_SEAL_SEAL)
 		err = -EPERM;
-	else if ((seals & ~inode->seals & LINUX_SEAL_WRITE) && atomic_load(&inode->object.writers))
+	else if ((seals & ~inode->seals & LINUX_SEAL_WRITE) &&
+		 !vm_object_deny_writers(&inode->object))
 		err = -EBUSY;
 	else if ((seals & LINUX_SEAL_EXEC) && (inode->mode & 0111))
 		seals |= LINUX_SEAL_SHRINK | LINUX_SEAL_GROW | LINUX_SEAL_WRITE |
