@@ -70,6 +70,7 @@ struct fdtable *fdtable_copy(struct fdtable *t); /* fork: NULL out of memory */
 void fdtable_get(struct fdtable *t);             /* CLONE_FILES */
 void fdtable_put(struct fdtable *t);
 void fdtable_close_on_exec(struct fdtable *t);
+bool fdtable_is_shared(const struct fdtable *t); /* or was, just now */
 /* The file behind fd of the current thread, with a reference; NULL: -EBADF. */
 struct file *fd_get(int fd);
 /*

@@ -50,7 +50,7 @@ static void uncharge(struct super *sb, u64 n)
 
 /*
  * Gives a new page to the file at index. On success *frame is what is there now, with a
- * reference: f, or what somebody else put there first.
+ * reference: f, or what somebody else put there first. -ENOSPC, -ENOMEM.
  */
 static int insert_page(struct inode *inode, u64 index, struct frame *f, struct frame **frame)
 {
@@ -66,7 +66,7 @@ static int insert_page(struct inode *inode, u64 index, struct frame *f, struct f
 	}
 	uncharge(inode->sb, 1);
 	if (err != -EEXIST)
-		return -ENOSPC;
+		return err;
 	*frame = page_cache_get(&inode->pages, index);
 	return *frame ? 0 : -EAGAIN; /* it was truncated again meanwhile */
 }
@@ -267,7 +267,9 @@ static ssize_t write_new_page(struct inode *inode, u64 index, size_t offset, siz
 		frame_put(page);
 	}
 	frame_put(fresh);
-	return err ? err : (ssize_t)moved;
+	if (err)
+		return err == -ENOMEM ? -ENOSPC : err;
+	return (ssize_t)moved;
 }
 
 /* Up to the end of one page: bytes, or -errno. inode.lock held. */

@@ -8,6 +8,7 @@
  */
 #include "lib/string.h"
 #include "mm/slab.h"
+#include "proc/process.h"
 #include "sched/thread.h"
 #include "syscall/sys_fs.h"
 #include "syscall/syscalls.h"
@@ -600,13 +601,15 @@ s64 sys_dup3(int oldfd, int newfd, int flags)
 	return duplicate_at(oldfd, newfd, flags & O_CLOEXEC);
 }
 
-/* CLOSE_RANGE_UNSHARE is refused unless the table is not shared anyhow: nothing here needs it. */
 s64 sys_close_range(u32 first, u32 last, unsigned int flags)
 {
-	struct fdtable *t = current()->files;
+	struct fdtable *t;
 
 	if (first > last || (flags & ~(LINUX_CLOSE_RANGE_CLOEXEC | LINUX_CLOSE_RANGE_UNSHARE)))
 		return -EINVAL;
+	if ((flags & LINUX_CLOSE_RANGE_UNSHARE) && proc_unshare_files())
+		return -ENOMEM;
+	t = current()->files;
 	last = MIN(last, (u32)FD_LIMIT - 1);
 	for (int fd = first < FD_LIMIT ? fdtable_next(t, (int)first) : -1;
 	     fd >= 0 && (u32)fd <= last; fd = fdtable_next(t, fd + 1)) {

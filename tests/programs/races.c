@@ -289,6 +289,26 @@ static void descriptors(void)
 	close(fd);
 }
 
+static void *unsharer(void *arg)
+{
+	int fd = (int)(long)arg;
+	long err = syscall(SYS_close_range, fd, fd, 2 /* CLOSE_RANGE_UNSHARE */);
+
+	return (void *)(err + (fcntl(fd, F_GETFD) != -1));
+}
+
+static void unshared(void)
+{
+	int fd;
+
+	title("a thread that unshares its descriptors");
+	create("a", "aaaa");
+	fd = open("a", O_RDONLY);
+	value("it has closed its own", end(begin(unsharer, (void *)(long)fd)) == 0);
+	value("ours is open", fcntl(fd, F_GETFD));
+	close(fd);
+}
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 /* A name that is always there, whatever is renamed to it. */
@@ -495,6 +515,7 @@ int main(void)
 	more_lock();
 	pipes();
 	descriptors();
+	unshared();
 	names();
 	directories();
 	appends();
