@@ -184,6 +184,8 @@ struct clone_request {
 	u64 tls;
 };
 s64 proc_clone(const struct clone_request *c, const struct regs *r);
+/* The current thread's descriptor table is its own from now on, as a copy. 0 or -ENOMEM. */
+int proc_unshare_files(void);
 
 /* Ends: proc/exit.c. Status as wait4 reports it. */
 __noreturn void proc_exit_group(u32 status);

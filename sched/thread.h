@@ -90,7 +90,7 @@ struct thread {
 
 	/* Processes (proc/, fs/): NULL in kernel threads. */
 	struct process *proc;
-	struct fdtable *files;
+	struct fdtable *files; /* [o] to write, under proc_lock; others read them under it */
 	struct fsctx *fs;
 	void *signals; /* proc/signal.c */
 #ifdef CONFIG_DEBUG
