@@ -155,7 +155,7 @@ static void adjust(struct thread *t)
 /* From l to its owner to what that one waits for: does the way lead to t? */
 static bool leads_to(const struct pi_lock *l, const struct thread *t)
 {
-	for (u32 hops = 0; l && l->owner; hops++) {
+	for (u32 hops = 0; l && l->owner && !l->brief; hops++) {
 		if (l->owner == t || hops == PI_CHAIN_MAX)
 			return true;
 		l = l->owner->waits ? l->owner->waits->lock : NULL;

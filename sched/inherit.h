@@ -13,9 +13,9 @@
 struct thread;
 
 struct pi_lock {
-	struct thread *owner; /* [pi] whom the waiters lend to; NULL: nobody has it */
-	struct rb_root
-		waiters; /* [pi] struct pi_waiter: the most urgent first, then who came first */
+	struct thread *owner;   /* [pi] whom the waiters lend to; NULL: nobody has it */
+	struct rb_root waiters; /* [pi] struct pi_waiter: the most urgent, then who came first */
+	bool brief;             /* [I] no circle leads through it: see pi_wait */
 };
 
 /* Lives on the stack of who waits. */
@@ -41,7 +41,9 @@ static inline struct pi_waiter *pi_first(const struct pi_lock *l)
 
 /*
  * t waits for l from here on; it is not woken or put to sleep here. 0, or -EDEADLK: its owner, or whom
- * that one waits for, and so on, is t (or the chain is longer than PI_CHAIN_MAX); then nothing has changed.
+ * that one waits for, and so on, is t (or the chain is longer than PI_CHAIN_MAX); then nothing has changed. A
+ * circle through a brief lock is none: its owner may be in the trees as a waiter already, but gives
+ * the lock back before it sleeps.
  */
 int pi_wait(struct pi_lock *l, struct pi_waiter *w, struct thread *t);
 void pi_leave(struct pi_waiter *w); /* which waits */
