@@ -447,7 +447,7 @@ static long running_priority(void)
 static void *urgent(void *arg)
 {
 	struct sched_param p = { .sched_priority = 50 };
-	long ret = sched_setscheduler(0, SCHED_FIFO, &p) ? -errno : 0;
+	long ret = syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &p) ? -errno : 0;
 
 	step = 1;
 	if (!ret)

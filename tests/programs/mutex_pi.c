@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -179,7 +180,7 @@ static void become(int priority)
 {
 	struct sched_param p = { .sched_priority = priority };
 
-	if (sched_setscheduler(0, SCHED_FIFO, &p))
+	if (syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &p))
 		printf("sched_setscheduler: %s\n", strerror(errno));
 }
 
