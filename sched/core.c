@@ -638,15 +638,17 @@ static void tick_thread(struct rq *rq, struct thread *t, u32 n)
 }
 
 /*
- * In the timer interrupt. The next tick is due one period after this one was, so that late interrupts
- * do not slow the count down.
+ * In the timer interrupt. It may come late, by many periods where a host has taken the virtual CPU away: they count,
+ * for otherwise a real-time thread would never have had its share of a second. The next one keeps the rhythm.
  */
 static void tick(struct timer *timer)
 {
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	struct thread *t = current();
-	u32 n = rq->tick_period;
 	u64 now = clock_ns();
+	u64 late = now > timer->deadline ? (now - timer->deadline) / TICK_NS : 0;
+	u32 n = rq->tick_period + (u32)MIN(late, (u64)SCHED_HZ);
+	u64 due = timer->deadline + late * TICK_NS;
 
 	rcu_quiescent_irq();
 	count_ticks(rq, t, n);
@@ -662,8 +664,7 @@ static void tick(struct timer *timer)
 		sched_balance(rq, n);
 	n = wanted_period(rq);
 	WRITE_ONCE(rq->tick_period, n);
-	u64 next = timer->deadline + n * TICK_NS;
-	timer_start(timer, next > now ? next : now + n * TICK_NS);
+	timer_start(timer, due + n * TICK_NS);
 }
 
 void sched_start_ticking(void)
