@@ -28,7 +28,8 @@ struct lock {
 
 struct lock_list {
 	struct list_node locks; /* [lock_mutex] */
-	struct waitq wait;      /* a lock has gone, or become less */
+	u32 changes; /* [lock_mutex] so far: a lock has gone, or become less; read without it */
+	struct waitq wait; /* for the next one */
 };
 
 static struct mutex lock_mutex = MUTEX_INIT(lock_mutex);
@@ -125,6 +126,12 @@ static void add(struct lock_list *l, struct lock *want)
 	list_add_tail(&l->locks, &want->node);
 }
 
+/* A lock has gone, or become less: who waits tries again. lock_mutex held; the caller wakes, without. */
+static void note_change(struct lock_list *l)
+{
+	WRITE_ONCE(l->changes, l->changes + 1);
+}
+
 /*
  * flock(2) to the other kind first gives up what this file has, whatever comes of it: two holders who
  * both want more would wait for each other.
@@ -140,18 +147,9 @@ static void drop_other_kind(struct lock_list *l, const struct lock *want)
 			kfree(lk);
 		}
 	}
+	note_change(l);
 	mutex_unlock(&lock_mutex);
 	waitq_wake_all(&l->wait);
-}
-
-static bool would_conflict(struct lock_list *l, const struct lock *want)
-{
-	bool yes;
-
-	mutex_lock(&lock_mutex);
-	yes = find_conflict(l, want) != NULL;
-	mutex_unlock(&lock_mutex);
-	return yes;
 }
 
 /* Sets or (unlock) removes; -EAGAIN on a conflict unless wait; -ERESTARTSYS. */
@@ -178,12 +176,16 @@ static int apply(struct inode *inode, const struct lock *want, bool unlock, bool
 				add(l, fresh);
 				fresh = NULL;
 			}
+			note_change(l);
 			mutex_unlock(&lock_mutex);
 			waitq_wake_all(&l->wait);
 			break;
 		}
+		u32 seen = l->changes;
+
 		mutex_unlock(&lock_mutex);
-		err = wait ? wait_event_interruptible(&l->wait, !would_conflict(l, want)) : -EAGAIN;
+		err = wait ? wait_event_interruptible(&l->wait, READ_ONCE(l->changes) != seen) :
+			     -EAGAIN;
 	}
 	kfree(fresh);
 	kfree(spare);
@@ -204,6 +206,7 @@ void lock_release_owner(struct inode *inode, const void *owner)
 			kfree(lk);
 		}
 	}
+	note_change(l);
 	mutex_unlock(&lock_mutex);
 	waitq_wake_all(&l->wait);
 }

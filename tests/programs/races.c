@@ -194,8 +194,8 @@ static void more_lock(void)
 
 /* ---- pipes ---------------------------------------------------------------------------------- */
 
-#define PIPE_THREADS  3
-#define PIPE_MESSAGES 1000
+#define PIPE_THREADS  2
+#define PIPE_MESSAGES 500
 static int ends[2];
 
 static void *pipe_writer(void *arg)
