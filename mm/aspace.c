@@ -321,6 +321,16 @@ static int check_limits(struct aspace *as, uaddr_t addr, u64 len, unsigned kind,
 		       -ENOMEM;
 }
 
+static bool is_taken(struct aspace *as, uaddr_t addr, u64 len)
+{
+	struct region r;
+
+	if (!region_next(as, addr, addr + len, &r))
+		return false;
+	region_put(&r);
+	return true;
+}
+
 static bool wants_populate(u64 bits, int lock_future, int flags)
 {
 	if (bits & VM_LOCKED)
@@ -344,8 +354,8 @@ static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64
 	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
 		bits |= VM_NOHUGE;
 	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
-	if (err)
-		return err;
+	if (err) /* Linux looks at the place first */
+		return (flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len) ? -EEXIST : err;
 	if (bits & VM_LOCKED)
 		WRITE_ONCE(as->locked, true);
 	if (bits & VM_GROWSDOWN)
@@ -444,7 +454,7 @@ static bool may_write(struct aspace *as, u64 start, u64 end)
 
 	vm_count(as, start, MIN(end, USER_TOP), &t);
 	more = t.mapped - t.shared - t.data - t.stack;
-	return !more || vm_may_expand(as, more, MARK_ANON, VM_WRITE, 0, 0);
+	return !more || vm_may_have_data(as, more);
 }
 
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)

@@ -1486,7 +1486,7 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 		struct pt_cursor c;
 		u64 span;
 
-		pt_lock(&c, as, va, va, 1);
+		pt_lock_page(&c, as, va);
 		pt_peek_shared(&c, va);
 		span = pt_span(c.level);
 		do {

@@ -189,8 +189,9 @@ static inline void pt_peek_shared(struct pt_cursor *c, u64 va)
 	if (likely(c->level != 2))
 		return;
 	e = pte_load(&c->entry[pt_index(va, 2)]);
-	if (!pte_is_table(e, 2) || !pte_is_shared(e))
+	if (!pte_is_table(e, 2))
 		return;
+	dassert(pte_is_shared(e)); /* else the cursor had gone down to it */
 	c->table = pte_table(e, 2);
 	c->entry = frame_virt(c->table);
 	c->level = 1;
