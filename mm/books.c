@@ -3,7 +3,7 @@
  * free and what is in use is all there is; the frames that the caches say they have are those that the
  * frame allocator gave them.
  */
-#include "debug/audit.h"
+#include "lib/audit.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/slab.h"

@@ -12,8 +12,8 @@
 
 #include "arch/api/cpu.h"
 #include "arch/api/ipi.h"
-#include "debug/audit.h"
 #include "fs/file.h"
+#include "lib/audit.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "mm/aspace.h"

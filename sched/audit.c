@@ -3,7 +3,7 @@
  * queue is counted there, and no other; the bitmaps name the levels that have threads; no queue is
  * locked, and no lock is held that debug builds know of.
  */
-#include "debug/audit.h"
+#include "lib/audit.h"
 #include "sched/rq.h"
 #include "sched/thread.h"
 

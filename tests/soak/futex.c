@@ -60,10 +60,28 @@ struct robust {
 	volatile unsigned in, inside;
 };
 
-static void hold(struct robust *b, struct rng *r)
+/*
+ * The C library's unlock takes the mutex off its list a few instructions before it wakes somebody: who is killed
+ * in between leaves the others asleep, on every kernel. So they look again after a while; a round in
+ * which nobody is killed must not need that.
+ */
+static int lock_it(struct robust *b, bool somebody_dies)
+{
+	struct timespec t;
+	int err;
+
+	do {
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_sec += somebody_dies ? 3 : 100;
+		err = pthread_mutex_timedlock(&b->lock, &t);
+	} while (err == ETIMEDOUT && somebody_dies);
+	return err;
+}
+
+static void hold(struct robust *b, struct rng *r, bool somebody_dies)
 {
 	for (unsigned n = 0; n < 50; n++) {
-		int err = pthread_mutex_lock(&b->lock);
+		int err = lock_it(b, somebody_dies);
 
 		if (err == EOWNERDEAD) {
 			b->inside = 0;
@@ -103,7 +121,7 @@ static void robust(struct rng *r)
 
 		pid[i] = do_fork();
 		if (pid[i] == 0)
-			hold(b, &child);
+			hold(b, &child, doomed < HOLDERS || in_victim);
 	}
 	if (doomed < HOLDERS) {
 		nap(r, 5000);

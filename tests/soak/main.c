@@ -152,6 +152,22 @@ static bool reap_some(void)
 	return pid == 0;
 }
 
+/* Who is still there, for a soak that does not end: the first words of /proc/PID/stat. */
+static void tell_who(void)
+{
+	char path[40], line[120];
+
+	for (pid_t pid = 1; pid < 32768; pid++) {
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		int fd = open(path, O_RDONLY);
+		ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof(line) - 1);
+
+		close(fd);
+		if (n > 0 && (getsid(pid) == getsid(0)))
+			printf("soak: still there: %.*s\n", (int)n, line);
+	}
+}
+
 /* A worker whose rounds do not go on. */
 static bool stalled(void)
 {
@@ -166,6 +182,7 @@ static bool stalled(void)
 		else if (now - w->seen_at > STALL_SECONDS) {
 			fail("worker %s (pid %d) has not gone on for %d s", w->name, w->pid,
 			     STALL_SECONDS);
+			tell_who();
 			return true;
 		}
 	}
@@ -235,6 +252,7 @@ static bool run(unsigned seconds, uint64_t seed, bool talk)
 			}
 			if (now - stop_at > STALL_SECONDS * 1000000ull) {
 				fail("%u workers and their children do not end", workers_alive());
+				tell_who();
 				return false;
 			}
 		}

@@ -20,7 +20,7 @@
 
 #define PAGE          4096ul
 #define MAX_WORKERS   32
-#define STALL_SECONDS 180
+#define STALL_SECONDS 120
 
 struct rng {
 	uint64_t state;

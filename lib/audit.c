@@ -1,5 +1,5 @@
-/* The book of an audit: debug/audit.h. */
-#include "debug/audit.h"
+/* The book of an audit: lib/audit.h. */
+#include "lib/audit.h"
 
 #include "lib/fmt.h"
 
