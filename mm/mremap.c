@@ -70,19 +70,19 @@ static __noinline __racy bool leaves_are_alike(const pte_t *slot, u64 n, u64 bit
 {
 	u64 any = 0, all = UINT64_MAX;
 
-	for (const pte_t *s = slot; s < slot + n % 16; s++) {
+	for (const pte_t *s = slot; s < slot + n % 32; s++) {
 		any |= s->v;
 		all &= s->v;
 	}
-	slot += n % 16;
-	for (const pte_t *s = slot, *end = slot + n / 16 * 16; s < end; s += 16) {
-#pragma GCC unroll 16
-		for (unsigned i = 0; i < 16; i++)
+	slot += n % 32;
+	for (const pte_t *s = slot, *end = slot + n / 32 * 32; s < end; s += 32) {
+#pragma GCC unroll 32
+		for (unsigned i = 0; i < 32; i++)
 			any |= s[i].v;
 	}
-	for (const pte_t *s = slot, *end = slot + n / 16 * 16; s < end; s += 16) {
-#pragma GCC unroll 16
-		for (unsigned i = 0; i < 16; i++)
+	for (const pte_t *s = slot, *end = slot + n / 32 * 32; s < end; s += 32) {
+#pragma GCC unroll 32
+		for (unsigned i = 0; i < 32; i++)
 			all &= s[i].v;
 	}
 	return (all & PTE_PRESENT) && !(any & VM_SIDE) && (any & VM_BITS) == bits &&
@@ -111,11 +111,16 @@ static int region_leaves(struct old_region *r, struct frame *t, u64 va, u64 end)
 	bool seen = false;
 	int err = 0;
 
+	if (r->at == r->start) { /* and once more with the others */
+		err = region_mark(r, mark_of_slot(pte_load(&entry[pt_index(va, 1)]), t->side,
+						  pt_index(va, 1)));
+		r->at = va + PAGE_SIZE;
+	}
 	for (; va < end && !err; va += PAGE_SIZE) {
 		unsigned i = pt_index(va, 1);
 		pte_t e = pte_load(&entry[i]);
 
-		if (r->at > r->start && pte_is_present(e) && !(e.v & VM_SIDE)) {
+		if (pte_is_present(e) && !(e.v & VM_SIDE)) {
 			u64 n = (end - va) >> PAGE_SHIFT, bits = r->mark.v & VM_BITS;
 
 			if (mark_kind(r->mark) != MARK_ANON)
@@ -126,12 +131,11 @@ static int region_leaves(struct old_region *r, struct frame *t, u64 va, u64 end)
 				return -EFAULT;
 			seen = true;
 			va += (n - 1) << PAGE_SHIFT;
-			continue;
+		} else {
+			err = region_mark(r, mark_of_slot(e, t->side, i));
 		}
-		err = region_mark(r, mark_of_slot(e, t->side, i));
-		r->at = va + PAGE_SIZE;
 	}
-	r->at = va;
+	r->at = end;
 	return err;
 }
 

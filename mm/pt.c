@@ -1063,16 +1063,26 @@ void pt_prune(struct aspace *as, u64 va)
 	}
 }
 
-/*
- * The table that covered an operation on `len` bytes at va has become empty. One of level 1 stays, until another one is
- * empty: who maps and unmaps a page again and again needs no table each time. But who unmaps much at once may well map
- * much there again, which is one partial mark where no table is, and hundreds of slots to fill where one is.
- */
-#define KEEP_BELOW (512 * KiB)
-
-static void prune_later(struct aspace *as, u64 va, u64 len, unsigned level)
+void pt_prune_kept(struct aspace *as, u64 va)
 {
-	if (level == 1 && len < KEEP_BELOW) {
+	pte_t *entry = as->root;
+	bool empty = true;
+
+	preempt_disable();
+	for (unsigned level = PT_LEVELS; level > 1 && empty; level--)
+		empty = pte_own_table(pte_load(&entry[pt_index(va, level)]), &entry);
+	if (empty)
+		empty = READ_ONCE(page_frame(entry)->used) == 0;
+	preempt_enable();
+	if (unlikely(empty))
+		pt_prune(as, va);
+}
+
+/* The table that covered an operation has become empty. One of level 1 stays, until another one is empty: who maps
+ * and unmaps a page again and again needs no table each time. */
+static void prune_later(struct aspace *as, u64 va, unsigned level)
+{
+	if (level == 1) {
 		va = ALIGN_DOWN(va, pt_span(2)) | 1;
 		if (as->empty_table == va)
 			return;
@@ -1082,15 +1092,18 @@ static void prune_later(struct aspace *as, u64 va, u64 len, unsigned level)
 		pt_prune(as, va & PAGE_MASK);
 }
 
-void pt_prune_kept(struct aspace *as, u64 va)
-{
-	u64 kept = ALIGN_DOWN(va, pt_span(2)) | 1;
+/*
+ * But who unmaps much at once may well map much there again, which is one partial mark where no table is,
+ * and hundreds of slots to fill where one is.
+ */
+#define KEEP_BELOW (512 * KiB)
 
-	if (READ_ONCE(as->empty_table) != kept)
-		return;
-	__atomic_compare_exchange_n(&as->empty_table, &kept, 0, false, __ATOMIC_RELAXED,
-				    __ATOMIC_RELAXED);
-	pt_prune(as, va);
+static void prune_emptied(struct aspace *as, u64 start, u64 end, unsigned level)
+{
+	if (level == 1 && end - start >= KEEP_BELOW)
+		pt_prune(as, start);
+	else
+		prune_later(as, start, level);
 }
 
 /* The cursor holds the table that covers the range; it is given up. */
@@ -1114,7 +1127,7 @@ static int op_locked(struct pt_op *op, u64 start, u64 end)
 	prune = op->c.table->used == 0 && level < PT_LEVELS;
 	pt_unlock(&op->c);
 	if (unlikely(prune))
-		prune_later(as, start, end - start, level);
+		prune_emptied(as, start, end, level);
 	if (unlikely(op->dead != NULL))
 		mapping_destroy_all(op->dead);
 	return err;
@@ -1339,7 +1352,7 @@ static inline void unmap_done(struct aspace *as, struct frame *table, u64 start,
 
 	unlock_table(table);
 	if (empty)
-		prune_later(as, start, end - start, level);
+		prune_emptied(as, start, end, level);
 }
 
 static __noinline int unmap_ends(struct aspace *as, pte_t *entry, u64 start, u64 end)

@@ -324,7 +324,7 @@ bool pt_range_is_empty(struct pt_cursor *c, u64 start, u64 end);
 
 /* Takes empty tables out, from the one that covers va upward. Without locks held. */
 void pt_prune(struct aspace *as, u64 va);
-/* The same at once, if the table of va is one that was left empty for the next mapping. */
+/* The same if va has a table of level 1 that is empty, as far as can be seen without locks. */
 void pt_prune_kept(struct aspace *as, u64 va);
 
 struct pt_slot {

@@ -569,9 +569,12 @@ void signal_exec_reset(void)
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
 	for (int i = 0; i < NSIG; i++) {
-		u64 h = p->action[i].handler == SIG_IGN ? SIG_IGN : SIG_DFL;
+		struct linux_sigaction *a = &p->action[i];
 
-		p->action[i] = (struct linux_sigaction){ .handler = h };
+		if (a->handler | a->flags | a->restorer | a->mask) /* mostly none is set */
+			*a = (struct linux_sigaction){
+				.handler = a->handler == SIG_IGN ? SIG_IGN : SIG_DFL,
+			};
 	}
 	t->altstack = (struct linux_stack){ .flags = SS_DISABLE };
 	spin_unlock_irqrestore(&p->sig_lock, flags);

@@ -323,10 +323,9 @@ static void kick(struct rq *rq)
 		ipi_reschedule(rq->cpu);
 }
 
-/* The queue of t's CPU, locked. Interrupts off; preemption off from here to unlock_rq. */
-static struct rq *lock_thread_rq(struct thread *t)
+/* The queue of t's CPU, locked. Interrupts off, preemption too. */
+static inline struct rq *lock_rq_of(struct thread *t)
 {
-	preempt_disable();
 	for (;;) {
 		u32 cpu = load_acquire(&t->cpu); /* and what its mover wrote before that */
 		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
@@ -336,6 +335,13 @@ static struct rq *lock_thread_rq(struct thread *t)
 			return rq;
 		spin_release(&rq->lock);
 	}
+}
+
+/* The same; preemption is off from here to unlock_rq. */
+static struct rq *lock_thread_rq(struct thread *t)
+{
+	preempt_disable();
+	return lock_rq_of(t);
 }
 
 static void unlock_rq(struct rq *rq, u64 flags)
@@ -430,29 +436,37 @@ static void poke_running(struct rq *rq, struct thread *t)
  * A thread that is in its queue may run meanwhile, and go on from the state that we saw to another,
  * even to T_DEAD: then there is nothing to wake any more.
  */
-bool sched_wake(struct thread *t, unsigned states)
+bool sched_wake_nopreempt(struct thread *t, unsigned states)
 {
-	u64 flags = irq_save();
-	struct rq *rq = lock_thread_rq(t);
+	struct rq *rq = lock_rq_of(t);
 	u32 state = READ_ONCE(t->state);
 	bool woken = (state & states) != 0;
 
 	if (woken && hook_on(HOOK_EVENT))
 		sched_hook_wake(t);
-	if (woken && t->on_rq != OFF_RQ)
+	if (likely(woken && t->on_rq == OFF_RQ)) {
+		wake_up(rq, t, state == T_NEW);
+		return true;
+	}
+	if (woken)
 		woken = __atomic_compare_exchange_n(&t->state, &state, T_RUNNABLE, false,
 						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	else if (woken)
-		goto wake;
 	else if (unlikely(nr_cpus > 1))
 		poke_running(rq, t);
-	unlock_rq(rq, flags);
+	spin_release(&rq->lock);
 	return woken;
-wake:
-	wake_up(rq, t, state == T_NEW);
+}
+
+bool sched_wake(struct thread *t, unsigned states)
+{
+	u64 flags = irq_save();
+	bool woken;
+
+	preempt_disable();
+	woken = sched_wake_nopreempt(t, states);
 	irq_restore(flags);
 	preempt_enable();
-	return true;
+	return woken;
 }
 
 /* ---- policies ---------------------------------------------------------------------------------- */

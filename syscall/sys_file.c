@@ -37,7 +37,7 @@ static bool must_lock(struct fd_loan l)
 }
 
 /* At the file's own position. */
-static ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
+static inline ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
 {
 	struct file *f = l.f;
 	bool lock = must_lock(l);
@@ -51,7 +51,7 @@ static ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
 	return n;
 }
 
-static s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
+static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
 {
 	struct fd_loan l = fd_borrow(fd);
 	struct file *f = l.f;
