@@ -160,5 +160,9 @@ void aspace_init(void);
  */
 u64 aspace_audit(void);
 
+/* Frames, objects and translation caches: mm/books.c. All CPUs stand still. */
+struct audit;
+void mm_audit(struct audit *a);
+
 /* A word of the current program's memory, if it is there. Any context. mm/peek.c */
 bool vm_peek(u64 va, u64 *out);

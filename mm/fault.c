@@ -89,6 +89,8 @@ static bool bits_allow(u64 bits, enum fault_access access)
 
 static pte_t *fault_slot(struct fault *f)
 {
+	if (likely(f->c.level == 1)) /* a constant shift */
+		return &f->c.entry[pt_index(f->va, 1)];
 	return &f->c.entry[pt_index(f->va, f->c.level)];
 }
 

@@ -318,7 +318,7 @@ __noreturn static void leave_process(u32 status)
 
 	if (last && p == proc_init_process)
 		end_machine(p->exit_status);
-	futex_exit_robust(t->robust_list, t->tid);
+	futex_exit(t, true);
 	clear_child_tid(t);
 	vfork_release(t);
 	if (last)

@@ -48,6 +48,24 @@ static int check_flags(u64 f)
 	return 0;
 }
 
+int proc_unshare_files(void)
+{
+	struct thread *me = current();
+	struct fdtable *shared = me->files, *own;
+	u64 flags;
+
+	if (!fdtable_is_shared(shared))
+		return 0;
+	own = fdtable_copy(shared);
+	if (!own)
+		return -ENOMEM;
+	flags = spin_lock_irqsave(&proc_lock); /* /proc/<pid>/fd looks in from outside */
+	me->files = own;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	fdtable_put(shared);
+	return 0;
+}
+
 /* Files and the place in the tree: shared or copied. */
 static int copy_files(struct fork *k)
 {

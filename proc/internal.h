@@ -32,6 +32,9 @@ void process_join_group(struct process *p, struct pid *group);
 void process_join_session(struct process *p, struct pid *session);
 void process_leave_tree(struct process *p); /* out of parent, group, session, ids */
 
+/* proc/audit.c: /proc/jiffy/audit and objects. */
+void proc_audit_init(void);
+
 /* proc/oom.c: see vm_out_of_memory in mm/aspace.h. */
 bool proc_out_of_memory(void);
 

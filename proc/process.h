@@ -194,6 +194,8 @@ struct clone_request {
 	u64 tls;
 };
 s64 proc_clone(const struct clone_request *c, const struct regs *r);
+/* The current thread's descriptor table is its own from now on, as a copy. 0 or -ENOMEM. */
+int proc_unshare_files(void);
 
 /* Ends: proc/exit.c. Status as wait4 reports it. */
 __noreturn void proc_exit_group(u32 status);
@@ -259,8 +261,16 @@ int futex_wake(uaddr_t addr, bool shared, int count, u32 bitset);
 /* value: what *from must hold (-EAGAIN), or NULL. */
 int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake, int move, const u32 *value);
 int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, u32 code);
-/* The end of the current thread, in its space: the words on its list learn that it died. */
-void futex_exit_robust(uaddr_t list, u32 tid);
+/* The end of the current thread in its space, by exec or (ends) for good: the words on its robust list learn
+ * that it died, and those who wait for what it owns go on. */
+void futex_exit(struct task *t, bool ends);
+
+/* Words with an owner: proc/futex_pi.c. Errors as futex(2) has them. */
+int futex_lock_pi(uaddr_t addr, bool shared, u64 deadline);
+int futex_trylock_pi(uaddr_t addr, bool shared);
+int futex_unlock_pi(uaddr_t addr, bool shared);
+int futex_wait_requeue_pi(uaddr_t from, uaddr_t to, bool shared, u32 value, u64 deadline);
+int futex_requeue_pi(uaddr_t from, uaddr_t to, bool shared, int wake, int move, u32 value);
 void futex_init(void);
 
 /* For the trace: [start, end) of the current process is executable and shows f from offset on. */

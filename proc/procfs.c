@@ -154,7 +154,7 @@ static u64 ticks(u64 ns)
 /* What ps calls PRI: 20 + nice, or -1 - priority for real-time threads. */
 static int priority_of(const struct snapshot *s)
 {
-	return s->rt_priority ? -1 - s->rt_priority : 20 + s->nice;
+	return s->level < SCHED_LEVEL_KERNEL ? (int)s->level - 101 : 20 + s->nice; /* as lent */
 }
 
 static int show_stat(int pid, struct textbuf *t)

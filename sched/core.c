@@ -28,6 +28,7 @@
 #include "lib/err.h"
 #include "lib/klog.h"
 #include "lib/uapi/sched.h"
+#include "sched/inherit.h"
 #include "sched/internal.h"
 #include "sched/memory.h"
 #include "sched/rq.h"
@@ -273,6 +274,24 @@ void sched_ipi(void)
 	set_need_resched();
 }
 
+void sched_provoke(void)
+{
+	struct rq *rq = this_cpu_ptr(&runqueue);
+	struct thread *t = current();
+
+	spin_acquire(&rq->lock);
+	if (rq->fair.curr == &t->fair && rq->fair.nr > 1) {
+		fair_charge(&rq->fair, fair_request);
+		fair_request_over(&rq->fair);
+		rq->fair.give_way = true;
+	}
+	if (!t->fifo)
+		t->slice_left = 0;
+	spin_release(&rq->lock);
+	rcu_quiescent_irq();
+	set_need_resched();
+}
+
 void sched_block(void)
 {
 	u64 flags = irq_save();
@@ -467,30 +486,63 @@ static void apply_weight(struct thread *t)
 			t->policy == SCHED_IDLE ? FAIR_WEIGHT_IDLE : fair_weight_of_nice(t->nice));
 }
 
-void sched_set_level(struct thread *t, unsigned level, bool fifo)
+/* t was lent a priority, or gave it back. Who loses urgency goes in front of its new peers, as it had its turn. */
+void sched_change_level(struct thread *t, u32 level, bool fifo)
 {
 	bool queued;
-
-	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SLOT_FAIR);
 	u64 flags = irq_save();
 	struct rq *rq = change_begin(t, &queued);
+	struct thread *curr = rq_curr(rq);
+	bool worse = level > t->level;
+
 	t->level = (u8)level;
 	t->fifo = fifo;
+	t->slice_left = RR_TICKS;
+	if (queued) {
+		rq_enqueue(rq, t, true);
+		if (level != SCHED_LEVEL_NORMAL && (worse || curr == t))
+			rq->first[level] = t;
+		if (curr == t ? worse : preempts(rq, curr, t))
+			kick(rq);
+	}
+	unlock_rq(rq, flags);
+}
+
+/* Between pi_begin and pi_end. */
+static void set_policy(struct thread *t, unsigned policy, unsigned level, bool fifo)
+{
+	bool queued;
+	u64 flags = irq_save();
+	struct rq *rq = change_begin(t, &queued);
+
+	t->policy = (u8)policy;
+	t->base_level = (u8)level;
+	t->base_fifo = fifo;
+	t->level = (u8)pi_level(t);
+	t->fifo = fifo || t->level != level;
+	apply_weight(t);
 	change_end(rq, t, queued, flags);
+	pi_level_changed(t);
+}
+
+void sched_set_level(struct thread *t, unsigned level, bool fifo)
+{
+	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SLOT_FAIR);
+	u64 flags = pi_begin();
+
+	set_policy(t, t->policy, level, fifo);
+	pi_end(flags);
 }
 
 void sched_set_policy(struct thread *t, unsigned policy, unsigned rt_priority)
 {
-	bool rt = policy == SCHED_FIFO || policy == SCHED_RR, queued;
+	bool rt = policy == SCHED_FIFO || policy == SCHED_RR;
 
 	kassert(!rt || (rt_priority >= 1 && rt_priority <= 99));
-	u64 flags = irq_save();
-	struct rq *rq = change_begin(t, &queued);
-	t->policy = (u8)policy;
-	t->level = (u8)(rt ? 100 - rt_priority : SCHED_LEVEL_NORMAL);
-	t->fifo = policy == SCHED_FIFO;
-	apply_weight(t);
-	change_end(rq, t, queued, flags);
+	u64 flags = pi_begin();
+
+	set_policy(t, policy, rt ? 100 - rt_priority : SCHED_LEVEL_NORMAL, policy == SCHED_FIFO);
+	pi_end(flags);
 }
 
 void sched_set_nice(struct thread *t, int nice)
@@ -507,8 +559,8 @@ void sched_set_nice(struct thread *t, int nice)
 void sched_inherit(struct thread *child, const struct thread *parent)
 {
 	child->policy = parent->policy;
-	child->level = parent->level;
-	child->fifo = parent->fifo;
+	child->level = child->base_level = parent->base_level; /* not what it is lent */
+	child->fifo = child->base_fifo = parent->base_fifo;
 	child->nice = parent->nice;
 	child->affinity = parent->affinity;
 	apply_weight(child);
