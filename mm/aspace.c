@@ -73,6 +73,11 @@ void aspace_get(struct aspace *as)
 	refcount_get(&as->refs);
 }
 
+bool aspace_is_shared(const struct aspace *as)
+{
+	return refcount_read(&as->refs) > 1;
+}
+
 void aspace_put(struct aspace *as)
 {
 	if (!refcount_put(&as->refs))

@@ -291,7 +291,7 @@ int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake_count, int mov
 	unlock_two(a, b);
 	mapping_destroy_all(dead);
 	if (!err)
-		err = woken + (value ? moved : 0);
+		err = woken + moved;
 out:
 	put_pair(&p);
 	return err;

@@ -163,8 +163,6 @@ struct thread *thread_create_user(const char *name)
 		thread_put(t);
 		return NULL;
 	}
-	if (t && current()->as)
-		sched_inherit(t, current());
 	return t;
 }
 
@@ -236,5 +234,7 @@ void thread_set_aspace(struct aspace *as)
 	current()->as = as;
 	if (as)
 		sched_switch_space(as);
+	else if (nr_cpus > 1)
+		sched_leave_space(); /* the next switch cannot know: what follows is a kernel thread's */
 	irq_restore(flags);
 }

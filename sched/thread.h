@@ -97,11 +97,14 @@ struct thread {
 	int exit_status; /* [o] valid once state is T_DEAD */
 	struct waitq exited;
 
-	/* Processes (proc/, fs/): NULL in kernel threads. */
+	/*
+	 * Processes (proc/, fs/): NULL in kernel threads. Changed under proc_lock, by the thread itself
+	 * once it has started: others read them under proc_lock.
+	 */
 	struct process *proc;
 	struct fdtable *files; /* [o] to write, under proc_lock; others read them under it */
 	struct fsctx *fs;
-	void *signals; /* proc/signal.c */
+	void *signals; /* struct task */
 #ifdef CONFIG_DEBUG
 	s32 mutexes; /* [o] held */
 #endif
