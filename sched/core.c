@@ -228,6 +228,15 @@ static void end_slice(struct rq *rq, struct thread *t)
 		rq->first[t->level] = t->ring_next;
 }
 
+/* t does not run, or will not when the switch under way is over: somebody else may. Lock held. */
+static void waits(struct rq *rq, const struct thread *t)
+{
+	if (level_is_rt(t->level))
+		sched_rt_waits(rq, t);
+	else
+		sched_call_idle(t);
+}
+
 /* Leaves the CPU to whom the queue prefers; the current thread stays in it. */
 static void preempt_current(void)
 {
@@ -238,6 +247,8 @@ static void preempt_current(void)
 		hasten_tick(rq);
 	if (prev == rq_idle_thread(rq))
 		sched_idle_end(rq); /* out of the halt, on the interrupt's way out */
+	if (nr_cpus > 1)
+		sched_rt_pull(rq);
 	spin_acquire(&rq->lock);
 	charge(rq, prev);
 	if (prev->on_rq && prev->slice_left == 0 && !prev->fifo &&
@@ -248,7 +259,7 @@ static void preempt_current(void)
 		rq->preemptions++;
 		prev->switches_forced++;
 		if (nr_cpus > 1 && prev->on_rq)
-			sched_call_idle(prev);
+			waits(rq, prev);
 	}
 	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
@@ -307,6 +318,8 @@ void sched_block(void)
 	} else {
 		charge(rq, prev);
 		rq_dequeue(rq, prev);
+		if (unlikely(level_is_rt(prev->level)) && nr_cpus > 1)
+			sched_rt_falls(rq);
 		switch_to(rq, prev, pick(rq), SWITCH_BLOCK);
 	}
 	irq_restore(flags);
@@ -376,10 +389,11 @@ static void make_runnable(struct rq *rq, struct thread *t, bool here)
 		charge(rq, curr);
 	rq_enqueue(rq, t, here);
 	rq->wakeups++;
-	if (preempts(rq, curr, t) || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
+	bool runs = preempts(rq, curr, t);
+	if (runs || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
 		kick(rq);
-	if (nr_cpus > 1 && rq->runnable > 1)
-		sched_call_idle(t);
+	if (nr_cpus > 1 && rq->runnable > 1 && !(runs && level_is_rt(t->level)))
+		waits(rq, t);
 }
 
 void sched_arrive(struct thread *t)
@@ -490,6 +504,8 @@ static void change_end(struct rq *rq, struct thread *t, bool queued, u64 flags)
 	if (queued) {
 		rq_enqueue(rq, t, true);
 		kick(rq);
+		if (nr_cpus > 1 && rq_curr(rq) != t)
+			waits(rq, t);
 	}
 	unlock_rq(rq, flags);
 }
@@ -518,6 +534,8 @@ void sched_change_level(struct thread *t, u32 level, bool fifo)
 			rq->first[level] = t;
 		if (curr == t ? worse : preempts(rq, curr, t))
 			kick(rq);
+		if (nr_cpus > 1 && curr != t)
+			waits(rq, t);
 	}
 	unlock_rq(rq, flags);
 }
@@ -587,8 +605,8 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 
 	t->affinity = *set;
 	if (cpuset_has(set, rq->cpu) || t->on_rq != ON_RQ) {
-		if (rq->runnable > 1)
-			sched_call_idle(t); /* who waits here may go elsewhere now */
+		if (rq->runnable > 1 && t->on_rq == ON_RQ && rq_curr(rq) != t)
+			waits(rq, t); /* it may go elsewhere now */
 		unlock_rq(rq, flags);
 		return;
 	}

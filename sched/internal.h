@@ -31,3 +31,8 @@ void sched_balance(struct rq *rq, u32 n);
 void sched_push(struct rq *rq);
 void sched_push_now(struct rq *rq);
 void sched_await_push(struct thread *t);
+
+/* rt.c */
+void sched_rt_waits(struct rq *rq, const struct thread *t);
+void sched_rt_pull(struct rq *rq);
+void sched_rt_falls(struct rq *rq);

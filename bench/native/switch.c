@@ -12,6 +12,7 @@
 #include "sched/balance.c"
 #include "sched/core.c"
 #include "sched/fair.c"
+#include "sched/rt.c"
 
 int printf(const char *fmt, ...);
 void *aligned_alloc(size_t align, size_t size);
