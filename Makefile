@@ -131,7 +131,7 @@ $(HO)/libsched.a: $(HSCHEDOBJ)
 
 # The tests of the scheduler. The simulated machine interferes between any two basic blocks of these
 # (arch/host/sim.h).
-SCHED_TESTS := sched_core waitq mutex policy
+SCHED_TESTS := sched_core waitq mutex inherit policy
 INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
 $(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc
 $(HO)/arch/host/sim.o $(HO)/arch/host/fiber.o: HFLAGS += -fno-sanitize=thread
@@ -168,7 +168,7 @@ SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG 
 	-fsanitize=undefined -fno-sanitize-recover=all
 SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
 	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
-SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
+SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c) debug/audit.c
 SSRC := $(filter-out $(HSKIP) $(HSCHED),$(SSRC))
 SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
 STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain group run)
@@ -218,6 +218,14 @@ $(O)/user/%.glibc: tests/programs/%.c $(wildcard tests/programs/*.h)
 $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 	@echo "  CPIO    $@"
 	$(Q)tools/mkinitramfs $@ $(BUSYBOX) $<
+
+# The soak: ./jiffy soak.
+SOAK := $(wildcard tests/soak/*.c)
+
+$(O)/user/soak: $(SOAK) tests/soak/soak.h
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)musl-gcc $(UFLAGS) $(SOAK) -o $@
 
 # The suite of benchmarks: one static program for every kernel, and the program that it executes.
 SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))

@@ -15,6 +15,7 @@
 
 #include "arch/api/cpu.h"
 #include "arch/api/ctx.h"
+#include "debug/anywhere.h"
 #include "debug/backtrace.h"
 #include "debug/latency.h"
 #include "debug/panic.h"
@@ -320,6 +321,7 @@ void trace_early_init(void)
 			parse_classes(*trace_option.value ? trace_option.value : "all");
 	if (trace_state.classes)
 		hooks |= HOOK_TRACE | HOOK_EVENT;
+	hooks |= anywhere_early_init(hooks);
 	if (hooks)
 		hook_enable(hooks);
 }

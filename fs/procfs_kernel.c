@@ -8,6 +8,7 @@
 #include "arch/api/boot.h"
 #include "arch/api/ipi.h"
 #include "arch/api/irq.h"
+#include "debug/anywhere.h"
 #include "debug/latency.h"
 #include "debug/trace.h"
 #include "dev/irq.h"
@@ -417,11 +418,13 @@ void procfs_add_kernel_files(void)
 		{ "jiffy/kmap", show_kmap },
 		{ "jiffy/trace", trace_show },
 		{ "jiffy/latency", latency_show },
+		{ "jiffy/anywhere", anywhere_show },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(file); i++)
 		kassert_eq(procfs_add_file(file[i].path, file[i].show), 0);
 	procfs_set_writer("jiffy/latency", latency_control);
+	procfs_set_writer("jiffy/anywhere", anywhere_control);
 	procfs_set_common_pid_files(pid_files, ARRAY_SIZE(pid_files));
 	timer_init(&load_timer, load_sample);
 	timer_start(&load_timer, clock_ns() + LOAD_PERIOD_NS);

@@ -10,6 +10,7 @@
 #include "arch/api/irq.h"
 #include "arch/api/mmu.h"
 #include "arch/api/upcall.h"
+#include "debug/anywhere.h"
 #include "debug/backtrace.h"
 #include "debug/latency.h"
 #include "debug/panic.h"
@@ -107,6 +108,7 @@ void kernel_main(void)
 	trace_peek_user = vm_peek;
 	latency_describe = describe_thread;
 	trace_cpu_init(trace_chunk);
+	anywhere_init(trace_chunk);
 	kstack_init();
 	arch_init_memory_done(kstack_alloc);
 	aspace_init();

@@ -44,6 +44,10 @@ static int start_one(u32 n)
 		err = smp_start_cpu(n, cpu);
 	if (err == -ENOMEM)
 		log_warn("smp: no memory for CPU %u\n", cpu);
+	else if (err == -EIO || err == -ENODEV)
+		log_warn(
+			"smp: a processor stopped after its start (number %u of the firmware's list)\n",
+			n + 1);
 	else if (err)
 		log_warn(
 			"smp: a processor does not answer (number %u of the firmware's list): left out\n",
@@ -60,7 +64,9 @@ void smp_init(void)
 	for (u32 n = 0; n < found && nr_cpus < max; n++) {
 		int err = start_one(n);
 
-		if (err == -ENOMEM || err == -EIO)
+		if (err == -EIO)
+			err = start_one(n); /* once more: with another area, another stack */
+		if (err == -ENOMEM || err == -ENODEV)
 			break;
 	}
 	if (found)

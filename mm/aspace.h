@@ -22,6 +22,8 @@ struct thread;
 struct aspace *aspace_create(void); /* NULL: out of memory. One reference. */
 void aspace_get(struct aspace *as);
 void aspace_put(struct aspace *as); /* the last tears it down: may sleep */
+/* Has it references beside the caller's? For the space of the current process: "no" stays true. */
+bool aspace_is_shared(const struct aspace *as);
 
 /* A copy of parent for a child. 0, -ENOMEM. */
 int aspace_fork(struct aspace *parent, struct aspace **child);
@@ -157,6 +159,10 @@ void aspace_init(void);
  * the first difference. Nobody else may use any space meanwhile. Returns the slots looked at.
  */
 u64 aspace_audit(void);
+
+/* Frames, objects and translation caches: mm/books.c. All CPUs stand still. */
+struct audit;
+void mm_audit(struct audit *a);
 
 /* A word of the current program's memory, if it is there. Any context. mm/peek.c */
 bool vm_peek(u64 va, u64 *out);

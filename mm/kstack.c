@@ -159,14 +159,13 @@ static void stack_free(void *top)
 	}
 }
 
-/* Unmaps one stack that is too many. False: none is. */
-static bool trim(void)
+/* Unmaps one stack that is too many, above `keep` idle ones. False: none is. */
+static bool trim(u32 keep)
 {
-	if (READ_ONCE(nr_idle) <= cache_max())
+	if (READ_ONCE(nr_idle) <= keep)
 		return false;
 	u64 flags = spin_lock_irqsave(&lock);
-	struct stack *s =
-		nr_idle > cache_max() ? list_first(&idle_stacks, struct stack, idle) : NULL;
+	struct stack *s = nr_idle > keep ? list_first(&idle_stacks, struct stack, idle) : NULL;
 
 	if (s) {
 		list_del(&s->idle);
@@ -181,9 +180,15 @@ static bool trim(void)
 	return true;
 }
 
+void kstack_drain(void)
+{
+	while (trim(0))
+		;
+}
+
 static bool idle_work(void)
 {
-	return trim() || frame_prezero();
+	return trim(cache_max()) || frame_prezero();
 }
 
 /* In a fault or a panic: no lock, since its holder may be the very thread that overflowed. */

@@ -6,3 +6,6 @@ void kstack_init(void);
 
 /* A guarded stack of KSTACK_SIZE: its top, or NULL. owner must stay valid: it names the stack. */
 void *kstack_alloc(const char *owner);
+
+/* Unmaps the stacks that are kept for reuse. With interrupts on; waits for other CPUs. */
+void kstack_drain(void);

@@ -84,6 +84,10 @@ bool vm_grow_stack(struct aspace *as, u64 va);
 /* mm/mlock.c: faults everything in. 0; when errors count, -ENOMEM (no memory), -EFAULT. */
 int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error);
 
-/* mm/aspace.c: a free place for len bytes, or 0; and the note that [start, end) became free. */
-u64 aspace_find_gap(struct aspace *as, u64 len);
+/*
+ * mm/aspace.c: a free place for len bytes, or 0. If there is one, and it matters, its address is the same as
+ * `like` modulo 2 MiB: tables can move there as a whole.
+ */
+u64 aspace_find_gap_like(struct aspace *as, u64 len, u64 like);
+/* [start, end) became free. */
 void aspace_gap_freed(struct aspace *as, u64 start, u64 end);

@@ -38,6 +38,7 @@
 #include "arch/api/mmu.h"
 #include "arch/api/preempt.h"
 #include "debug/trace.h"
+#include "lib/audit.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
 #include "mm/large.h"
@@ -132,10 +133,10 @@ void mm_switch_to(struct aspace *next)
 	keep = n > 1 && c->space == next->id && c->gen == gen;
 	c->space = next->id;
 	c->gen = gen;
-	this_cpu_write(active_space, next);
-	mmu_load_root(frame_pa(next->root_frame), cpu->current, keep);
 	cpu->stats.cr3_loads++;
 	cpu->stats.cr3_skipped += keep;
+	this_cpu_write(active_space, next);
+	mmu_load_root(virt_to_phys(next->root), cpu->current, keep);
 	if (prev)
 		mask_clear(prev, id);
 }
@@ -487,4 +488,47 @@ void tlb_stats(struct tlb_stats *out)
 		for (size_t i = 0; i < sizeof(*out) / sizeof(u64); i++)
 			to[i] += from[i];
 	}
+}
+
+/* ---- the audit ------------------------------------------------------------------------------- */
+
+static bool mask_bit(const struct aspace *as, u32 cpu)
+{
+	return READ_ONCE(as->cpus[cpu / 64]) >> (cpu % 64) & 1;
+}
+
+/* A CPU is in the mask of the space that it has loaded, and in no other; no context is ahead. */
+static void audit_space(struct audit *a, struct aspace *as)
+{
+	u64 gen = atomic_load(&as->tlb_gen);
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		struct tlb_cpu *c = per_cpu_ptr(&tlb_cpu, cpu);
+		struct aspace *active = *per_cpu_ptr(&active_space, cpu);
+
+		audit_equal(a, mask_bit(as, cpu), space_of(active) == as,
+			    "space %lu: CPU %u in its mask", as->id, cpu);
+		for (u32 i = 0; i < mmu_contexts(); i++)
+			if (c->context[i].space == as->id)
+				audit_equal(a, c->context[i].gen > gen, false,
+					    "space %lu: CPU %u ahead of it", as->id, cpu);
+		if (active == as)
+			audit_equal(a, c->context[c->current].gen, gen,
+				    "space %lu: generation of CPU %u", as->id, cpu);
+	}
+}
+
+void tlb_audit(struct audit *a)
+{
+	u32 loaded = 0, in_masks = 0;
+	struct aspace *as;
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		loaded += space_of(*per_cpu_ptr(&active_space, cpu)) != NULL;
+	list_for_each(as, &aspaces, all) {
+		audit_space(a, as);
+		for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+			in_masks += mask_bit(as, cpu);
+	}
+	audit_equal(a, in_masks, loaded, "CPUs in the masks of living spaces");
 }

@@ -131,3 +131,7 @@ struct tlb_stats {
 };
 void tlb_stats(struct tlb_stats *out);              /* all CPUs */
 void tlb_stats_cpu(u32 cpu, struct tlb_stats *out); /* what that one did */
+
+/* Masks and contexts against each other. All CPUs stand still. */
+struct audit;
+void tlb_audit(struct audit *a);

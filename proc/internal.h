@@ -9,7 +9,7 @@ struct vfork_wait {
 	refcount_t refs;
 	struct waitq wait;     /* nobody wakes through it: T_STOPPED threads are woken by name */
 	struct thread *parent; /* [I] a reference */
-	bool done;
+	bool done;             /* [a] */
 };
 
 /* proc/pid.c. pid_alloc takes proc_lock itself; one user. The rest: proc_lock held. */
@@ -31,6 +31,9 @@ void process_add_task(struct process *p, struct task *t, struct pid *pid);
 void process_join_group(struct process *p, struct pid *group);
 void process_join_session(struct process *p, struct pid *session);
 void process_leave_tree(struct process *p); /* out of parent, group, session, ids */
+
+/* proc/audit.c: /proc/jiffy/audit and objects. */
+void proc_audit_init(void);
 
 /* proc/oom.c: see vm_out_of_memory in mm/aspace.h. */
 bool proc_out_of_memory(void);

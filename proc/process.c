@@ -157,6 +157,7 @@ void proc_init(void)
 	futex_init();
 	session_init();
 	proc_procfs_init();
+	proc_audit_init();
 }
 
 void process_limit_space(const struct process *p, struct aspace *as)

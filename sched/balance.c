@@ -157,11 +157,17 @@ static struct thread *find_waiting(struct rq *rq, u32 to)
 	return NULL;
 }
 
-/* Takes one thread from that CPU's queue to this one's. Interrupts off. */
-static bool take_from(u32 from, struct rq *to)
+/*
+ * Takes one thread from that CPU's queue to this one's. Interrupts off. wait: the queue's lock is waited
+ * for. Who only balances does not: on a machine whose CPUs are not all at work at once (virtual ones),
+ * many that looked at the same queue would stand in line for one that does not run.
+ */
+static bool take_from(u32 from, struct rq *to, bool wait)
 {
 	struct rq *rq = per_cpu_ptr(&runqueue, from);
 
+	if (!wait && spin_is_locked(&rq->lock))
+		return false;
 	preempt_disable();
 	spin_acquire(&rq->lock);
 	struct thread *t = rq->runnable > 1 ? find_waiting(rq, to->cpu) : NULL;
@@ -178,7 +184,7 @@ static bool take_from(u32 from, struct rq *to)
 }
 
 /* Takes from the fullest queue that has at least `least` threads, else from another such. */
-static bool take_work(struct rq *to, u32 least)
+static bool take_work(struct rq *to, u32 least, bool wait)
 {
 	u32 fullest = to->cpu, most = least - 1;
 
@@ -189,10 +195,11 @@ static bool take_work(struct rq *to, u32 least)
 		}
 	if (fullest == to->cpu)
 		return false;
-	if (take_from(fullest, to))
+	if (take_from(fullest, to, wait))
 		return true;
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
-		if (cpu != to->cpu && cpu != fullest && load_of(cpu) >= least && take_from(cpu, to))
+		if (cpu != to->cpu && cpu != fullest && load_of(cpu) >= least &&
+		    take_from(cpu, to, wait))
 			return true;
 	return false;
 }
@@ -205,7 +212,7 @@ bool sched_idle_begin(struct rq *rq)
 	if (nr_cpus == 1)
 		return true;
 	cpuset_add_atomic(&idle_cpus, rq->cpu); /* a full barrier: see above */
-	if (!take_work(rq, 2))
+	if (!take_work(rq, 2, true))
 		return true;
 	cpuset_remove_atomic(&idle_cpus, rq->cpu);
 	return false;
@@ -224,7 +231,7 @@ void sched_balance(struct rq *rq, u32 n)
 	if (rq->balance_ticks < BALANCE_TICKS)
 		return;
 	rq->balance_ticks = 0;
-	take_work(rq, READ_ONCE(rq->runnable) + 2);
+	take_work(rq, READ_ONCE(rq->runnable) + 2, false);
 }
 
 /* ---- pushing ----------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ void sched_yield(void);
 
 /* Makes t runnable if its state is one of `states`. True if it did. Any context but NMI. */
 bool sched_wake(struct thread *t, unsigned states);
+/* The same with interrupts and preemption off already. */
+bool sched_wake_nopreempt(struct thread *t, unsigned states);
 
 /* Sets the state and switches away until woken. The lower half of wait_event. */
 void sched_block(void);
@@ -57,3 +59,7 @@ struct sched_stats {
 };
 void sched_stats(struct sched_stats *out);
 u64 sched_busy_ticks(u32 cpu); /* ticks that found that CPU busy */
+
+/* The queues against the threads, all locks free: sched/audit.c. All CPUs stand still. */
+struct audit;
+void sched_audit(struct audit *a);

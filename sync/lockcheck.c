@@ -183,6 +183,11 @@ void spin_debug_unlock(spinlock_t *l)
 	irq_restore(flags);
 }
 
+u32 lockcheck_held(u32 cpu)
+{
+	return READ_ONCE(per_cpu_ptr(&held_locks, cpu)->n);
+}
+
 void lockcheck_none_held(const char *where)
 {
 	struct held_locks *h = this_cpu_ptr(&held_locks);

@@ -39,6 +39,7 @@ void spin_debug_locked(spinlock_t *l);
 void spin_debug_unlock(spinlock_t *l);
 /* Panics if this CPU holds a spin lock, or has preemption off. where: "return to user mode" ... */
 void lockcheck_none_held(const char *where);
+u32 lockcheck_held(u32 cpu); /* how many that CPU holds */
 #else
 #define SPINLOCK_INIT(lock_name, lock_rank)                                                        \
 	{                                                                                          \
@@ -61,6 +62,7 @@ enum lock_rank {
 	RANK_PROC = 56,   /* the process tree */
 	RANK_SIGNAL = 58, /* a process's signals */
 	RANK_WAITQ = 60,
+	RANK_PI = 62, /* priority inheritance */
 	RANK_TIMER = 65,
 	RANK_RQ = 70,
 	RANK_SLAB = 80,

@@ -322,6 +322,8 @@ static void watch_demote(const struct watch_window *w)
 		const struct clock_event *other = start_event(active_event->name);
 
 		active_event = other ? other : active_event;
+		if (other)
+			timer_change_events(other);
 	}
 }
 

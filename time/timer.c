@@ -37,15 +37,16 @@
 
 struct timer_cpu {
 	spinlock_t lock;
-	struct rb_root root;             /* [lock] */
-	struct timer *first;             /* [lock] */
-	struct timer *running;           /* [lock] its callback is being called */
-	const struct clock_event *event; /* [lock] NULL: not yet */
-	u64 armed;                       /* [lock] see above */
-	u64 armed_delta;                 /* [lock] from its programming to `armed`, ns */
-	u64 stretch;                     /* [lock] 32.32 */
-	u64 programmings;                /* [lock] */
-	u64 interrupts;                  /* [o] */
+	struct rb_root root;              /* [lock] */
+	struct timer *first;              /* [lock] */
+	struct timer *running;            /* [lock] its callback is being called */
+	const struct clock_event *event;  /* [lock] NULL: not yet */
+	const struct clock_event *change; /* [a] what is to take its place; NULL: nothing */
+	u64 armed;                        /* [lock] see above */
+	u64 armed_delta;                  /* [lock] from its programming to `armed`, ns */
+	u64 stretch;                      /* [lock] 32.32 */
+	u64 programmings;                 /* [lock] */
+	u64 interrupts;                   /* [o] */
 };
 
 static DEFINE_PER_CPU(struct timer_cpu, timer_cpus);
@@ -296,11 +297,32 @@ static u64 expire(struct timer_cpu *c, u64 now)
 	return now;
 }
 
+void timer_change_events(const struct clock_event *event)
+{
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++) {
+		if (cpu == cpu_id())
+			continue;
+		__atomic_store_n(&per_cpu_ptr(&timer_cpus, cpu)->change,
+				 event->per_cpu ? event : &broadcast_event, __ATOMIC_RELEASE);
+		ipi_timer(cpu);
+	}
+}
+
+static __noinline void change_event(struct timer_cpu *c)
+{
+	const struct clock_event *event = __atomic_exchange_n(&c->change, NULL, __ATOMIC_ACQUIRE);
+
+	if (event && timer_set_event(event))
+		panic("CPU %u has no clock event %s", cpu_id(), event->name);
+}
+
 void timer_interrupt(void)
 {
 	struct timer_cpu *c = this_cpu_ptr(&timer_cpus);
 
 	c->interrupts++;
+	if (unlikely(READ_ONCE(c->change)))
+		change_event(c);
 	if (!c->event)
 		return;
 	u64 now = clock_ns();

@@ -39,5 +39,12 @@ int timer_set_event(const struct clock_event *event);
  */
 int timer_set_broadcast(void);
 
+/*
+ * This CPU has got another event: the others get the same, or messages from the first CPU if only that
+ * can have it. They change in their next timer interrupt, for which they are sent a message; nobody
+ * waits. Any context but NMI.
+ */
+void timer_change_events(const struct clock_event *event);
+
 /* For tests: how often this CPU's clock event was armed. */
 u64 timer_programmings(void);

@@ -19,6 +19,8 @@
 #define HOOK_TRACE   1 /* places that only the trace looks at */
 #define HOOK_EVENT   2 /* switches, wake-ups, entries: trace and latency */
 #define HOOK_LATENCY 4 /* interrupts and preemption off and on */
+#define HOOK_STEP                                                                                  \
+	8 /* a stop behind each instruction that runs with interrupts on; not with LATENCY */
 
 #include "machine/hook.h" /* hook_on */
 
@@ -53,3 +55,21 @@ void hook_irqs_off(u64 pc, u64 fp);
 void hook_irqs_on(u64 pc, u64 fp);
 void hook_preempt_off(u64 pc, u64 fp);
 void hook_preempt_on(u64 pc, u64 fp);
+
+/*
+ * HOOK_STEP: the kernel is stepped through, wherever its interrupts are on, while hook_step_on(true) is in
+ * force. At each stop hook_step is called as if a timer interrupt had come there; the interrupted code
+ * is preempted behind it if it wants that (set_need_resched) and may be. debug/anywhere.c
+ */
+enum step_path {
+	STEP_FAULT,
+	STEP_FORK,
+	STEP_EXEC,
+	STEP_EXIT,
+	STEP_SIGNAL,
+	STEP_CALL,   /* any other system call */
+	STEP_KERNEL, /* kernel threads, and a thread's first steps */
+	STEP_PATHS,
+};
+void hook_step_on(bool on);
+void hook_step(const struct regs *r, enum step_path path);

@@ -20,8 +20,9 @@ int percpu_create(u32 cpu);
  * Starts processor number n (0 ... smp_found() - 1) as CPU `cpu`, whose per-CPU area and current
  * thread (its idle thread, with a stack) are there. It calls the upcall cpu_secondary_main; this
  * returns when it has called smp_cpu_ready, which makes nr_cpus cpu + 1. -ENOMEM; -ETIMEDOUT: it
- * does not answer, and cannot any more; -EIO: it answered and stopped, what it was given must not
- * be used again. Interrupts on; takes milliseconds.
+ * does not answer, and cannot any more; -EIO: it answered and stopped; percpu_create gives the
+ * next try an area of its own, its idle thread is lost; -ENODEV: the same, and there can be no next
+ * try. Interrupts on; takes milliseconds.
  */
 int smp_start_cpu(u32 n, u32 cpu);
 

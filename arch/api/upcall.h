@@ -26,6 +26,10 @@ void sched_preempt_irq(void);
  */
 void sched_ipi(void);
 
+/* For tests: the current thread has had its share, and this CPU is to switch as soon as it may. In an
+ * interrupt. sched/core.c */
+void sched_provoke(void);
+
 /*
  * First C of the portable kernel on every other processor: its per-CPU area is current, interrupts
  * are off, on the stack of its own idle thread. init/smp.c

@@ -112,13 +112,18 @@ entry_syscall:
 	pushq %rax
 	PUSH_REGS rax=$-38 /* -ENOSYS */
 	xorl %ebp, %ebp /* backtraces end here */
-	sti
+771:	.byte 0x3e, 0x3e, 0x3e, 0x3e, 0xfb /* sti */
+772:	.pushsection .hook_sites, "a"
+	.long 771b - ., hook_stub_step - .
+	.byte 0xe8, 772b - 771b, 8, 0
+	.popsection
 	/* The arguments are where a function has them, but for the fourth: SYSCALL wants rcx. */
 	movq %r10, %rcx
 771:	cmpq syscall_count, %rax
 772:	HOOK_SITE hook_stub_syscall_enter
 	jae syscall_unknown
 	call *syscall_table(,%rax,8)
+	.globl syscall_done
 syscall_done:
 771:	movq %rax, RAX(%rsp)
 772:	HOOK_SITE hook_stub_syscall_exit
@@ -152,6 +157,8 @@ syscall_unknown:
 syscall_again:
 	movq %rsp, %rdi
 	call syscall_interrupted
+	.globl syscall_again_done
+syscall_again_done:
 	cli
 	jmp syscall_return
 
@@ -173,6 +180,7 @@ entry_syscall32:
 return_user_work:
 	movq %rsp, %rdi
 	HOOKED_CALL trap_user_work
+	.globl return_user
 return_user:
 	CHECK_RETURN
 	movq %gs:current_thread, %rax
@@ -287,6 +295,8 @@ exception_common:
 	movl %edi, %esi
 	movq %rsp, %rdi
 	HOOKED_CALL trap_exception
+	.globl exception_done
+exception_done:
 	testb $3, CS(%rsp)
 	jnz return_user
 	testl $0x200, RFLAGS(%rsp) /* not inside a section with interrupts off */

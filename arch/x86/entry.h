@@ -35,6 +35,8 @@ void entry_nmi(void);
 void entry_machine_check(void);
 void entry_syscall(void);
 void entry_syscall32(void);
+/* Where the calls of entry.S return to, for step.c. */
+extern char syscall_done[], syscall_again_done[], return_user[], exception_done[];
 
 struct regs;
 struct thread;
@@ -45,6 +47,9 @@ void trap_interrupt(struct regs *r, unsigned vector);
 void trap_user_work(struct regs *r);
 void trap_paranoid(struct regs *r, unsigned vector);
 void trap_bad_return(struct regs *r);
+
+/* step.c: a #DB in the kernel. False: not ours. */
+bool step_trap(struct regs *r);
 
 /* A new thread's first instructions: passes prev on to the function in rbx. */
 void ctx_thread_start(void);

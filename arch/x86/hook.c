@@ -27,13 +27,20 @@ extern const struct hook_site __hook_sites_start[], __hook_sites_end[];
 
 static unsigned enabled; /* [I] after boot */
 
-static void patch(const struct hook_site *s)
+extern char hook_stub_sti[], hook_stub_step[];
+
+static u64 target_of(const struct hook_site *s)
+{
+	return (u64)&s->to + s->to;
+}
+
+static void patch(const struct hook_site *s, u64 to)
 {
 	static const u8 nops[5][4] = {
 		{ 0 }, { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0x00 }, { 0x0f, 0x1f, 0x40, 0x00 },
 	};
 	u8 *at = (u8 *)&s->at + s->at;
-	s32 distance = (s32)((u8 *)&s->to + s->to - (at + OPCODE_LENGTH));
+	s32 distance = (s32)(to - (u64)(at + OPCODE_LENGTH));
 	unsigned rest = s->length - OPCODE_LENGTH;
 
 	at[0] = s->opcode;
@@ -44,9 +51,12 @@ static void patch(const struct hook_site *s)
 
 void hook_enable(unsigned classes)
 {
-	for (const struct hook_site *s = __hook_sites_start; s < __hook_sites_end; s++)
+	for (const struct hook_site *s = __hook_sites_start; s < __hook_sites_end; s++) {
 		if (s->class & classes)
-			patch(s);
+			patch(s, target_of(s));
+		else if ((classes & HOOK_STEP) && target_of(s) == (u64)hook_stub_sti)
+			patch(s, (u64)hook_stub_step);
+	}
 	enabled |= classes;
 }
 

@@ -137,3 +137,14 @@ hook_stub_preempt_dec:
 1:	popfq
 	decl %gs:preempt_word
 	ret
+
+/* HOOK_STEP, in the place of STI: TF comes with IF, if that is wanted. The next stop is behind the POP. */
+	.globl hook_stub_step
+hook_stub_step:
+	pushq %rax
+	movq step_flags, %rax
+	pushfq
+	orq %rax, (%rsp)
+	popfq
+	popq %rax
+	ret

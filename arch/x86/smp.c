@@ -12,8 +12,9 @@
  * The token decides who is started: it is taken by an exchange, by the processor or, when the wait
  * has been too long, by the starter. So a processor that wakes too late finds nothing and halts, and
  * one that the starter gave up never uses what was made for it. Behind the exchange the processor is
- * alive, and only a broken one stops; the wait for that is long, and what it was given is not used
- * again.
+ * alive, and only a broken one stops; the wait for that is long. Then it gets an INIT, and should it
+ * go on all the same it finds AP_GIVEN_UP in the struct that it was started with and halts. That struct, its
+ * area and its stacks are not used again: the next try gets others.
  *
  * The trampoline's page is any page of RAM below 640 KiB that the firmware's map has; what it held
  * (UEFI GRUB puts modules there) is put back.
@@ -45,10 +46,13 @@
 #define LOW_END       0xa0000u /* start-up vectors reach 1 MiB, RAM ends here */
 #define ANSWER_US     (2 * 1000 * 1000)
 #define ALIVE_US      (20 * 1000 * 1000)
+#define STOPPED_MAX   4   /* processors that may stop so: each costs a struct in the image */
 #define SIPI_AGAIN_US 300 /* 8.4.4.1: 200 us between the two */
 
 CMDLINE_OPTION("smp.ghost", ghost_option,
 	       "believe in one processor more, which is not there (tests)");
+
+CMDLINE_OPTION("smp.stops", stops_option, "the first processor to answer stops then, once (tests)");
 
 enum ap_step {
 	AP_ASKED,
@@ -60,8 +64,8 @@ enum ap_step {
 
 extern char __percpu_image[], __percpu_start[], __percpu_end[];
 
-u64 ap_token;                     /* [a] start.S */
-static struct ap_start *starting; /* the processor that is being started reads it */
+u64 ap_token; /* [a] start.S */
+static DEFINE_PER_CPU(struct ap_start *, started_with);
 
 /* ---- the per-CPU area ---- */
 
@@ -174,7 +178,9 @@ static bool kick(u32 apic_id, u8 page)
 
 static bool wait_for_step(struct ap_start *s, enum ap_step step)
 {
-	for (u32 us = 0; us < ALIVE_US; us += 10) {
+	u32 limit = stops_option.value ? ALIVE_US / 20 : ALIVE_US;
+
+	for (u32 us = 0; us < limit; us += 10) {
 		if (__atomic_load_n(&s->step, __ATOMIC_ACQUIRE) >= step)
 			return true;
 		delay_us(10);
@@ -192,7 +198,6 @@ static int start(u32 apic_id, struct ap_start *s, char *page)
 	kassert(size <= sizeof(saved));
 	memcpy(saved, page, size);
 	memcpy(page, ap_trampoline, size);
-	starting = s;
 	__atomic_store_n(&ap_token, (u64)s, __ATOMIC_SEQ_CST);
 	bool answered = kick(apic_id, (u8)(virt_to_phys(page).v >> PAGE_SHIFT));
 
@@ -205,8 +210,10 @@ static int start(u32 apic_id, struct ap_start *s, char *page)
 		u32 asked = AP_ASKED;
 
 		if (__atomic_compare_exchange_n(&s->step, &asked, AP_GIVEN_UP, false,
-						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+			lapic_send_init(apic_id);
 			return -EIO;
+		}
 	}
 	u64 flags = irq_save();
 	__atomic_store_n(&s->step, AP_TEST, __ATOMIC_RELEASE);
@@ -219,7 +226,10 @@ static int start(u32 apic_id, struct ap_start *s, char *page)
 
 int smp_start_cpu(u32 n, u32 cpu)
 {
-	static struct ap_start s; /* start.S finds it by the boot tables, so in the image */
+	/* start.S finds them by the boot tables, so they are in the image. */
+	static struct ap_start starts[1 + STOPPED_MAX];
+	static u32 stopped;
+	struct ap_start *s = &starts[stopped];
 	const struct acpi_cpu *c = other_cpu(n);
 	char *page = find_trampoline_page();
 
@@ -229,16 +239,21 @@ int smp_start_cpu(u32 n, u32 cpu)
 		return -ENOMEM;
 	}
 	mmu_shootdown = ipi_call_mask; /* with one CPU nobody asks for it */
-	s.step = AP_ASKED;
-	s.cr3 = mmu_current_root().v; /* no program runs yet: the kernel's own */
-	s.percpu = percpu_base[cpu];
-	s.stack_top = ((struct arch_thread *)*per_cpu_ptr(&current_thread, cpu))->stack_top;
-	if (!s.ist_top[0] && ist_stacks_alloc(s.ist_top))
+	s->step = AP_ASKED;
+	s->cr3 = mmu_current_root().v; /* no program runs yet: the kernel's own */
+	s->percpu = percpu_base[cpu];
+	s->stack_top = ((struct arch_thread *)*per_cpu_ptr(&current_thread, cpu))->stack_top;
+	if (!s->ist_top[0] && ist_stacks_alloc(s->ist_top))
 		return -ENOMEM;
-	int err = start(c->apic_id, &s, page);
+	int err = start(c->apic_id, s, page);
 
-	if (!err)
-		memset(s.ist_top, 0, sizeof(s.ist_top)); /* they are in use now */
+	if (err == -EIO) {
+		percpu_base[cpu] = 0; /* the next one's is new */
+		if (++stopped > STOPPED_MAX)
+			return -ENODEV;
+	} else if (!err) {
+		memset(s->ist_top, 0, sizeof(s->ist_top)); /* they are in use now */
+	}
 	return err;
 }
 
@@ -246,6 +261,12 @@ int smp_start_cpu(u32 n, u32 cpu)
 
 void ap_main(struct ap_start *s)
 {
+	static u32 answered;
+
+	if (stops_option.value && __atomic_fetch_add(&answered, 1, __ATOMIC_SEQ_CST) == 0)
+		for (;;)
+			cpu_stop();
+	this_cpu_write(started_with, s);
 	desc_init_cpu(s->ist_top);
 	cpu_secondary_main();
 }
@@ -261,7 +282,7 @@ void smp_cpu_init(void)
 
 void smp_cpu_ready(void)
 {
-	struct ap_start *s = starting;
+	struct ap_start *s = this_cpu_read(started_with);
 	u32 asked = AP_ASKED;
 
 	if (!__atomic_compare_exchange_n(&s->step, &asked, AP_UP, false, __ATOMIC_SEQ_CST,

@@ -187,7 +187,7 @@ void trap_exception(struct regs *r, unsigned vector)
 		page_fault(r);
 	else if (regs_from_user(r))
 		user_exception(r, vector);
-	else
+	else if (vector != TRAP_DB || !step_trap(r))
 		kernel_trap(r, vector);
 }
 

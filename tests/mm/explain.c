@@ -175,8 +175,9 @@ static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
 		populate(m, n, true, false);
 }
 
-/* Something was put at ret, without a fixed place: does the documentation say so? */
-static bool explain_place(const struct call *c, u64 ret, u64 len)
+/* Something was put at ret, without a fixed place: does the documentation say so? `like`: the address of what moved
+ * there, or 0. */
+static bool explain_place(const struct call *c, u64 ret, u64 len, u64 like)
 {
 	u64 place;
 
@@ -189,7 +190,7 @@ static bool explain_place(const struct call *c, u64 ret, u64 len)
 	want(ret + len <= VM_MMAP_TOP, "%#lx is too high", ret);
 	if (call_concurrent)
 		return true;
-	place = model_place(c->p, len, c->hints);
+	place = model_place(c->p, len, like, c->hints);
 	want(ret == place, "at %#lx, expected at %#lx (hints %#lx %#lx %#lx)", ret, place,
 	     c->hints.start, c->hints.end, c->hints.skipped);
 	return true;
@@ -230,7 +231,7 @@ static bool explain_mmap(struct call *c)
 			return true;
 		}
 	}
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, 0))
 		return false;
 	w = window_of((u64)c->ret, len);
 	if (!call_went_outside(c, (u64)c->ret, len)) {
@@ -430,7 +431,7 @@ static bool explain_duplicate(struct call *c)
 	if (w) {
 		return refused(c, w);
 	}
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, 0))
 		return false;
 	w = window_of((u64)c->ret, len);
 	for (u64 i = 0; !call_went_outside(c, (u64)c->ret, len) && i < len / PAGE_SIZE; i++) {
@@ -450,7 +451,7 @@ static bool explain_move(struct call *c)
 	struct page *to = NULL;
 	int w;
 
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, page_va(c->w, c->at)))
 		return false;
 	w = window_of((u64)c->ret, len);
 	if (!call_went_outside(c, (u64)c->ret, len)) {

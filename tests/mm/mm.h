@@ -111,7 +111,7 @@ struct aspace_hints {
 	u64 end, start, skipped;
 };
 /* Where docs/memory.md says that len bytes without a wish go; 0: nowhere. */
-u64 model_place(const struct proc *p, u64 len, struct aspace_hints h);
+u64 model_place(const struct proc *p, u64 len, u64 like, struct aspace_hints h);
 /* Adds what n pages of a window count for, as vm_count does. */
 void count_pages(const struct page *m, u64 n, u64 unit, struct vm_totals *t);
 void model_totals(const struct proc *p, struct vm_totals *t);

@@ -261,8 +261,8 @@ static u64 hole_below(const struct proc *p, u64 len, u64 align, u64 from)
 	return 0;
 }
 
-/* "Where a mapping goes" of docs/memory.md. */
-u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
+/* "Where a mapping goes" of docs/memory.md: `len` bytes, of which the first `skip` are not used. */
+static u64 place_for(const struct proc *p, u64 len, u64 skip, struct aspace_hints h)
 {
 	/* From 512 KiB on a mapping gets slots of its own. */
 	u64 align = len >= 64 * MiB ? GiB : len >= 512 * KiB ? 2 * MiB : PAGE_SIZE, va;
@@ -273,7 +273,7 @@ u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
 		if (room >= h.end || va < h.start)
 			break;
 		/* Freed lately, thus tried without a search; but something else may be there. */
-		if (model_free(p, va, len))
+		if (model_free(p, va + skip, len - skip))
 			return va;
 		h.skipped = MAX(h.skipped, h.end - (va + len));
 		h.end = h.start = va;
@@ -284,6 +284,14 @@ u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
 	if (!va && h.end != VM_MMAP_TOP)
 		va = hole_below(p, room, align, VM_MMAP_TOP);
 	return va ? va : hole_below(p, len, PAGE_SIZE, VM_MMAP_TOP);
+}
+
+/* What moves from `like` (or 0) and is large keeps its address modulo 2 MiB. */
+u64 model_place(const struct proc *p, u64 len, u64 like, struct aspace_hints h)
+{
+	u64 skip = len >= 512 * KiB ? like % (2 * MiB) : 0, va = place_for(p, len + skip, skip, h);
+
+	return va && va % (2 * MiB) == 0 ? va + skip : va;
 }
 
 /* ---- what the page table says ---------------------------------------------------------------- */

@@ -385,6 +385,84 @@ static void test_cancel_waits(void **state)
 	assert_true(cancelled + callbacks >= 3000);
 }
 
+/* ---- another event for all CPUs ---- */
+
+static u32 started[3], messages[3];
+
+void ipi_timer(u32 cpu)
+{
+	messages[cpu]++;
+}
+
+static int other_start(void)
+{
+	started[host_cpu]++;
+	return 0;
+}
+
+static struct clock_event other_event = {
+	.name = "other",
+	.arm = sim_arm,
+	.stop = quiet_stop,
+	.start = other_start,
+	.min_delta_ns = 1000,
+	.max_delta_ns = 50000000,
+};
+
+static void interrupt_on(u32 cpu)
+{
+	host_cpu = cpu;
+	host_irqs_on = false;
+	timer_interrupt();
+	host_irqs_on = true;
+}
+
+/* CPU 0 changes; the others follow in their next interrupt, once, with what they had started. */
+static void changes(bool per_cpu)
+{
+	struct timer t;
+
+	nr_cpus = 3;
+	memset(timer_cpus, 0, sizeof(timer_cpus));
+	memset(started, 0, sizeof(started));
+	memset(messages, 0, sizeof(messages));
+	for (host_cpu = 0; host_cpu < 3; host_cpu++)
+		timer_set_event(&quiet_event);
+	host_cpu = 2;
+	calls = 0;
+	timer_init(&t, tick);
+	if (per_cpu) /* a broadcast takes the first CPU's lock: here, not in the kernel, out of order */
+		timer_start(&t, now + 5000000);
+	other_event.per_cpu = per_cpu;
+	host_cpu = 0;
+	timer_set_event(&other_event);
+	timer_change_events(&other_event);
+	assert_true(messages[0] == 0 && messages[1] == 1 && messages[2] == 1);
+	for (u32 round = 0; round < 2; round++) {
+		interrupt_on(1);
+		fire_at = UINT64_MAX;
+		interrupt_on(2);
+	}
+	assert_int_equal(started[0], 1);
+	assert_int_equal(started[1], per_cpu);
+	assert_int_equal(started[2], per_cpu);
+	for (host_cpu = 1; host_cpu < 3; host_cpu++)
+		assert_ptr_equal(this_cpu_ptr(&timer_cpus)->event,
+				 per_cpu ? &other_event : &broadcast_event);
+	/* The new event is set for what CPU 2 had started with the old one. */
+	assert_true(!per_cpu || (fire_at > now && fire_at <= now + 5000001));
+	host_cpu = 2;
+	timer_cancel(&t);
+	host_cpu = 0;
+	nr_cpus = 1;
+}
+
+static void test_change_events(void **state)
+{
+	changes(true);
+	changes(false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup(test_fast_event, setup),
 		cmocka_unit_test_setup(test_budget, setup),
 		cmocka_unit_test_setup(test_cancel_waits, setup),
+		cmocka_unit_test_setup(test_change_events, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
