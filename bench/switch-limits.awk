@@ -8,6 +8,7 @@ BEGIN {
 	FS = OFS = "\t"
 	limit["insns.kthread.median"] = 60
 	limit["insns.process.median"] = 300
+	limit["insns.wake.both.median"] = 900
 	limit["native.yield_switch.min"] = 60
 	if (silicon) {
 		limit["cycles.kthread.median"] = limit["cycles.kthread_space.median"] = 500

@@ -21,6 +21,7 @@
 
 #include "arch/api/cpu.h"
 #include "arch/api/hook.h"
+#include "arch/api/ipi.h"
 #include "debug/backtrace.h"
 #include "lib/cmdline.h"
 #include "lib/err.h"
@@ -217,8 +218,11 @@ unsigned latency_early_init(void)
 	return HOOK_LATENCY | HOOK_EVENT;
 }
 
-static void reset_cpu(struct latency_cpu *c)
+/* This CPU's. Its sections that are open stay so. */
+static void reset_cpu(void *arg)
 {
+	u64 flags = irq_save_raw();
+	struct latency_cpu *c = this_cpu_ptr(&latency_cpu);
 	struct section keep[WAKEUP];
 	u64 spent = c->spent;
 
@@ -226,6 +230,7 @@ static void reset_cpu(struct latency_cpu *c)
 	memset(c, 0, sizeof(*c));
 	memcpy(c->section, keep, sizeof(keep));
 	c->spent = spent;
+	irq_restore_raw(flags);
 }
 
 int latency_control(const char *word)
@@ -237,11 +242,8 @@ int latency_control(const char *word)
 	} else if (!strcmp(word, "off")) {
 		WRITE_ONCE(measuring, false);
 	} else if (!strcmp(word, "reset")) {
-		u64 flags = irq_save_raw();
-
-		for (u32 cpu = 0; cpu < nr_cpus; cpu++)
-			reset_cpu(per_cpu_ptr(&latency_cpu, cpu));
-		irq_restore_raw(flags);
+		reset_cpu(NULL);
+		ipi_call_mask(NULL, reset_cpu, NULL);
 	} else {
 		return -EINVAL;
 	}

@@ -30,8 +30,8 @@ struct irq_handler {
 struct irq_line {
 	struct irq_handler *first; /* [release] */
 	u64 count, unhandled;      /* [o] the CPU that the line goes to */
-	u32 unhandled_in_a_row;
-	bool masked; /* by the storm protection */
+	u32 unhandled_in_a_row;    /* [o] */
+	bool masked;               /* [irq_lock] by the storm protection */
 };
 
 static struct irq_line lines[IRQ_LINES];
@@ -65,13 +65,21 @@ int irq_register(unsigned line, const char *name, enum irq_result (*fn)(void *ar
 static void note_unhandled(unsigned line)
 {
 	struct irq_line *l = &lines[line];
+	bool first;
 
 	l->unhandled++;
-	if (++l->unhandled_in_a_row < STORM_LIMIT || l->masked)
+	if (++l->unhandled_in_a_row < STORM_LIMIT)
 		return;
-	irq_arch_mask(line);
+	/* Under the lock: else a handler that comes at this moment would find its line masked for ever. */
+	u64 flags = spin_lock_irqsave(&irq_lock);
+	first = !l->masked;
+	if (first)
+		irq_arch_mask(line);
 	l->masked = true;
+	spin_unlock_irqrestore(&irq_lock, flags);
 	l->unhandled_in_a_row = 0;
+	if (!first)
+		return;
 	log_warn("irq: line %u (%s) masked: %u interrupts in a row that nobody wanted\n", line,
 		 l->first ? l->first->name : "no handler", STORM_LIMIT);
 }

@@ -28,9 +28,9 @@ struct stream {
 	struct uart *uart; /* [I] */
 	spinlock_t lock;
 	struct waitq wait;      /* input came */
-	u32 head, tail;         /* [lock] written and read so far; free running */
+	u32 head, tail;         /* [lock] written and read so far; free running; read without it */
 	bool escape;            /* [lock] the last byte was ff */
-	bool ended;             /* [lock] the end of the file has come */
+	bool ended;             /* [lock] the end of the file has come; read without it */
 	char ring[STREAM_RING]; /* [lock] */
 };
 
@@ -58,7 +58,7 @@ static void stream_decode(struct stream *s, u8 c)
 	if (s->escape) {
 		s->escape = false;
 		if (c == 0)
-			s->ended = true;
+			store_release(&s->ended, true);
 		if (c != 0xff)
 			return;
 	}
@@ -134,21 +134,12 @@ static bool stream_readable(const struct stream *s)
 	return stream_available(s) > 0 || READ_ONCE(s->ended);
 }
 
-ssize_t stream_read(struct stream *s, struct uio *dst, int flags)
+/* What is there. 0: nothing, another reader was here first; -EFAULT. */
+static ssize_t stream_move(struct stream *s, struct uio *dst)
 {
 	char buf[STREAM_CHUNK];
 	ssize_t total = 0;
-	int err;
 
-	if (dst->left == 0)
-		return 0;
-	while (!stream_readable(s)) {
-		if (flags & O_NONBLOCK)
-			return -EAGAIN;
-		err = wait_event_interruptible(&s->wait, stream_readable(s));
-		if (err)
-			return err;
-	}
 	while (dst->left > 0) {
 		size_t n = stream_take(s, buf, MIN(dst->left, sizeof(buf)));
 		size_t moved;
@@ -161,6 +152,26 @@ ssize_t stream_read(struct stream *s, struct uio *dst, int flags)
 			return total > 0 ? total : -EFAULT;
 	}
 	return total;
+}
+
+ssize_t stream_read(struct stream *s, struct uio *dst, int flags)
+{
+	if (dst->left == 0)
+		return 0;
+	for (;;) {
+		/* Read first: what is empty then stays so. */
+		bool ended = load_acquire(&s->ended);
+		ssize_t n = stream_move(s, dst);
+		int err;
+
+		if (n || ended)
+			return n;
+		if (flags & O_NONBLOCK)
+			return -EAGAIN;
+		err = wait_event_interruptible(&s->wait, stream_readable(s));
+		if (err)
+			return err;
+	}
 }
 
 /* Sends n bytes. Returns how many before a signal came. */

@@ -682,9 +682,17 @@ static int tty_get_number(struct tty *t, unsigned cmd, uaddr_t arg)
 	return put_user(n, arg);
 }
 
+static int tty_get_size(struct tty *t, uaddr_t arg)
+{
+	u64 flags = spin_lock_irqsave(&t->lock);
+	struct winsize size = t->size;
+
+	spin_unlock_irqrestore(&t->lock, flags);
+	return put_user(size, arg);
+}
+
 int tty_ioctl(struct tty *t, unsigned cmd, uaddr_t arg)
 {
-	struct winsize size;
 	s32 n;
 
 	switch (cmd) {
@@ -696,7 +704,7 @@ int tty_ioctl(struct tty *t, unsigned cmd, uaddr_t arg)
 	case TCSETSW2: return tty_set_termios(t, arg, false);
 	case TCSETSF:
 	case TCSETSF2: return tty_set_termios(t, arg, true);
-	case TIOCGWINSZ: size = t->size; return put_user(size, arg);
+	case TIOCGWINSZ: return tty_get_size(t, arg);
 	case TIOCSWINSZ: return tty_resize(t, arg);
 	case TCFLSH: return tty_flush(t, arg);
 	case TCXONC: return tty_flow(t, arg);

@@ -220,6 +220,42 @@ void dentry_move(struct dentry *d, struct dentry *parent, const char *name, size
 	dentry_put(old_parent);
 }
 
+/* Long names change hands, short ones are copied. tree_lock held. */
+static void swap_names(struct dentry *a, struct dentry *b)
+{
+	char *a_long = a->name == a->inline_name ? NULL : a->name;
+	char *b_long = b->name == b->inline_name ? NULL : b->name;
+	char name[DENTRY_INLINE];
+	u32 hash = a->hash, len = a->len;
+
+	memcpy(name, a->inline_name, sizeof(name));
+	memcpy(a->inline_name, b->inline_name, sizeof(name));
+	memcpy(b->inline_name, name, sizeof(name));
+	a->name = b_long ? b_long : a->inline_name;
+	b->name = a_long ? a_long : b->inline_name;
+	a->hash = b->hash;
+	a->len = b->len;
+	b->hash = hash;
+	b->len = len;
+}
+
+void dentry_exchange(struct dentry *a, struct dentry *b)
+{
+	struct dentry *a_parent = a->parent, *b_parent = b->parent;
+
+	erase(a_parent->inode, a);
+	erase(b_parent->inode, b);
+	spin_lock(&tree_lock);
+	swap_names(a, b);
+	a->parent = b_parent; /* with the reference */
+	b->parent = a_parent;
+	spin_unlock(&tree_lock);
+	insert(b_parent->inode, a);
+	insert(a_parent->inode, b);
+	inode_touch(a_parent->inode);
+	inode_touch(b_parent->inode);
+}
+
 bool dentry_is_below(struct dentry *d, struct dentry *above)
 {
 	bool below = false;

@@ -14,7 +14,7 @@
 #define FD_SMALL 64
 
 struct fdtable {
-	refcount_t refs;
+	refcount_t refs; /* [a] threads, and readers of /proc/<pid>/fd for a moment */
 	spinlock_t lock;
 	u32 size;           /* [lock] slots */
 	struct file **file; /* [lock] */
@@ -113,6 +113,11 @@ struct fdtable *fdtable_copy(struct fdtable *t)
 	}
 	spin_unlock(&t->lock);
 	return copy;
+}
+
+bool fdtable_is_shared(const struct fdtable *t)
+{
+	return refcount_read(&t->refs) > 1;
 }
 
 void fdtable_get(struct fdtable *t)

@@ -31,14 +31,14 @@ struct file_ops {
 };
 
 struct file {
-	refcount_t refs;
-	const struct file_ops *ops; /* [I] */
+	refcount_t refs;            /* [a] */
+	const struct file_ops *ops; /* [I] once open */
 	struct dentry *dentry;      /* [I] NULL for pipes; holds a reference */
 	struct inode *inode;        /* [I] never NULL; holds a reference */
 	u32 flags;                  /* [a] O_* without creation flags */
-	u64 pos;                    /* [pos_lock] */
+	u64 pos;                    /* [pos_lock] none is needed while fd_is_private() */
 	struct mutex pos_lock;
-	void *data; /* [ops] */
+	void *data; /* [ops] set by open, [I] then */
 };
 
 /* [a] beside the O_* in file.flags: an advisory lock was taken through this file; it claims its inode
@@ -70,6 +70,7 @@ struct fdtable *fdtable_copy(struct fdtable *t); /* fork: NULL out of memory */
 void fdtable_get(struct fdtable *t);             /* CLONE_FILES */
 void fdtable_put(struct fdtable *t);
 void fdtable_close_on_exec(struct fdtable *t);
+bool fdtable_is_shared(const struct fdtable *t); /* or was, just now */
 /* The file behind fd of the current thread, with a reference; NULL: -EBADF. */
 struct file *fd_get(int fd);
 /*

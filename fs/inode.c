@@ -135,7 +135,7 @@ void inode_accessed(struct inode *inode)
 
 int inode_check_writable(const struct inode *inode)
 {
-	return inode->sb->flags & LINUX_MS_RDONLY ? -EROFS : 0;
+	return READ_ONCE(inode->sb->flags) & LINUX_MS_RDONLY ? -EROFS : 0;
 }
 
 int inode_claim(struct inode *inode, int step)

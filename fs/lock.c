@@ -6,7 +6,8 @@
  * The first lock gives an inode its list, which stays until the inode goes. One mutex guards all
  * lists: locks are rare, and a blocked request sleeps on the list's queue without it. Record locks
  * of one owner never overlap: a new one cuts what it covers out of the older ones, and equal
- * neighbours merge. There is no search for deadlocks (Linux's EDEADLK): a circle of F_SETLKW waits
+ * neighbours merge. Closing a descriptor drops the process's record locks; one that is set for a
+ * descriptor that another thread has closed meanwhile would stay for ever, and is taken back. There is no search for deadlocks (Linux's EDEADLK): a circle of F_SETLKW waits
  * until a signal.
  */
 #include "fs/vfs.h"
@@ -17,17 +18,18 @@
 #define RANGE_END INT64_MAX
 
 struct lock {
-	struct list_node node;
-	const void *owner;
-	u64 start, end; /* inclusive */
-	int pid;
-	bool write; /* exclusive */
-	bool flock;
+	struct list_node node; /* [lock_mutex] */
+	const void *owner;     /* [I] compared only: a table, or a file */
+	u64 start, end;        /* [lock_mutex] inclusive */
+	int pid;               /* [I] */
+	bool write;            /* [I] exclusive */
+	bool flock;            /* [I] */
 };
 
 struct lock_list {
-	struct list_node locks;
-	struct waitq wait;
+	struct list_node locks; /* [lock_mutex] */
+	u32 changes; /* [lock_mutex] so far: a lock has gone, or become less; read without it */
+	struct waitq wait; /* for the next one */
 };
 
 static struct mutex lock_mutex = MUTEX_INIT(lock_mutex);
@@ -124,14 +126,30 @@ static void add(struct lock_list *l, struct lock *want)
 	list_add_tail(&l->locks, &want->node);
 }
 
-static bool would_conflict(struct lock_list *l, const struct lock *want)
+/* A lock has gone, or become less: who waits tries again. lock_mutex held; the caller wakes, without. */
+static void note_change(struct lock_list *l)
 {
-	bool yes;
+	WRITE_ONCE(l->changes, l->changes + 1);
+}
+
+/*
+ * flock(2) to the other kind first gives up what this file has, whatever comes of it: two holders who
+ * both want more would wait for each other.
+ */
+static void drop_other_kind(struct lock_list *l, const struct lock *want)
+{
+	struct lock *lk, *tmp;
 
 	mutex_lock(&lock_mutex);
-	yes = find_conflict(l, want) != NULL;
+	list_for_each_safe(lk, tmp, &l->locks, node) {
+		if (lk->flock && lk->owner == want->owner && lk->write != want->write) {
+			list_del(&lk->node);
+			kfree(lk);
+		}
+	}
+	note_change(l);
 	mutex_unlock(&lock_mutex);
-	return yes;
+	waitq_wake_all(&l->wait);
 }
 
 /* Sets or (unlock) removes; -EAGAIN on a conflict unless wait; -ERESTARTSYS. */
@@ -147,6 +165,8 @@ static int apply(struct inode *inode, const struct lock *want, bool unlock, bool
 	spare = kmalloc(sizeof(*spare));
 	if (!fresh || !spare)
 		err = -ENOLCK;
+	else if (want->flock && !unlock)
+		drop_other_kind(l, want);
 	while (!err) {
 		mutex_lock(&lock_mutex);
 		if (unlock || !find_conflict(l, want)) {
@@ -156,12 +176,16 @@ static int apply(struct inode *inode, const struct lock *want, bool unlock, bool
 				add(l, fresh);
 				fresh = NULL;
 			}
+			note_change(l);
 			mutex_unlock(&lock_mutex);
 			waitq_wake_all(&l->wait);
 			break;
 		}
+		u32 seen = l->changes;
+
 		mutex_unlock(&lock_mutex);
-		err = wait ? wait_event_interruptible(&l->wait, !would_conflict(l, want)) : -EAGAIN;
+		err = wait ? wait_event_interruptible(&l->wait, READ_ONCE(l->changes) != seen) :
+			     -EAGAIN;
 	}
 	kfree(fresh);
 	kfree(spare);
@@ -182,6 +206,7 @@ void lock_release_owner(struct inode *inode, const void *owner)
 			kfree(lk);
 		}
 	}
+	note_change(l);
 	mutex_unlock(&lock_mutex);
 	waitq_wake_all(&l->wait);
 }
@@ -226,8 +251,24 @@ static void report(const struct lock *lk, struct linux_flock *fl)
 	fl->pid = lk->pid;
 }
 
-/* F_GETLK, F_SETLK, F_SETLKW. F_GETLK writes its answer to fl. */
-int lock_fcntl(struct file *f, unsigned cmd, struct linux_flock *fl)
+/* Did another thread close fd (or put another file there) while f got this lock? Then it goes again. */
+static int check_closed(struct file *f, int fd, const struct lock *lk)
+{
+	struct file *now = fd_get(fd);
+	int err = 0;
+
+	if (now != f) {
+		if (apply(f->inode, lk, true, false)) /* no memory: then all, as by the close */
+			lock_release_owner(f->inode, lk->owner);
+		err = -EBADF;
+	}
+	if (now)
+		file_put(now);
+	return err;
+}
+
+/* F_GETLK, F_SETLK, F_SETLKW, by descriptor fd, which was f. F_GETLK writes its answer to fl. */
+int lock_fcntl(struct file *f, int fd, unsigned cmd, struct linux_flock *fl)
 {
 	struct lock want = { .owner = current()->files, .write = fl->type == F_WRLCK };
 	struct lock *other = NULL;
@@ -252,7 +293,10 @@ int lock_fcntl(struct file *f, unsigned cmd, struct linux_flock *fl)
 	if ((fl->type == F_RDLCK && !file_readable(f)) ||
 	    (fl->type == F_WRLCK && !file_writable(f)))
 		return -EBADF;
-	return apply(f->inode, &want, fl->type == F_UNLCK, cmd == F_SETLKW);
+	err = apply(f->inode, &want, fl->type == F_UNLCK, cmd == F_SETLKW);
+	if (!err && fl->type != F_UNLCK)
+		err = check_closed(f, fd, &want);
+	return err;
 }
 
 int lock_flock(struct file *f, unsigned op)

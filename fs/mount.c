@@ -5,7 +5,8 @@
  * EBUSY, while a file of it is open, a process stands in it, or something is mounted in it
  * (super.users). A lazy umount takes it out of the tree at once; its own tree is taken apart when
  * the last user leaves. mount_mutex guards the list and serialises mount and umount; the two
- * pointers that path walks read change under tree_lock as well.
+ * pointers that path walks read change under tree_lock as well. A directory is covered under its
+ * own lock, too: so it is not removed (fs/namei.c: kill_directory) in the middle of that.
  */
 #include "fs/vfs.h"
 
@@ -17,17 +18,31 @@
 static struct mutex mount_mutex = MUTEX_INIT(mount_mutex);
 static struct list_node mounts = LIST_INIT(mounts);
 
+/* May d be covered? Its lock, mount_mutex and tree_lock held. */
+static int check_mountpoint(const struct dentry *d)
+{
+	const struct super *sb = d->inode->sb;
+
+	if (d->mounted)
+		return -EBUSY;
+	if (d->inode->flags & INODE_DEAD)
+		return -ENOENT;
+	/* Unmounted meanwhile: nobody would ever find it. */
+	return sb->mountpoint || sb->root == root_dentry ? 0 : -EINVAL;
+}
+
 int super_attach(struct super *sb, struct dentry *d)
 {
-	int err = 0;
+	int err;
 
+	if (d)
+		mutex_lock(&d->inode->lock);
 	mutex_lock(&mount_mutex);
 	spin_lock(&tree_lock);
+	err = d ? check_mountpoint(d) : 0;
 	if (!d) {
 		root_dentry = sb->root;
-	} else if (d->mounted) {
-		err = -EBUSY;
-	} else {
+	} else if (!err) {
 		d->mounted = sb;
 		sb->mountpoint = d;
 		dentry_get(d);
@@ -39,6 +54,8 @@ int super_attach(struct super *sb, struct dentry *d)
 		list_add_tail(&mounts, &sb->mounts);
 	}
 	mutex_unlock(&mount_mutex);
+	if (d)
+		mutex_unlock(&d->inode->lock);
 	return err;
 }
 
@@ -175,7 +192,7 @@ int vfs_mount(const char *source, struct dentry *at, const char *type, u32 flags
 	if (flags & LINUX_MS_REMOUNT) {
 		if (at->parent || at->inode->sb->root != at)
 			return -EINVAL;
-		at->inode->sb->flags = flags & LINUX_MS_RDONLY;
+		WRITE_ONCE(at->inode->sb->flags, flags & LINUX_MS_RDONLY);
 		return 0;
 	}
 	if (!S_ISDIR(at->inode->mode))
@@ -243,10 +260,12 @@ int vfs_umount(struct dentry *root, bool detach)
 		return err;
 	struct super *above = below->inode->sb;
 
+	super_get(above); /* behind our use of it, it may be unmounted itself */
 	dentry_put(below);
 	if (idle)
 		take_apart(sb);
 	super_unuse(above);
+	super_put(above);
 	return 0;
 }
 

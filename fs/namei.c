@@ -397,13 +397,16 @@ int vfs_readlink(struct inode *inode, char *buf, size_t size)
 
 /* ---- removing ----------------------------------------------------------------------------- */
 
-/* Marks a directory dead if it is empty. Its parent's lock held. */
-static int kill_directory(struct inode *dir)
+/* Marks a directory dead if it is empty, and nothing was mounted there last. Its parent's lock held. */
+static int kill_directory(struct dentry *d)
 {
+	struct inode *dir = d->inode;
 	int err = 0;
 
 	mutex_lock(&dir->lock);
-	if (dir->dir.nr_children)
+	if (READ_ONCE(d->mounted))
+		err = -EBUSY;
+	else if (dir->dir.nr_children)
 		err = -ENOTEMPTY;
 	else
 		dir->flags |= INODE_DEAD;
@@ -433,7 +436,7 @@ static int check_unlink(const struct path_walk *w, struct dentry *d, bool direct
 	if (READ_ONCE(d->mounted))
 		return -EBUSY;
 	if (directory)
-		return is_dir ? kill_directory(d->inode) : -ENOTDIR;
+		return is_dir ? kill_directory(d) : -ENOTDIR;
 	if (w->last_slash && !is_dir)
 		return -ENOTDIR;
 	return is_dir ? -EISDIR : 0;
@@ -510,24 +513,21 @@ static void unlock_two(struct dentry *a, struct dentry *b)
 struct rename {
 	struct path_walk from, to;
 	struct dentry *src, *dst; /* dst may be NULL */
-	char *src_name,
-		*dst_name; /* kmalloc'd names where they are long: of src's new place, dst's */
+	char *long_name;          /* kmalloc'd: src's new one, if it is long */
 };
 
-static char *long_name(const char *name, size_t len, int *err)
+static int make_long_name(struct rename *r)
 {
-	char *p;
+	size_t len = r->to.last_len;
 
 	if (len < DENTRY_INLINE)
-		return NULL;
-	p = kmalloc(len + 1);
-	if (!p) {
-		*err = -ENOMEM;
-		return NULL;
-	}
-	memcpy(p, name, len);
-	p[len] = 0;
-	return p;
+		return 0;
+	r->long_name = kmalloc(len + 1);
+	if (!r->long_name)
+		return -ENOMEM;
+	memcpy(r->long_name, r->to.last, len);
+	r->long_name[len] = 0;
+	return 0;
 }
 
 /* May src take dst's place? Both directories locked. */
@@ -582,39 +582,41 @@ static int check_rename(struct rename *r, unsigned flags)
 		if (r->src->inode == r->dst->inode)
 			return 1;
 	}
-	r->src_name = long_name(r->to.last, r->to.last_len, &err);
 	if (flags & LINUX_RENAME_EXCHANGE)
-		r->dst_name = long_name(r->from.last, r->from.last_len, &err);
-	else if (!err && r->dst && S_ISDIR(r->dst->inode->mode))
-		err = kill_directory(r->dst->inode);
+		return 0;
+	err = make_long_name(r);
+	if (!err && r->dst && S_ISDIR(r->dst->inode->mode))
+		err = kill_directory(r->dst);
 	return err;
 }
 
-static void move(struct dentry *d, struct path_walk *to, char **name)
+static void move(struct rename *r)
 {
+	struct dentry *d = r->src;
+
 	if (S_ISDIR(d->inode->mode)) {
 		d->parent->inode->nlink--;
-		to->at->inode->nlink++;
+		r->to.at->inode->nlink++;
 	}
-	dentry_move(d, to->at, to->last, to->last_len, *name);
-	*name = NULL;
+	dentry_move(d, r->to.at, r->to.last, r->to.last_len, r->long_name);
+	r->long_name = NULL;
 	d->inode->ctime = fs_now();
 }
 
-/*
- * The exchange: for a moment the directory has both names twice, so dst is moved out under a name
- * that no path can have, and then to its place.
- */
 static void exchange(struct rename *r)
 {
-	struct path_walk aside = r->from;
-	char *none = NULL;
+	struct inode *from = r->from.at->inode, *to = r->to.at->inode;
 
-	aside.last = "/";
-	aside.last_len = 1;
-	move(r->dst, &aside, &none);
-	move(r->src, &r->to, &r->src_name);
-	move(r->dst, &r->from, &r->dst_name);
+	if (S_ISDIR(r->src->inode->mode)) {
+		from->nlink--;
+		to->nlink++;
+	}
+	if (S_ISDIR(r->dst->inode->mode)) {
+		to->nlink--;
+		from->nlink++;
+	}
+	dentry_exchange(r->src, r->dst);
+	r->src->inode->ctime = r->dst->inode->ctime = fs_now();
 }
 
 static int rename_locked(struct rename *r, unsigned flags)
@@ -626,10 +628,9 @@ static int rename_locked(struct rename *r, unsigned flags)
 	} else if (err == 0) {
 		if (r->dst)
 			drop_name(r->dst);
-		move(r->src, &r->to, &r->src_name);
+		move(r);
 	}
-	kfree(r->src_name);
-	kfree(r->dst_name);
+	kfree(r->long_name);
 	return err < 0 ? err : 0;
 }
 

@@ -26,7 +26,12 @@
 
 struct pipe {
 	struct mutex lock;
-	u32 head, tail;                 /* [lock] bytes written, bytes read */
+	union {
+		struct {
+			u32 head, tail; /* [lock] bytes written, bytes read */
+		};
+		u64 both; /* [lock] head in the lower half; read without it: see used() */
+	};
 	u32 readers, writers;           /* [lock] open files; read without it by poll and waiters */
 	u32 reader_opens, writer_opens; /* [lock] ever: what an open of a FIFO waits for */
 	struct waitq wait;
@@ -55,9 +60,17 @@ void pipe_destroy(struct pipe *p)
 	kfree(p);
 }
 
+/*
+ * Without the lock, too, by those who are about to sleep: so it must be true of one moment. With two
+ * loads, a writer may add and another reader take between them, neither of whom finds the ring empty
+ * or full and wakes anybody; and the sum of the two moments may say "empty". (Head and tail are stored
+ * one by one; in between more seems to be in than is, never less.)
+ */
 static u32 used(const struct pipe *p)
 {
-	return READ_ONCE(p->head) - READ_ONCE(p->tail);
+	u64 both = READ_ONCE(p->both);
+
+	return (u32)both - (u32)(both >> 32);
 }
 
 /*
@@ -72,7 +85,7 @@ static void wake(struct pipe *p)
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-/* Moves what is there to dst. Lock held. */
+/* Moves what is there to dst; a piece that does not arrive whole stays, as on Linux. Lock held. */
 static size_t take(struct pipe *p, struct uio *dst)
 {
 	size_t done = 0;
@@ -84,10 +97,10 @@ static size_t take(struct pipe *p, struct uio *dst)
 
 		n = MIN(n, dst->left);
 		moved = uio_put(dst, (char *)frame_virt(page) + offset, n);
-		p->tail += (u32)moved;
-		done += moved;
 		if (moved < n)
 			break;
+		p->tail += (u32)n;
+		done += n;
 	}
 	if (p->head == p->tail)
 		p->head = p->tail = 0;
@@ -229,6 +242,10 @@ static ssize_t pipe_write(struct file *f, struct uio *src, u64 *pos)
 
 /* ---- the rest ----------------------------------------------------------------------------- */
 
+/* file.data: how often a FIFO had been opened for writing when this reader came and found no writer;
+ * HANGS_UP if there was one, or it is a pipe(2). */
+#define HANGS_UP ((void *)~0ul)
+
 /* Takes no lock: the caller may be on its way to sleep. */
 static unsigned pipe_poll(struct file *f, struct waitq **wq)
 {
@@ -239,8 +256,8 @@ static unsigned pipe_poll(struct file *f, struct waitq **wq)
 	if (file_readable(f)) {
 		if (used(p))
 			mask |= POLLIN | POLLRDNORM;
-		/* A FIFO that nobody has written to yet has not hung up. */
-		if (!READ_ONCE(p->writers) && (!f->dentry || READ_ONCE(p->writer_opens)))
+		/* A FIFO that nobody has opened for writing since has not hung up. */
+		if (!READ_ONCE(p->writers) && (u64)f->data != READ_ONCE(p->writer_opens))
 			mask |= POLLHUP;
 	}
 	if (file_writable(f)) {
@@ -333,6 +350,7 @@ int pipe_create(int flags, struct file **rd, struct file **wr)
 		inode_put(inode);
 		return -ENOMEM;
 	}
+	(*rd)->data = HANGS_UP;
 	inode->pipe->readers = 1;
 	inode_get(inode);
 	*wr = file_create(NULL, inode, &pipe_file_ops, (u32)flags | O_WRONLY);
@@ -388,6 +406,7 @@ int fifo_open(struct inode *inode, struct file *f)
 	p->writers += writes;
 	reader_opens = p->reader_opens += reads;
 	writer_opens = p->writer_opens += writes;
+	f->data = p->writers ? HANGS_UP : (void *)(u64)writer_opens;
 	mutex_unlock(&p->lock);
 	wake(p);
 	if (fifo && reads && !writes && !(f->flags & O_NONBLOCK))

@@ -50,7 +50,7 @@ static void uncharge(struct super *sb, u64 n)
 
 /*
  * Gives a new page to the file at index. On success *frame is what is there now, with a
- * reference: f, or what somebody else put there first.
+ * reference: f, or what somebody else put there first. -ENOSPC, -ENOMEM.
  */
 static int insert_page(struct inode *inode, u64 index, struct frame *f, struct frame **frame)
 {
@@ -66,7 +66,7 @@ static int insert_page(struct inode *inode, u64 index, struct frame *f, struct f
 	}
 	uncharge(inode->sb, 1);
 	if (err != -EEXIST)
-		return -ENOSPC;
+		return err;
 	*frame = page_cache_get(&inode->pages, index);
 	return *frame ? 0 : -EAGAIN; /* it was truncated again meanwhile */
 }
@@ -267,7 +267,9 @@ static ssize_t write_new_page(struct inode *inode, u64 index, size_t offset, siz
 		frame_put(page);
 	}
 	frame_put(fresh);
-	return err ? err : (ssize_t)moved;
+	if (err)
+		return err == -ENOMEM ? -ENOSPC : err;
+	return (ssize_t)moved;
 }
 
 /* Up to the end of one page: bytes, or -errno. inode.lock held. */
@@ -317,10 +319,11 @@ static ssize_t tmpfs_write(struct file *f, struct uio *src, u64 *pos)
 		if ((size_t)n < want)
 			break;
 	}
-	if (done)
+	if (done) {
 		inode_touch(inode);
+		*pos = at; /* O_APPEND moves it, too, but only by a write that happened */
+	}
 	mutex_unlock(&inode->lock);
-	*pos = at;
 	return done ? (ssize_t)done : n;
 }
 
@@ -600,7 +603,8 @@ int tmpfs_add_seals(struct file *f, u32 seals)
 	mutex_lock(&inode->lock);
 	if (inode->seals & LINUX_SEAL_SEAL)
 		err = -EPERM;
-	else if ((seals & ~inode->seals & LINUX_SEAL_WRITE) && atomic_load(&inode->object.writers))
+	else if ((seals & ~inode->seals & LINUX_SEAL_WRITE) &&
+		 !vm_object_deny_writers(&inode->object))
 		err = -EBUSY;
 	else if ((seals & LINUX_SEAL_EXEC) && (inode->mode & 0111))
 		seals |= LINUX_SEAL_SHRINK | LINUX_SEAL_GROW | LINUX_SEAL_WRITE |

@@ -14,7 +14,7 @@
  *
  * Locks, in this order:
  *	file.pos_lock -> rename_mutex -> inode.lock of directories, the ancestor first -> inode.lock
- *	of a file -> pipe.lock -> tree_lock, page_cache.lock, inode.dir.lock, fdtable.lock
+ *	of a file -> mount_mutex, pipe.lock, lock_mutex -> tree_lock, page_cache.lock, inode.dir.lock, fdtable.lock
  *	(spinlocks, RANK_FILE, never nested).
  * inode.lock (sleeping) guards a directory's contents, a file's size against other writers, and
  * the attributes. It may be held while a program's memory is copied: so the page-fault path
@@ -46,15 +46,15 @@ struct super {
 	const char *source;  /* [I] for /proc/mounts; kmalloc'd */
 	u64 magic;           /* [I] */
 	u32 dev;             /* [I] st_dev */
-	u32 flags;           /* [I] MS_RDONLY ... */
+	u32 flags;           /* [a] MS_RDONLY ...: a remount changes them */
 	struct dentry *root; /* [tree_lock] holds a reference */
 	struct dentry
 		*mountpoint; /* [tree_lock] holds a reference; NULL: the root of all, or detached */
-	struct list_node mounts; /* [mount_mutex] */
-	atomic_t users;          /* [a] open files, cwds, roots and mounts in it: umount's EBUSY */
-	bool detached;           /* [mount_mutex] its tree goes with its last user */
-	atomic64_t next_ino;
-	atomic64_t pages, inodes; /* in use */
+	struct list_node mounts;  /* [mount_mutex] */
+	atomic_t users;           /* [a] open files, cwds, roots and mounts in it: umount's EBUSY */
+	bool detached;            /* [mount_mutex] its tree goes with its last user */
+	atomic64_t next_ino;      /* [a] */
+	atomic64_t pages, inodes; /* [a] in use */
 	u64 max_pages;            /* [I] 0: no limit */
 	u64 max_inodes;           /* [I] of tmpfs; checked without a lock, so not exact */
 };
@@ -93,15 +93,15 @@ struct inode_ops {
 #define INODE_LINKABLE (1u << 1) /* has no name yet, may get one (O_TMPFILE) */
 
 struct inode {
-	refcount_t refs;
-	u32 mode;                    /* [lock] the type is [I] */
-	u32 uid, gid;                /* [lock] */
-	u32 nlink;                   /* [lock of a directory that has it, or own] atomic changes */
-	u32 flags;                   /* [lock] INODE_* */
-	u32 rdev;                    /* [I] */
-	u32 seals;                   /* [lock] LINUX_SEAL_*: what can never be done again */
-	u64 ino;                     /* [I] */
-	struct super *sb;            /* [I] holds a reference */
+	refcount_t refs;  /* [a] */
+	u32 mode;         /* [lock] read without it; the type is [I] */
+	u32 uid, gid;     /* [lock] read without it */
+	u32 nlink;        /* [lock of a directory that has it, or own] atomic changes */
+	u32 flags;        /* [lock] INODE_* */
+	u32 rdev;         /* [I] */
+	u32 seals;        /* [lock] LINUX_SEAL_*: what can never be done again; read without it */
+	u64 ino;          /* [I] */
+	struct super *sb; /* [I] holds a reference */
 	const struct inode_ops *ops; /* [I] never NULL */
 	const struct file_ops *fops; /* [I] of files opened on it */
 	u64 size;                    /* [lock] read without it */
@@ -110,8 +110,8 @@ struct inode {
 	struct vm_object object; /* regular files */
 	struct dentry *alias;    /* [tree_lock] a name of a regular file, for /proc/pid/maps; no
 				      * reference: the dentry clears it as it goes */
-	struct lock_list *locks; /* [fs/lock.c] advisory locks, or NULL */
-	atomic_t claims;         /* as s32: how often open for writing; below 0: how often run */
+	struct lock_list *locks; /* [fs/lock.c] advisory locks, or NULL: set once, with release */
+	atomic_t claims; /* [a] as s32: how often open for writing; below 0: how often run */
 	union {
 		struct page_cache pages; /* regular files */
 		struct {                 /* directories in the tree [lock] */
@@ -122,8 +122,8 @@ struct inode {
 			u32 nr_children;
 		} dir;
 		char *target;      /* links [I] */
-		struct pipe *pipe; /* FIFOs [lock] */
-		struct {           /* procfs */
+		struct pipe *pipe; /* FIFOs: set once [lock], before any file is open */
+		struct {           /* procfs [I] */
 			const void *node;
 			u64 number;
 		} proc;
@@ -156,14 +156,14 @@ u64 fs_now(void); /* ns since 1970 */
 #define DENTRY_NAMELESS  (1u << 2) /* "pipe:[7]": its name is its whole path */
 
 struct dentry {
-	refcount_t refs;
+	refcount_t refs;          /* [a] */
 	u32 hash;                 /* [parent's inode.lock] of the name */
 	u32 flags;                /* [parent's inode.lock] DENTRY_* */
 	u32 len;                  /* of the name */
 	char *name;               /* [tree_lock] terminated */
 	struct dentry *parent;    /* [tree_lock] holds a reference; NULL: a root */
 	struct inode *inode;      /* [I] holds a reference */
-	struct super *mounted;    /* [tree_lock] what covers it */
+	struct super *mounted;    /* [tree_lock; to set it its inode.lock, too] what covers it */
 	struct rb_node node;      /* [parent's inode.lock] */
 	struct list_node sibling; /* [parent's inode.lock] */
 	u64 cookie;               /* [parent's inode.lock] readdir's position */
@@ -195,6 +195,8 @@ void dentry_unlink(struct dentry *d);
  * when it has DENTRY_INLINE characters or more; it goes to the dentry. */
 void dentry_move(struct dentry *d, struct dentry *parent, const char *name, size_t len,
 		 char *long_name);
+/* Each to the other's place, for whoever builds a path at one moment. Both directories' locks held. */
+void dentry_exchange(struct dentry *a, struct dentry *b);
 /* Is `above` d, or a directory above d (within one file system)? rename_mutex held, or d stable. */
 bool dentry_is_below(struct dentry *d, struct dentry *above);
 /* The path from root (NULL: the root of all) to d, at the end of buf: a pointer into buf, or
@@ -216,7 +218,7 @@ bool dir_emit_dots(struct file *f,
 
 /* ---- where a process stands ---------------------------------------------------------------- */
 struct fsctx {
-	refcount_t refs;
+	refcount_t refs; /* [a] */
 	spinlock_t lock;
 	struct dentry *root, *cwd; /* [lock] references, and uses of their supers */
 	u32 umask;                 /* [a] */
@@ -342,7 +344,7 @@ void random_bytes(void *buf, size_t n);
 ssize_t random_read(struct file *f, struct uio *dst, u64 *pos);
 
 /* Advisory locks (fs/lock.c). */
-int lock_fcntl(struct file *f, unsigned cmd, struct linux_flock *fl);
+int lock_fcntl(struct file *f, int fd, unsigned cmd, struct linux_flock *fl);
 int lock_flock(struct file *f, unsigned op);
 void lock_release_owner(struct inode *inode, const void *owner); /* a process's, or a file's */
 void lock_list_free(struct lock_list *l);

@@ -3,6 +3,7 @@
 
 #include "arch/api/uaccess.h"
 #include "lib/string.h"
+#include "lib/uapi/fcntl.h"
 
 static size_t advance(struct uio *u, size_t n)
 {
@@ -11,23 +12,54 @@ static size_t advance(struct uio *u, size_t n)
 	return n;
 }
 
+/* n bytes, not more than are left, between buf and the pieces from the first one on. */
+static size_t move_pieces(struct uio *u, char *buf, size_t n, bool put)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		struct linux_iovec *v = (struct linux_iovec *)u->addr;
+		size_t part = MIN(n - done, (size_t)v->len), moved = part;
+
+		if (put)
+			moved -= copy_to_user_partial(v->base, buf + done, part);
+		else
+			moved -= copy_from_user_partial(buf + done, v->base, part);
+		v->base += moved;
+		v->len -= moved;
+		done += moved;
+		if (moved < part)
+			break;
+		if (v->len == 0)
+			u->addr += sizeof(*v);
+	}
+	u->left -= done;
+	return done;
+}
+
 size_t uio_put(struct uio *u, const void *src, size_t n)
 {
 	n = MIN(n, u->left);
-	if (u->kernel)
-		memcpy((void *)u->addr, src, n);
-	else
+	if (likely(u->kind == UIO_USER)) {
 		n -= copy_to_user_partial(u->addr, src, n);
+		return advance(u, n);
+	}
+	if (u->kind == UIO_PIECES)
+		return move_pieces(u, (char *)src, n, true);
+	memcpy((void *)u->addr, src, n);
 	return advance(u, n);
 }
 
 size_t uio_get(struct uio *u, void *dst, size_t n)
 {
 	n = MIN(n, u->left);
-	if (u->kernel)
-		memcpy(dst, (const void *)u->addr, n);
-	else
+	if (likely(u->kind == UIO_USER)) {
 		n -= copy_from_user_partial(dst, u->addr, n);
+		return advance(u, n);
+	}
+	if (u->kind == UIO_PIECES)
+		return move_pieces(u, dst, n, false);
+	memcpy(dst, (const void *)u->addr, n);
 	return advance(u, n);
 }
 
@@ -39,7 +71,7 @@ size_t uio_zero(struct uio *u, size_t n)
 	size_t done = 0;
 
 	n = MIN(n, u->left);
-	if (u->kernel) {
+	if (u->kind == UIO_KERNEL) {
 		memset((void *)u->addr, 0, n);
 		return advance(u, n);
 	}

@@ -73,6 +73,11 @@ void aspace_get(struct aspace *as)
 	refcount_get(&as->refs);
 }
 
+bool aspace_is_shared(const struct aspace *as)
+{
+	return refcount_read(&as->refs) > 1;
+}
+
 void aspace_put(struct aspace *as)
 {
 	if (!refcount_put(&as->refs))
@@ -162,9 +167,14 @@ static inline u64 find_gap(struct aspace *as, u64 len)
 	return gap_take(as, va, MAX(skipped, from - (va + len)));
 }
 
-u64 aspace_find_gap(struct aspace *as, u64 len)
+u64 aspace_find_gap_like(struct aspace *as, u64 len, u64 like)
 {
-	return find_gap(as, len);
+	u64 skip = like & (2 * MiB - 1), va;
+
+	if (len < OWN_SLOTS || !skip)
+		return find_gap(as, len);
+	va = find_gap(as, skip + len);
+	return va && IS_ALIGNED(va, 2 * MiB) ? va + skip : va;
 }
 
 /*
@@ -174,10 +184,10 @@ u64 aspace_find_gap(struct aspace *as, u64 len)
  */
 static inline void gap_freed(struct aspace *as, u64 start, u64 end)
 {
-	u64 gap_end = READ_ONCE(as->gap_end);
+	u64 gap_end = READ_ONCE(as->gap_end), rest = own_slots(end - start) - 1;
 
-	if (end - start >= OWN_SLOTS && !(start & (own_slots(end - start) - 1)))
-		end = ALIGN_UP(end, own_slots(end - start)); /* the rest of its slots, no doubt */
+	if (end - start >= OWN_SLOTS && !(start & rest))
+		end = (end + rest) & ~rest; /* the rest of its slots, no doubt */
 	if (end <= gap_end || end > VM_MMAP_TOP)
 		return;
 	if (start > gap_end || start < READ_ONCE(as->gap_start))
@@ -316,6 +326,16 @@ static int check_limits(struct aspace *as, uaddr_t addr, u64 len, unsigned kind,
 		       -ENOMEM;
 }
 
+static bool is_taken(struct aspace *as, uaddr_t addr, u64 len)
+{
+	struct region r;
+
+	if (!region_next(as, addr, addr + len, &r))
+		return false;
+	region_put(&r);
+	return true;
+}
+
 static bool wants_populate(u64 bits, int lock_future, int flags)
 {
 	if (bits & VM_LOCKED)
@@ -339,8 +359,8 @@ static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64
 	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
 		bits |= VM_NOHUGE;
 	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
-	if (err)
-		return err;
+	if (err) /* Linux looks at the place first */
+		return (flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len) ? -EEXIST : err;
 	if (bits & VM_LOCKED)
 		WRITE_ONCE(as->locked, true);
 	if (bits & VM_GROWSDOWN)
@@ -405,7 +425,8 @@ static int unmap(struct aspace *as, u64 start, u64 end)
 
 int vm_munmap(struct aspace *as, uaddr_t addr, u64 len)
 {
-	if (!IS_ALIGNED(addr, PAGE_SIZE) || addr > USER_TOP || len > USER_TOP - addr || len == 0)
+	if (!IS_ALIGNED(addr, PAGE_SIZE) || addr > USER_TOP ||
+	    len - 1 >= USER_TOP - addr) /* 0, or too much */
 		return -EINVAL;
 	return unmap(as, addr, addr + ALIGN_UP(len, PAGE_SIZE));
 }
@@ -438,7 +459,7 @@ static bool may_write(struct aspace *as, u64 start, u64 end)
 
 	vm_count(as, start, MIN(end, USER_TOP), &t);
 	more = t.mapped - t.shared - t.data - t.stack;
-	return !more || vm_may_expand(as, more, MARK_ANON, VM_WRITE, 0, 0);
+	return !more || vm_may_have_data(as, more);
 }
 
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)

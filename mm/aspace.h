@@ -22,6 +22,8 @@ struct thread;
 struct aspace *aspace_create(void); /* NULL: out of memory. One reference. */
 void aspace_get(struct aspace *as);
 void aspace_put(struct aspace *as); /* the last tears it down: may sleep */
+/* Has it references beside the caller's? For the space of the current process: "no" stays true. */
+bool aspace_is_shared(const struct aspace *as);
 
 /* A copy of parent for a child. 0, -ENOMEM. */
 int aspace_fork(struct aspace *parent, struct aspace **child);

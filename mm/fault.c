@@ -97,7 +97,7 @@ static void fault_install(struct fault *f, pte_t leaf)
 {
 	pt_descend(&f->c, f->va);
 	dassert(frame_refs(f->c.table) == 1);
-	pte_store(fault_slot(f), leaf);
+	pte_store(&f->c.entry[pt_index(f->va, 1)], leaf);
 }
 
 /* A write to 2 MiB or more that are all alike: *small if no large page can be had. */

@@ -34,14 +34,12 @@ static int change_range(struct aspace *as, u64 start, u64 end, u64 set, u64 clea
 	return err;
 }
 
-/* Faults one region in as its owner would. */
+/* Faults one region in as its owner would; if nobody may access it, the first fault says so. */
 static int populate_region(struct aspace *as, const struct region *r)
 {
 	bool write = (r->mark.v & VM_WRITE) && !region_is_shared(r);
 	int ret = 0;
 
-	if (!bits_accessible(r->mark.v))
-		return -EFAULT;
 	for (u64 at = r->start; at < r->end && !ret; at = large_next(as, at, at == r->start))
 		ret = vm_fault(as, at,
 			       write                ? FAULT_WRITE :

@@ -3,18 +3,32 @@
  *
  * A move happens under one lock, that of the lowest table over the old and the new place. First
  * everything is checked and allocated: tables for the edges of both ranges, tables and side arrays
- * for the pages that move. Then, without a way to fail: the new range gets its mark; each frame
- * moves from its old slot, which becomes the mark that it was, to the new one; the old range is
- * unmapped. One flush ends it.
+ * for the pages that move. Then, without a way to fail: the new range gets its mark; what has frames
+ * moves from the old slots, which become empty or (MREMAP_DONTUNMAP) the marks that they were, to the
+ * new ones; the rest of the old range is unmapped. One flush ends it.
+ *
+ * A slot of level 2 at a time, and the largest thing that can move does:
+ *
+ *	a large page	as it is, if its new place is aligned, too; otherwise it is split first
+ *	a whole table	of private anonymous memory, if old and new address are the same modulo 2 MiB,
+ *			all that it says is in the range, and nothing else is to be said in the new
+ *			slot. A shared one, too: the entry is what owns it. aspace_find_gap_like makes
+ *			the addresses agree where the choice is ours
+ *	leaves		one by one otherwise; a shared table is copied before
+ *
+ * Only tables of level 1 move. A walker without locks that came down to one by its old address waits
+ * for its lock, reads the entry above again, which names it no longer, and starts anew (mm/pt.c). It
+ * compares that one entry, which is enough only because the table of level 2 with the entry stays
+ * where it is. The flush forgets the old leaves and the upper-level entries of the old way before any lock
+ * is dropped; a CPU that keeps the space lazily may read ahead by the old way until it comes back,
+ * which hurts nobody, and is told when the table ends, like any other.
  *
  * The mark of a mapping says which address its object's offset belongs to, so what moves gets a new
- * struct vm_mapping.
- *
- * The zero page does not move: the new slot's mark asks for it again. A large page moves as it is if
- * its new place is aligned, too; otherwise it is split first.
+ * struct vm_mapping; the old one's name is in every slot, so such tables do not move as a whole.
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/internal.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
@@ -26,27 +40,116 @@ struct old_region {
 	struct vm_mapping *mapping;
 };
 
-static int region_slot(const struct pt_slot *s, struct frame *table, void *arg)
+static int region_mark(struct old_region *r, pte_t mark)
 {
-	struct old_region *r = arg;
 	struct vm_mapping *m;
 
-	if (pte_is_none(s->mark))
+	if (pte_is_none(mark))
 		return -EFAULT;
 	if (r->at == r->start) {
-		r->mark = s->mark;
-		r->mapping = mark_has_mapping(s->mark) ? mark_mapping(s->mark) : NULL;
-	} else if ((r->mark.v ^ s->mark.v) & (VM_BITS | MARK_KINDS)) {
+		r->mark = mark;
+		r->mapping = mark_has_mapping(mark) ? mark_mapping(mark) : NULL;
+	} else if ((r->mark.v ^ mark.v) & (VM_BITS | MARK_KINDS)) {
 		return -EFAULT;
 	} else if (r->mapping) {
-		m = mark_mapping(s->mark);
+		m = mark_mapping(mark);
 		if (m->obj != r->mapping->obj ||
 		    m->offset - m->va != r->mapping->offset - r->mapping->va ||
 		    m->nowrite != r->mapping->nowrite)
 			return -EFAULT;
 	}
-	r->at = s->va + s->size;
 	return 0;
+}
+
+/*
+ * Are these all leaves of private anonymous memory, with these VM_BITS? Read by plain loads, and twice: an
+ * instruction for each is all that a moved page costs. The hardware may set A and D meanwhile; nothing else
+ * changes under the lock.
+ */
+static __noinline __racy bool leaves_are_alike(const pte_t *slot, u64 n, u64 bits)
+{
+	u64 any = 0, all = UINT64_MAX;
+
+	for (const pte_t *s = slot; s < slot + n % 32; s++) {
+		any |= s->v;
+		all &= s->v;
+	}
+	slot += n % 32;
+	for (const pte_t *s = slot, *end = slot + n / 32 * 32; s < end; s += 32) {
+#pragma GCC unroll 32
+		for (unsigned i = 0; i < 32; i++)
+			any |= s[i].v;
+	}
+	for (const pte_t *s = slot, *end = slot + n / 32 * 32; s < end; s += 32) {
+#pragma GCC unroll 32
+		for (unsigned i = 0; i < 32; i++)
+			all &= s[i].v;
+	}
+	return (all & PTE_PRESENT) && !(any & VM_SIDE) && (any & VM_BITS) == bits &&
+	       (all & VM_BITS) == bits;
+}
+
+/* The same, untouched slots among them. Returns how many there are in a row. */
+static u64 count_alike(const pte_t *slot, u64 n, u64 bits)
+{
+	pte_t mark = mark_anon(bits);
+	u64 i;
+
+	for (i = 0; i < n; i++) {
+		pte_t e = pte_load(&slot[i]);
+
+		if (e.v != mark.v &&
+		    (e.v & (PTE_PRESENT | VM_SIDE | VM_BITS)) != (PTE_PRESENT | bits))
+			break;
+	}
+	return i;
+}
+
+static int region_leaves(struct old_region *r, struct frame *t, u64 va, u64 end)
+{
+	const pte_t *entry = frame_virt(t);
+	bool seen = false;
+	int err = 0;
+
+	if (r->at == r->start) { /* and once more with the others */
+		err = region_mark(r, mark_of_slot(pte_load(&entry[pt_index(va, 1)]), t->side,
+						  pt_index(va, 1)));
+		r->at = va + PAGE_SIZE;
+	}
+	for (; va < end && !err; va += PAGE_SIZE) {
+		unsigned i = pt_index(va, 1);
+		pte_t e = pte_load(&entry[i]);
+
+		if (pte_is_present(e) && !(e.v & VM_SIDE)) {
+			u64 n = (end - va) >> PAGE_SHIFT, bits = r->mark.v & VM_BITS;
+
+			if (mark_kind(r->mark) != MARK_ANON)
+				return -EFAULT;
+			if (seen || !leaves_are_alike(&entry[i], n, bits))
+				n = count_alike(&entry[i], n, bits);
+			if (n == 0)
+				return -EFAULT;
+			seen = true;
+			va += (n - 1) << PAGE_SHIFT;
+		} else {
+			err = region_mark(r, mark_of_slot(e, t->side, i));
+		}
+	}
+	r->at = end;
+	return err;
+}
+
+static int region_slot(const struct pt_slot *s, struct frame *table, void *arg)
+{
+	struct old_region *r = arg;
+	u64 end = MIN(s->va + s->size, r->end);
+	int err;
+
+	if (slot_is_table(s))
+		return region_leaves(r, pte_table(s->e, 2), r->at, end);
+	err = region_mark(r, s->mark);
+	r->at = end;
+	return err;
 }
 
 struct move {
@@ -60,71 +163,166 @@ struct move {
 	pte_t mark;                 /* of the new place */
 
 	u64 last[PT_LEVELS]; /* counting: the table at the new place counted last, per level */
+	u64 last_side;
 	unsigned tables, sides;
+	bool congruent;       /* the old address and the new one are the same modulo 2 MiB */
+	bool plain;           /* so are they, and it is private anonymous memory: tables may move */
+	bool prepare;         /* something is to be split or unshared first */
 	struct vm_side *side; /* spare ones, through their first words */
 };
 
-static bool has_frame(const struct pt_slot *s)
+/* Where an old address goes. */
+static inline u64 moved(const struct move *m, u64 va)
 {
-	return slot_has_frame(s->e) && !pfn_is_zero_page(slot_pfn(s->e));
+	return va - m->old.start + m->to;
+}
+
+/* What of a slot moves. */
+static inline u64 slot_from(const struct move *m, const struct pt_slot *s)
+{
+	return MAX(s->va, m->old.start);
+}
+
+static inline u64 slot_end(const struct move *m, const struct pt_slot *s)
+{
+	return MIN(s->va + s->size, m->old.start + m->len);
 }
 
 /* Can the large page at this slot stay one? Only as a whole, and to an aligned address. */
-static bool stays_large(const struct move *m, const struct pt_slot *s)
+static inline bool stays_large(const struct move *m, const struct pt_slot *s)
 {
-	return s->va >= m->old.start && s->va + s->size <= m->old.start + m->len &&
-	       IS_ALIGNED(m->to - m->old.start, s->size);
+	return m->congruent && slot_end(m, s) - slot_from(m, s) == s->size;
 }
 
-/* A page goes to `to`, into a table of `level`: tables that may be missing there. */
-static void count_tables_for(struct move *m, u64 to, unsigned level, bool side)
+/* ---- before: what will be needed ------------------------------------------------------------- */
+
+/* Has the new range all of the slot of this level around `to`? Then that says one mark, to begin with. */
+static inline bool fills_slot(const struct move *m, u64 to, unsigned level)
 {
-	for (unsigned k = level; k < PT_LEVELS; k++) {
-		if (m->last[k] == to >> pt_shift(k + 1))
+	u64 slot = ALIGN_DOWN(to, pt_span(level));
+
+	return slot >= m->to && slot + pt_span(level) <= m->to + m->new_len;
+}
+
+/* The lowest table for the new address `to` that is there and will stay; *e: what it says for that. */
+static unsigned level_at(struct move *m, u64 to, pte_t *e)
+{
+	struct frame *table = m->op.c.table;
+	unsigned level;
+
+	for (level = table->level; level > 1; level--) {
+		*e = pte_load((pte_t *)frame_virt(table) + pt_index(to, level));
+		if (fills_slot(m, to, level) || !pte_is_table(*e, level))
 			break;
+		table = pte_table(*e, level);
+		if (!pte_is_shared(*e))
+			pt_lock_table(&m->op.c, table);
+	}
+	return level;
+}
+
+/* Tables from there down to `level`. */
+static void count_tables_for(struct move *m, u64 to, unsigned level)
+{
+	pte_t e;
+
+	for (unsigned k = level_at(m, to, &e) - 1; k >= level; k--) {
+		if (m->last[k] == to >> pt_shift(k + 1))
+			continue;
 		m->last[k] = to >> pt_shift(k + 1);
 		m->tables++;
-		m->sides += k == 1 && side;
 	}
 }
 
-/* Counts what the page at this slot may need at its new place; and, large, to be split before. */
+/* Leaves move: to one table of level 1, or two; `side`: with side marks. */
+static void count_leaves(struct move *m, u64 from, u64 end, bool side)
+{
+	for (u64 to = moved(m, from); to < moved(m, end); to = (to | (pt_span(2) - 1)) + 1) {
+		count_tables_for(m, to, 1);
+		if (side && m->last_side != to >> pt_shift(2))
+			m->sides++;
+		if (side)
+			m->last_side = to >> pt_shift(2);
+	}
+}
+
+/* How far the new range goes on in the slot. */
+static inline u64 new_end_in(const struct move *m, const struct pt_slot *s)
+{
+	return MIN(moved(m, s->va) + s->size, m->to + m->new_len);
+}
+
+/*
+ * May the table of this slot move as a whole, if the new slot says only the new range's mark? All that
+ * is in it must move (the range has no holes); what grows is written into it, so it must be ours.
+ */
+static bool is_movable(const struct move *m, const struct pt_slot *s)
+{
+	u64 from = slot_from(m, s), end = slot_end(m, s);
+
+	if (!m->plain || pte_table(s->e, 2)->used != (end - from) >> PAGE_SHIFT)
+		return false;
+	if (unlikely(m->keep) && (m->mark.v & VM_FORK) && end - from < s->size)
+		return false; /* no partial mark can say that (mm/pt.c) */
+	return likely(!pte_is_shared(s->e)) || new_end_in(m, s) == moved(m, end);
+}
+
+/* Will the slot of level 2 around `to` say only that mark? As pt_op_range makes it. */
+static bool takes_table(struct move *m, u64 to)
+{
+	pte_t e = PTE_NONE;
+
+	if (fills_slot(m, to, 2))
+		return true;
+	return !(m->mark.v & VM_FORK) && level_at(m, to, &e) > 1 && pte_is_none(e);
+}
+
+/* Counts what the frames of this slot may need at their new place, and before they move. */
 static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
 {
 	struct move *m = arg;
-	u64 from = MAX(s->va, m->old.start), end = MIN(s->va + s->size, m->old.start + m->len);
-	u64 by = m->to - m->old.start;
+	u64 from = slot_from(m, s), end = slot_end(m, s);
+	struct frame *t;
 
-	if (!has_frame(s))
-		return 0;
-	if (s->level > 1 && stays_large(m, s)) {
-		count_tables_for(m, s->va + by, s->level, false);
+	if (!slot_is_table(s)) {
+		if (!slot_has_frame(s->e))
+			return 0;
+		if (stays_large(m, s)) {
+			count_tables_for(m, moved(m, from), 2);
+			return 0;
+		}
+		m->tables++;
+		m->prepare = true;
+		count_leaves(m, from, end, false);
 		return 0;
 	}
-	m->tables += s->level > 1;
-	for (; from < end; from += PAGE_SIZE)
-		count_tables_for(m, from + by, 1, s->e.v & VM_SIDE);
-	return 0;
-}
-
-static int split_slot(const struct pt_slot *s, struct frame *table, void *arg)
-{
-	struct move *m = arg;
-
-	if (s->level > 1 && has_frame(s) && !stays_large(m, s))
-		pt_split(&m->op.c, table, s->va);
+	if (is_movable(m, s) && takes_table(m, moved(m, from))) {
+		count_tables_for(m, moved(m, from), 2);
+		return 0;
+	}
+	t = pte_table(s->e, 2);
+	if (pte_is_shared(s->e)) {
+		m->tables += pt_unshare_needs(&m->op.c, t);
+		m->prepare = true;
+	}
+	count_leaves(m, from, end, t->side != NULL);
 	return 0;
 }
 
 static int move_alloc(struct move *m)
 {
+	u64 start = m->old.start, end = start + m->len;
+
 	for (unsigned k = 0; k < PT_LEVELS; k++)
 		m->last[k] = UINT64_MAX;
-	pt_visit(&m->op.c, m->old.start, m->old.start + m->len, count_slot, m);
+	m->last_side = UINT64_MAX;
 	m->op.kind = PT_MAP;
 	m->tables += pt_op_missing(&m->op, m->to, m->to + m->new_len);
-	m->op.kind = PT_PROTECT; /* each slot changes: all tables must be ours */
-	m->tables += pt_op_missing(&m->op, m->old.start, m->old.start + m->len);
+	if (!m->keep) {
+		m->op.kind = PT_UNMAP;
+		m->tables += pt_op_missing(&m->op, start, end);
+	}
+	pt_visit_tables(&m->op.c, start, end, count_slot, m);
 	for (; m->sides > 0; m->sides--) {
 		struct vm_side *side = pt_alloc_side();
 
@@ -134,6 +332,79 @@ static int move_alloc(struct move *m)
 		m->side = side;
 	}
 	return pt_spare(&m->op.c, m->tables);
+}
+
+/* ---- the move: cannot fail ------------------------------------------------------------------- */
+
+/* The table of this level for the new address `to`, which is made if it is not there. */
+static struct frame *new_table(struct move *m, u64 to, unsigned level)
+{
+	struct pt_cursor *c = &m->op.c, top = *c;
+	struct frame *table;
+
+	pt_descend_to(c, to, level);
+	table = c->table;
+	c->table = top.table;
+	c->entry = top.entry;
+	c->level = top.level;
+	return table;
+}
+
+static pte_t *new_slot(struct move *m, u64 to)
+{
+	return (pte_t *)frame_virt(new_table(m, to, 2)) + pt_index(to, 2);
+}
+
+static bool moves_whole(struct move *m, const struct pt_slot *s)
+{
+	return is_movable(m, s) &&
+	       !pte_is_table(pte_load(new_slot(m, moved(m, slot_from(m, s)))), 2);
+}
+
+/* What cannot move as it is becomes a table of our own. */
+static int prepare_slot(const struct pt_slot *s, struct frame *table, void *arg)
+{
+	struct move *m = arg;
+
+	if (!slot_is_table(s)) {
+		if (slot_has_frame(s->e) && !stays_large(m, s))
+			pt_split(&m->op.c, table, s->va);
+	} else if (pte_is_shared(s->e) && !moves_whole(m, s)) {
+		pt_unshare(&m->op.c, &m->op.tlb, table, pt_index(s->va, 2), s->va);
+	}
+	return 0;
+}
+
+/* What stays in the old slot, of private anonymous memory. */
+static pte_t left_behind(const struct move *m, u64 from, u64 end, unsigned level)
+{
+	if (!m->keep)
+		return PTE_NONE;
+	return level > 1 ? mark_cut(m->old.mark, cut_of_range(from, end, level)) : m->old.mark;
+}
+
+static void move_entry(struct move *m, const struct pt_slot *s, struct frame *table)
+{
+	u64 from = slot_from(m, s), end = slot_end(m, s);
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(s->va, 2),
+	      *to = new_slot(m, moved(m, from));
+
+	pte_store(to, pte_exchange(slot, left_behind(m, from, end, 2)));
+	table->used -= !m->keep;
+	tlb_gather_page(&m->op.tlb, from, end - from);
+}
+
+static void move_table(struct move *m, const struct pt_slot *s, struct frame *table)
+{
+	struct frame *t = pte_table(s->e, 2);
+	pte_t *entry = frame_virt(t);
+
+	dassert(!pte_is_shared(s->e) || new_end_in(m, s) == moved(m, slot_end(m, s)));
+	for (u64 to = moved(m, slot_end(m, s)); to < new_end_in(m, s); to += PAGE_SIZE) {
+		pte_store(&entry[pt_index(to, 1)], m->mark);
+		t->used++;
+	}
+	move_entry(m, s, table);
 }
 
 static void need_side(struct move *m, struct frame *table)
@@ -148,35 +419,71 @@ static void need_side(struct move *m, struct frame *table)
 	table->side = side;
 }
 
-/* The frame of an old slot goes to its new one. */
+/* A leaf or a held frame; what is left behind is a mark in any case. */
+static void move_leaf(struct move *m, struct frame *t, unsigned i, struct frame *to, unsigned j)
+{
+	pte_t *slot = (pte_t *)frame_virt(t) + i, e = pte_load(slot);
+
+	e = pte_exchange(slot, mark_of_slot(e, t->side, i));
+	if (e.v & VM_SIDE) { /* its reference is the old slot's again */
+		t->side->mark[i] = PTE_NONE;
+		need_side(m, to);
+		to->side->mark[j].v = m->mark.v & ~VM_BITS;
+	}
+	pte_store((pte_t *)frame_virt(to) + j, e);
+}
+
+/* Those of a table of our own, from `from` on, as far as one new table has them. Returns how far. */
+static u64 move_leaves(struct move *m, struct frame *t, u64 from, u64 end)
+{
+	u64 room = pt_span(2) - (moved(m, from) & (pt_span(2) - 1));
+	unsigned n = (unsigned)(MIN(end - from, room) >> PAGE_SHIFT);
+	unsigned first = pt_index(from, 1), to_first = pt_index(moved(m, from), 1), gone = 0;
+	pte_t *slot = (pte_t *)frame_virt(t) + first, left = left_behind(m, from, end, 1),
+	      *new = NULL;
+	struct frame *to = NULL;
+
+	dassert(frame_refs(t) == 1);
+	for (unsigned i = 0; i < n; i++) {
+		pte_t e = pte_load(&slot[i]);
+
+		if (!slot_has_frame(e))
+			continue;
+		if (!to) {
+			to = new_table(m, moved(m, from), 1);
+			new = (pte_t *)frame_virt(to) + to_first;
+			tlb_gather_page(&m->op.tlb, from + ((u64)i << PAGE_SHIFT),
+					(u64)(n - i) << PAGE_SHIFT);
+		}
+		if (unlikely((e.v & (PTE_PRESENT | VM_SIDE)) != PTE_PRESENT)) {
+			move_leaf(m, t, first + i, to, to_first + i);
+			continue;
+		}
+		pte_store(&new[i], pte_exchange(&slot[i], left));
+		gone++;
+	}
+	if (!m->keep)
+		t->used -= (u16)gone;
+	return from + ((u64)n << PAGE_SHIFT);
+}
+
+/* The frames of an old slot go to the new one. */
 static int move_slot(const struct pt_slot *s, struct frame *table, void *arg)
 {
 	struct move *m = arg;
-	struct pt_cursor *c = &m->op.c, top = *c;
-	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(s->va, s->level);
-	u64 to = s->va - m->old.start + m->to;
-	pte_t e = s->e;
+	u64 from = slot_from(m, s), end = slot_end(m, s);
 
-	if (!has_frame(s))
+	if (!slot_is_table(s)) {
+		if (slot_has_frame(s->e))
+			move_entry(m, s, table);
 		return 0;
-	if (pte_is_present(e)) {
-		e = pte_exchange(slot, s->mark);
-		tlb_gather_page(&m->op.tlb, s->va, PAGE_SIZE);
-	} else {
-		pte_store(slot, s->mark);
 	}
-	if (e.v & VM_SIDE) /* its reference is the old slot's again */
-		table->side->mark[pt_index(s->va, 1)] = PTE_NONE;
-
-	pt_descend_to(c, to, s->level);
-	if (e.v & VM_SIDE) {
-		need_side(m, c->table);
-		c->table->side->mark[pt_index(to, 1)].v = m->mark.v & ~VM_BITS;
+	if (moves_whole(m, s)) {
+		move_table(m, s, table);
+		return 0;
 	}
-	pte_store(&c->entry[pt_index(to, s->level)], e);
-	c->table = top.table;
-	c->entry = top.entry;
-	c->level = top.level;
+	while (from < end)
+		from = move_leaves(m, pte_table(s->e, 2), from, end);
 	return 0;
 }
 
@@ -187,10 +494,11 @@ static void move_commit(struct move *m)
 	m->op.kind = PT_MAP;
 	m->op.mark = m->mark;
 	pt_op_range(&m->op, m->to, m->to + m->new_len);
-	m->op.kind = PT_PROTECT;
-	pt_op_unshare(&m->op, start, end);
-	pt_visit(&m->op.c, start, end, split_slot, m);
-	pt_visit(&m->op.c, start, end, move_slot, m);
+	if (m->prepare) {
+		pt_visit_tables(&m->op.c, start, end, prepare_slot, m);
+		tlb_gather_finish(&m->op.tlb); /* before a copy changes */
+	}
+	pt_visit_tables(&m->op.c, start, end, move_slot, m);
 	if (!m->keep) {
 		m->op.kind = PT_UNMAP;
 		pt_op_range(&m->op, start, end);
@@ -202,7 +510,7 @@ static void move_commit(struct move *m)
  * Locks, checks the old range again, and moves it to m->to. -EEXIST: the new place is taken. The
  * mapping for the new place has been made for what was seen before; -EAGAIN: that has changed.
  */
-static int move_run(struct move *m, struct aspace *as)
+static __noinline int move_run(struct move *m, struct aspace *as)
 {
 	struct old_region now = m->old;
 	u64 start = now.start, end = start + m->len, new_end = m->to + m->new_len;
@@ -211,10 +519,16 @@ static int move_run(struct move *m, struct aspace *as)
 	pt_op_init(&m->op, PT_MAP);
 	tlb_gather_init(&m->op.tlb, as);
 	m->tables = m->sides = 0;
+	m->congruent = IS_ALIGNED(m->to - start, pt_span(2));
+	m->plain = m->congruent && !m->old.mapping;
+	m->prepare = false;
 	m->side = NULL;
-	pt_lock(&m->op.c, as, MIN(start, m->to), MAX(end, new_end) - 1, 1);
+	pt_prune_kept(as, m->to); /* where a table may come */
+	pt_prune_kept(as, new_end - 1);
+	pt_lock(&m->op.c, as, MIN(start, m->to), MAX(end, new_end) - 1, 2);
 	now.at = start;
-	err = pt_visit(&m->op.c, start, end, region_slot, &now);
+	now.end = end;
+	err = pt_visit_tables(&m->op.c, start, end, region_slot, &now);
 	if (!err && (now.mark.v != m->old.mark.v || now.mapping != m->old.mapping))
 		err = -EAGAIN;
 	if (!err && !m->replace && !pt_range_is_empty(&m->op.c, m->to, new_end))
@@ -242,7 +556,7 @@ static int look(struct aspace *as, struct old_region *r, u64 start, u64 end)
 
 	*r = (struct old_region){ .start = start, .end = end, .at = start };
 	pt_lock(&c, as, start, end - 1, 1);
-	err = pt_visit(&c, start, end, region_slot, r);
+	err = pt_visit_tables(&c, start, end, region_slot, r);
 	if (!err && r->mapping)
 		mapping_get(r->mapping, 1);
 	pt_unlock(&c);
@@ -285,14 +599,14 @@ static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int fl
 	int err;
 
 	do {
-		err = look(as, &m.old, addr, addr + len);
+		err = look(as, &m.old, addr, addr + PAGE_SIZE); /* all of it: move_run */
 		if (err)
 			return err;
 		m.len = len;
 		m.new_len = new_len;
 		m.replace = flags & MREMAP_FIXED;
 		m.keep = flags & MREMAP_DONTUNMAP;
-		m.to = m.replace ? new_addr : aspace_find_gap(as, new_len);
+		m.to = m.replace ? new_addr : aspace_find_gap_like(as, new_len, addr);
 		err = m.to ? move_to(&m, as) : -ENOMEM;
 		look_done(&m.old);
 	} while (err == -EAGAIN || err == -EEXIST); /* another thread was faster */
@@ -319,7 +633,7 @@ static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
 	pt_op_init(&op, PT_MAP);
 	tlb_gather_init(&op.tlb, as);
 	pt_lock(&op.c, as, addr, end - 1, 1);
-	err = pt_visit(&op.c, addr, start, region_slot, &r);
+	err = pt_visit_tables(&op.c, addr, start, region_slot, &r);
 	if (!err && !pt_range_is_empty(&op.c, start, end))
 		err = -EEXIST;
 	if (!err) {

@@ -16,7 +16,7 @@ bool vm_peek(u64 va, u64 *out)
 	pte_t *table;
 	pte_t e;
 
-	if (!as || va >= USER_TOP || !IS_ALIGNED(va, sizeof(u64)))
+	if (!as || (u64)as & SPACE_LAZY || va >= USER_TOP || !IS_ALIGNED(va, sizeof(u64)))
 		return false;
 	table = as->root;
 	for (unsigned level = PT_LEVELS; level > 0; level--) {

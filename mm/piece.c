@@ -4,9 +4,10 @@
  *
  * A piece ends where a slot ends, so only the edges of the whole range may need memory for a split, and
  * shared tables for their copies. All of that is made first, by changes of nothing, which nobody can
- * see: when it fails, nothing has changed; later nothing fails for want of memory. Between two pieces another thread may find the first gone and the second
- * still there, as on Linux, whose faults do not wait for munmap either. What was unmapped
- * stays unmapped by us: a mapping that another thread makes there meanwhile is not touched.
+ * see: when it fails, nothing has changed; later nothing fails for want of memory. Between two pieces
+ * another thread may find the first gone and the second still there, as on Linux, whose faults do not
+ * wait for munmap either. What was unmapped stays unmapped by us: a mapping that another thread makes
+ * there meanwhile is not touched.
  */
 #include "lib/err.h"
 #include "mm/pt.h"
@@ -115,24 +116,41 @@ static u64 piece_end(struct aspace *as, u64 va, u64 end, enum pt_op_kind kind)
 	return MIN(va, end);
 }
 
-/* Changes nothing in the page, but what is in the way of a change: a larger slot, a shared table. */
-static int make_own(struct aspace *as, u64 page)
+/* Changes nothing in the range, but what is in the way of a change: a larger slot, a shared table. */
+static int make_own(struct aspace *as, u64 start, u64 size)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
 	pt_op_init(&op, PT_FLAGS); /* sets and clears none */
-	return pt_op_run(&op, as, page, page + PAGE_SIZE);
+	return pt_op_run(&op, as, start, start + size);
 }
 
-static int split_edges(struct aspace *as, u64 start, u64 end)
+/*
+ * An edge of the range, with the page inside of it: what a slot that reaches over the edge is split
+ * for, from the highest table on. Level 1 may only be shared.
+ */
+static int split_edge(struct aspace *as, u64 edge, u64 page, enum pt_op_kind kind)
 {
-	int err = 0;
+	unsigned level, k;
+	pte_t above, e;
 
-	if (!IS_ALIGNED(start, pt_span(2)))
-		err = make_own(as, start);
-	if (!err && !IS_ALIGNED(end, pt_span(2)))
-		err = make_own(as, end - PAGE_SIZE);
-	return err;
+	preempt_disable();
+	e = table_over(as, page, &level, &above)[pt_index(page, level)];
+	preempt_enable();
+	if (IS_ALIGNED(edge, pt_span(MAX(level, 2u))))
+		return 0;
+	if (level > 1 && (pte_is_none(e) || (kind == PT_DONTNEED && !slot_has_frame(e))))
+		return 0; /* nothing to do there */
+	for (k = level > 1 ? level - 1 : 1; !IS_ALIGNED(edge, pt_span(k)); k--)
+		continue;
+	return make_own(as, ALIGN_DOWN(page, pt_span(k)), pt_span(k));
+}
+
+static int split_edges(struct aspace *as, u64 start, u64 end, enum pt_op_kind kind)
+{
+	int err = split_edge(as, start, start, kind);
+
+	return err ? err : split_edge(as, end, end - PAGE_SIZE, kind);
 }
 
 /* Is the table at va to be made our own first? *next: where the slot that says so ends. */
@@ -160,7 +178,7 @@ static int own_all(struct aspace *as, u64 start, u64 end)
 		u64 va = start;
 
 		if (wants_own(as, va, end, false, &start))
-			err = make_own(as, va);
+			err = make_own(as, va, PAGE_SIZE);
 	}
 	return err;
 }
@@ -183,7 +201,7 @@ int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end)
 
 	if (!wants_own(as, start, end, whole, &next) && piece_end(as, start, end, op->kind) == end)
 		return pt_op_run(op, as, start, end); /* there is little in it */
-	err = split_edges(as, start, end);
+	err = split_edges(as, start, end, op->kind);
 	if (!err && !whole)
 		err = own_all(as, start, end);
 	while (start < end && !err) {
@@ -192,7 +210,7 @@ int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end)
 		 * another fork.
 		 */
 		if (IS_ALIGNED(start, pt_span(2)) && wants_own(as, start, end, whole, &next))
-			err = make_own(as, start);
+			err = make_own(as, start, PAGE_SIZE);
 		next = piece_end(as, start, end, op->kind);
 		start_anew(op);
 		if (!err)

@@ -616,16 +616,16 @@ static void unmap_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
 	const pte_t *entry = frame_virt(table);
 
-	for (; va < end && table->used > 0; va += PAGE_SIZE) {
-		pte_t e;
+	while (va < end && table->used > 0) {
+		pte_t e = pte_load(&entry[pt_index(va, 1)]);
 
-		va = unmap_plain(op, table, va, end);
-		if (va == end)
-			break;
-		e = pte_load(&entry[pt_index(va, 1)]);
-		if (pte_is_none(e))
+		if ((e.v & (PTE_PRESENT | VM_SIDE)) == PTE_PRESENT) {
+			va = unmap_plain(op, table, va, end);
 			continue;
-		slot_unmap(op, table, pt_index(va, 1), va, e);
+		}
+		if (!pte_is_none(e))
+			slot_unmap(op, table, pt_index(va, 1), va, e);
+		va += PAGE_SIZE;
 	}
 }
 
@@ -986,8 +986,9 @@ static void slot_look(struct pt_slot *s, const struct frame *table, u64 va)
 	}
 }
 
-static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end, pt_visit_fn *fn,
-		       void *arg)
+/* `lowest`: the level of the tables that are gone into. */
+static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end, unsigned lowest,
+		       pt_visit_fn *fn, void *arg)
 {
 	pte_t *entry = frame_virt(table);
 	u64 span = pt_span(table->level);
@@ -1006,7 +1007,9 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 			next = MIN(s.va + span, end);
 			if (!pte_is_shared(s.e))
 				pt_lock_table(c, child);
-			ret = visit_table(c, child, va, next, fn, arg);
+			ret = table->level > lowest ?
+				      visit_table(c, child, va, next, lowest, fn, arg) :
+				      fn(&s, table, arg);
 		} else {
 			slot_look(&s, table, va);
 			next = MIN(s.va + s.size, end);
@@ -1018,7 +1021,17 @@ static int visit_table(struct pt_cursor *c, struct frame *table, u64 va, u64 end
 
 int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg)
 {
-	return visit_table(c, c->table, start, end, fn, arg);
+	return visit_table(c, c->table, start, end, 1, fn, arg);
+}
+
+int pt_visit_tables(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg)
+{
+	struct pt_slot s = { .va = ALIGN_DOWN(start, pt_span(2)), .size = pt_span(2), .level = 2 };
+
+	if (c->level > 1)
+		return visit_table(c, c->table, start, end, 2, fn, arg);
+	s.e = pte_make(frame_pa(c->table), PTE_TABLE);
+	return fn(&s, NULL, arg);
 }
 
 void pt_prune(struct aspace *as, u64 va)
@@ -1050,6 +1063,21 @@ void pt_prune(struct aspace *as, u64 va)
 	}
 }
 
+void pt_prune_kept(struct aspace *as, u64 va)
+{
+	pte_t *entry = as->root;
+	bool empty = true;
+
+	preempt_disable();
+	for (unsigned level = PT_LEVELS; level > 1 && empty; level--)
+		empty = pte_own_table(pte_load(&entry[pt_index(va, level)]), &entry);
+	if (empty)
+		empty = READ_ONCE(page_frame(entry)->used) == 0;
+	preempt_enable();
+	if (unlikely(empty))
+		pt_prune(as, va);
+}
+
 /* The table that covered an operation has become empty. One of level 1 stays, until another one is empty: who maps
  * and unmaps a page again and again needs no table each time. */
 static void prune_later(struct aspace *as, u64 va, unsigned level)
@@ -1062,6 +1090,20 @@ static void prune_later(struct aspace *as, u64 va, unsigned level)
 	}
 	if (va)
 		pt_prune(as, va & PAGE_MASK);
+}
+
+/*
+ * But who unmaps much at once may well map much there again, which is one partial mark where no table is,
+ * and hundreds of slots to fill where one is.
+ */
+#define KEEP_BELOW (512 * KiB)
+
+static void prune_emptied(struct aspace *as, u64 start, u64 end, unsigned level)
+{
+	if (level == 1 && end - start >= KEEP_BELOW)
+		pt_prune(as, start);
+	else
+		prune_later(as, start, level);
 }
 
 /* The cursor holds the table that covers the range; it is given up. */
@@ -1085,7 +1127,7 @@ static int op_locked(struct pt_op *op, u64 start, u64 end)
 	prune = op->c.table->used == 0 && level < PT_LEVELS;
 	pt_unlock(&op->c);
 	if (unlikely(prune))
-		prune_later(as, start, level);
+		prune_emptied(as, start, end, level);
 	if (unlikely(op->dead != NULL))
 		mapping_destroy_all(op->dead);
 	return err;
@@ -1232,7 +1274,7 @@ static __noinline int map_cut(struct aspace *as, pte_t *entry, u64 start, u64 en
 	unsigned level = table->level;
 	pte_t *slot = &entry[pt_index(start, level)];
 
-	if (unlikely(mark_kind(mark) != MARK_ANON || (mark.v & VM_FORK)))
+	if (unlikely((mark.v & (MARK_KINDS | VM_FORK)) != MARK_ANON))
 		return map_slowly(as, entry, start, end, mark, noreplace);
 	if (unlikely(!in_one_slot(start, end, level)))
 		return map_ends(as, entry, start, end, mark, noreplace);
@@ -1303,14 +1345,14 @@ static __noinline int unmap_slowly(struct aspace *as, pte_t *entry, u64 start, u
 }
 
 /* Untouched slots of a covering table are gone: the locks, and the table if it is empty. */
-static inline void unmap_done(struct aspace *as, struct frame *table, u64 va)
+static inline void unmap_done(struct aspace *as, struct frame *table, u64 start, u64 end)
 {
 	unsigned level = table->level;
 	bool empty = table->used == 0 && level < PT_LEVELS;
 
 	unlock_table(table);
 	if (empty)
-		prune_later(as, va, level);
+		prune_emptied(as, start, end, level);
 }
 
 static __noinline int unmap_ends(struct aspace *as, pte_t *entry, u64 start, u64 end)
@@ -1322,7 +1364,7 @@ static __noinline int unmap_ends(struct aspace *as, pte_t *entry, u64 start, u64
 	if (!in_units(start, end, level) || !slots_say(entry, start, end, level, mark))
 		return unmap_slowly(as, entry, start, end);
 	table->used -= slots_set(entry, start, end, level, PTE_NONE);
-	unmap_done(as, table, start);
+	unmap_done(as, table, start, end);
 	return 0;
 }
 
@@ -1341,7 +1383,7 @@ static __noinline int unmap_cut(struct aspace *as, pte_t *entry, u64 start, u64 
 		return unmap_slowly(as, entry, start, end);
 	pte_store(slot, PTE_NONE);
 	table->used--;
-	unmap_done(as, table, start);
+	unmap_done(as, table, start, end);
 	return 0;
 }
 
@@ -1350,12 +1392,13 @@ static __noinline int unmap_cut(struct aspace *as, pte_t *entry, u64 start, u64 
 static __noinline int unmap_rest(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
 				 unsigned done)
 {
+	unsigned level = page_frame(entry)->level;
 	int err = 0;
 
 	if (start < end)
 		err = unmap_slowly(as, entry, start, end);
 	else
-		unmap_done(as, page_frame(entry), end - 1);
+		unmap_done(as, page_frame(entry), end - ((u64)done << pt_shift(level)), end);
 	if (mark_has_mapping(mark) && done > 0)
 		mapping_put(mark_mapping(mark), done);
 	return err;
@@ -1388,7 +1431,7 @@ int pt_unmap(struct aspace *as, u64 start, u64 end)
 	if (unlikely(done < n || mark_has_mapping(mark)))
 		return unmap_rest(as, entry, start + ((u64)done << pt_shift(level)), end, mark,
 				  done);
-	unmap_done(as, table, start);
+	unmap_done(as, table, start, end);
 	return 0;
 }
 
@@ -1443,7 +1486,7 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 		struct pt_cursor c;
 		u64 span;
 
-		pt_lock(&c, as, va, va, 1);
+		pt_lock_page(&c, as, va);
 		pt_peek_shared(&c, va);
 		span = pt_span(c.level);
 		do {

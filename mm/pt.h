@@ -189,8 +189,9 @@ static inline void pt_peek_shared(struct pt_cursor *c, u64 va)
 	if (likely(c->level != 2))
 		return;
 	e = pte_load(&c->entry[pt_index(va, 2)]);
-	if (!pte_is_table(e, 2) || !pte_is_shared(e))
+	if (!pte_is_table(e, 2))
 		return;
+	dassert(pte_is_shared(e)); /* else the cursor had gone down to it */
 	c->table = pte_table(e, 2);
 	c->entry = frame_virt(c->table);
 	c->level = 1;
@@ -323,6 +324,8 @@ bool pt_range_is_empty(struct pt_cursor *c, u64 start, u64 end);
 
 /* Takes empty tables out, from the one that covers va upward. Without locks held. */
 void pt_prune(struct aspace *as, u64 va);
+/* The same if va has a table of level 1 that is empty, as far as can be seen without locks. */
+void pt_prune_kept(struct aspace *as, u64 va);
 
 struct pt_slot {
 	u64 va, size;
@@ -334,6 +337,13 @@ struct pt_slot {
  * slot in `table`, and may change it after pt_op_unshare. Stops at non-zero, which it returns. */
 typedef int pt_visit_fn(const struct pt_slot *s, struct frame *table, void *arg);
 int pt_visit(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg);
+/* The same by slots of level 2 and above: a table of level 1 is one (slot_is_table), locked if it is our own.
+ * `table` is NULL if that is the cursor's. */
+int pt_visit_tables(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, void *arg);
+static inline bool slot_is_table(const struct pt_slot *s)
+{
+	return s->level == 2 && pte_is_table(s->e, 2);
+}
 
 /* ---- readers without a lock of their own ----------------------------------------------------- */
 

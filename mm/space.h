@@ -72,6 +72,8 @@ static inline bool vm_has_limits(const struct aspace *as)
 }
 /* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
+/* RLIMIT_DATA: may so many bytes of what is mapped already become data? */
+bool vm_may_have_data(struct aspace *as, u64 more);
 /* May len bytes more be locked? 0, -EAGAIN. */
 int vm_may_lock(struct aspace *as, u64 len);
 /* Does a stack that grows start less than its gap above `end`? */
@@ -82,6 +84,10 @@ bool vm_grow_stack(struct aspace *as, u64 va);
 /* mm/mlock.c: faults everything in. 0; when errors count, -ENOMEM (no memory), -EFAULT. */
 int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error);
 
-/* mm/aspace.c: a free place for len bytes, or 0; and the note that [start, end) became free. */
-u64 aspace_find_gap(struct aspace *as, u64 len);
+/*
+ * mm/aspace.c: a free place for len bytes, or 0. If there is one, and it matters, its address is the same as
+ * `like` modulo 2 MiB: tables can move there as a whole.
+ */
+u64 aspace_find_gap_like(struct aspace *as, u64 len, u64 like);
+/* [start, end) became free. */
 void aspace_gap_freed(struct aspace *as, u64 start, u64 end);

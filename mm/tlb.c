@@ -133,10 +133,10 @@ void mm_switch_to(struct aspace *next)
 	keep = n > 1 && c->space == next->id && c->gen == gen;
 	c->space = next->id;
 	c->gen = gen;
-	this_cpu_write(active_space, next);
-	mmu_load_root(frame_pa(next->root_frame), cpu->current, keep);
 	cpu->stats.cr3_loads++;
 	cpu->stats.cr3_skipped += keep;
+	this_cpu_write(active_space, next);
+	mmu_load_root(virt_to_phys(next->root), cpu->current, keep);
 	if (prev)
 		mask_clear(prev, id);
 }

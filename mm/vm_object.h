@@ -38,9 +38,40 @@ struct vm_object_ops {
 struct vm_object {
 	const struct vm_object_ops *ops;
 	atomic64_t mappings; /* [a] struct vm_mapping that name it */
-	atomic64_t writers;  /* [a] those that may write it: shared, of a file open for writing */
-	atomic64_t cuts;     /* [a] vm_object_zap so far: a page got before one may be no more */
+	atomic64_t
+		writers; /* [a] those that may write it: shared, of a file open for writing; below 0:
+			      * there are none, nor will there be (vm_object_deny_writers) */
+	atomic64_t cuts; /* [a] vm_object_zap so far: a page got before one may be no more */
 };
+
+/*
+ * A seal against writing (F_SEAL_WRITE) and a mapping that may write exclude each other, also when two
+ * threads come at once. Who maps holds a count of writers from before until the mapping has one of its
+ * own; false: sealed.
+ */
+static inline bool vm_object_get_writer(struct vm_object *obj)
+{
+	u64 n = atomic_load(&obj->writers);
+
+	do {
+		if ((s64)n < 0)
+			return false;
+	} while (!atomic_cas(&obj->writers, &n, n + 1));
+	return true;
+}
+
+static inline void vm_object_put_writer(struct vm_object *obj)
+{
+	atomic_fetch_sub(&obj->writers, 1ul);
+}
+
+/* From now on nobody may map it to write. False: somebody does. */
+static inline bool vm_object_deny_writers(struct vm_object *obj)
+{
+	u64 n = 0;
+
+	return atomic_cas(&obj->writers, &n, 1ul << 63) || (s64)n < 0;
+}
 
 /*
  * Pages first ... last have left the object: takes them from all spaces that map them. The object's

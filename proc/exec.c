@@ -170,6 +170,7 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->exit_signal = SIGCHLD;
 	p->pdeath_signal = 0;
 	p->minflt += old ? aspace_minor_faults(old) : 0;
+	process_limit_space(p, im->as); /* again: prlimit has told the old one since */
 	spin_unlock_irqrestore(&proc_lock, flags);
 	thread_set_aspace(im->as);
 	vfork_release(current_task());
@@ -184,7 +185,7 @@ static void commit(const char *path, struct file *f, struct exec_image *im)
 {
 	struct task *t = current_task();
 
-	futex_exit_robust(t->robust_list, t->tid);
+	futex_exit(t, false);
 	change_space(current_proc(), f, im);
 	signal_exec_reset();
 	fdtable_close_on_exec(current()->files);

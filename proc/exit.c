@@ -41,12 +41,17 @@ __noreturn static void end_machine(u32 status)
 	machine_end(MACHINE_POWEROFF);
 }
 
-/* CLONE_CHILD_CLEARTID: tells pthread_join. Only while others can see the memory. */
+/*
+ * CLONE_CHILD_CLEARTID: tells pthread_join. Only while others can see the memory, as on Linux: a C
+ * library's fork asks for it as well, and the write would cost the child a page.
+ */
 static void clear_child_tid(struct task *t)
 {
 	u32 zero = 0;
 
 	if (!t->clear_tid)
+		return;
+	if (READ_ONCE(t->proc->nr_threads) == 1 && !aspace_is_shared(current()->as))
 		return;
 	if (put_user(zero, t->clear_tid) == 0)
 		futex_wake(t->clear_tid, true, 1, FUTEX_BITSET_ALL);
@@ -264,7 +269,9 @@ static void leave(struct process *p, struct task *t, struct aftermath *after)
 		signal_flush(p, &p->pending);
 		memcpy(p->last_name, me->name, sizeof(p->last_name));
 	}
-	stop_complete = p->nr_threads && p->job_stop && p->nr_stopped == p->nr_threads;
+	/* Those that stand still in a process that was killed are on their way out as well. */
+	stop_complete =
+		p->nr_threads && p->job_stop && !p->group_exit && p->nr_stopped == p->nr_threads;
 	if (stop_complete)
 		p->report_stop = true;
 	spin_unlock(&p->sig_lock);
@@ -291,9 +298,8 @@ static void release_memory(struct process *p, bool last)
 	thread_set_aspace(NULL);
 	if (!last)
 		return;
-	if (as)
-		p->minflt += aspace_minor_faults(as);
 	flags = spin_lock_irqsave(&proc_lock);
+	p->minflt += as ? aspace_minor_faults(as) : 0;
 	p->as = NULL;
 	p->exe = NULL;
 	spin_unlock_irqrestore(&proc_lock, flags);
@@ -312,7 +318,7 @@ __noreturn static void leave_process(u32 status)
 
 	if (last && p == proc_init_process)
 		end_machine(p->exit_status);
-	futex_exit_robust(t->robust_list, t->tid);
+	futex_exit(t, true);
 	clear_child_tid(t);
 	vfork_release(t);
 	if (last)

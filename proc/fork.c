@@ -48,6 +48,24 @@ static int check_flags(u64 f)
 	return 0;
 }
 
+int proc_unshare_files(void)
+{
+	struct thread *me = current();
+	struct fdtable *shared = me->files, *own;
+	u64 flags;
+
+	if (!fdtable_is_shared(shared))
+		return 0;
+	own = fdtable_copy(shared);
+	if (!own)
+		return -ENOMEM;
+	flags = spin_lock_irqsave(&proc_lock); /* /proc/<pid>/fd looks in from outside */
+	me->files = own;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	fdtable_put(shared);
+	return 0;
+}
+
 /* Files and the place in the tree: shared or copied. */
 static int copy_files(struct fork *k)
 {
@@ -115,13 +133,20 @@ static int make_process(struct fork *k)
 						       aspace_fork(me->as, &p->as);
 		if (err)
 			p->as = NULL;
+		else
+			process_limit_space(
+				p, p->as); /* prlimit may have come between the two copies */
 	}
 	return err;
 }
 
-/* The thread itself has inherited already: sched_inherit. */
+/*
+ * What the child has of its parent's scheduling. proc_lock held, under which others change the
+ * parent's: so what programs see and what the scheduler does come from the same moment.
+ */
 static void inherit_scheduling(struct task *t, const struct task *my)
 {
+	sched_inherit(t->thread, my->thread);
 	t->policy = my->policy;
 	t->rt_priority = my->rt_priority;
 	if (!my->reset_on_fork)
@@ -153,7 +178,6 @@ static int make_task(struct fork *k)
 		return -ENOMEM;
 	k->task = t;
 	t->blocked = my->blocked;
-	inherit_scheduling(t, my);
 	/* A thread on the parent's own stack (vfork) may use the parent's signal stack; others with
 	 * shared memory must not. */
 	if (!(k->c->flags & CLONE_VM) || (k->c->flags & CLONE_VFORK))
@@ -223,6 +247,7 @@ static int publish(struct fork *k)
 		spin_unlock_irqrestore(&proc_lock, flags);
 		return -ERESTARTNOINTR;
 	}
+	inherit_scheduling(k->task, current_task());
 	if (k->proc) {
 		struct process *parent = k->c->flags & CLONE_PARENT && me->parent ? me->parent : me;
 

@@ -16,10 +16,13 @@
  * moves it between buckets with both locks held, in the order of their addresses; the waiter finds
  * its bucket by trying again until the bucket it locked is the one it is in.
  *
+ * As on Linux the more urgent wait in front of the others (by what they were when they came). Words with an owner, who is
+ * lent the priority of those who wait, are in futex_pi.c; here such a word shows by a waiter that is none, and that nobody wakes.
+ *
  * Robust futexes (set_robust_list(2), Linux's Documentation/locking/robust-futexes): a thread that
  * ends tells, in each word on its list that still names it, that its owner died.
  */
-#include "proc/internal.h"
+#include "proc/futex.h"
 
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
@@ -29,46 +32,16 @@
 
 #define FUTEX_BUCKETS 256 /* power of two */
 
-struct bucket {
-	spinlock_t lock;
-	struct list_node waiters; /* [lock] struct futex_waiter */
-} __aligned(64);
+static struct futex_bucket buckets[FUTEX_BUCKETS];
 
-/* Equal keys name the same word. */
-struct futex_key {
-	const void *owner; /* a struct aspace, or a struct vm_object */
-	u64 at;            /* address, or byte of the object */
-};
-
-struct futex_waiter {
-	struct list_node node;
-	struct bucket *bucket; /* [its bucket's lock], as are: */
-	struct futex_key key;
-	struct vm_mapping *pin; /* keeps the key's object; NULL for a space */
-	u32 bitset;
-	bool woken;
-	struct waitq wait;
-};
-
-static struct bucket buckets[FUTEX_BUCKETS];
-
-static struct bucket *bucket_of(const struct futex_key *k)
+struct futex_bucket *futex_bucket_of(const struct futex_key *k)
 {
 	u64 h = ((u64)k->owner >> 6 ^ k->at >> 2) * 0x9e3779b97f4a7c15ull;
 
 	return &buckets[h >> 56 & (FUTEX_BUCKETS - 1)];
 }
 
-static bool same_key(const struct futex_key *a, const struct futex_key *b)
-{
-	return a->owner == b->owner && a->at == b->at;
-}
-
-/*
- * The key of the word at addr. *pin: a reference of the mapping that the caller drops, or NULL.
- * -EINVAL: not aligned; -EFAULT: not a user address, or (shared) nothing is mapped there.
- */
-static int get_key(uaddr_t addr, bool shared, struct futex_key *k, struct vm_mapping **pin)
+int futex_get_key(uaddr_t addr, bool shared, struct futex_key *k, struct vm_mapping **pin)
 {
 	struct aspace *as = current()->as;
 	struct region r;
@@ -93,17 +66,17 @@ static int get_key(uaddr_t addr, bool shared, struct futex_key *k, struct vm_map
 	return 0;
 }
 
-static void put_key(struct vm_mapping *pin)
+void futex_put_key(struct vm_mapping *pin)
 {
 	if (pin)
 		mapping_put(pin, 1);
 }
 
 /* Locks the bucket that the waiter is in. */
-static struct bucket *lock_bucket(struct futex_waiter *w)
+static struct futex_bucket *lock_bucket(struct futex_waiter *w)
 {
 	for (;;) {
-		struct bucket *b = READ_ONCE(w->bucket);
+		struct futex_bucket *b = READ_ONCE(w->bucket);
 
 		spin_lock(&b->lock);
 		if (b == w->bucket)
@@ -112,10 +85,25 @@ static struct bucket *lock_bucket(struct futex_waiter *w)
 	}
 }
 
-/* Leaves the bucket. True if somebody woke us. */
-static bool leave(struct futex_waiter *w)
+void futex_join(struct futex_waiter *w)
 {
-	struct bucket *b = lock_bucket(w);
+	struct futex_bucket *b = w->bucket = futex_bucket_of(&w->key);
+	u32 level = current()->level;
+	struct list_node *at;
+
+	spin_lock(&b->lock);
+	at = b->waiters.prev;
+	w->level = level;
+	while (unlikely(level < SCHED_LEVEL_NORMAL) && at != &b->waiters &&
+	       container_of(at, struct futex_waiter, node)->level > level)
+		at = at->prev;
+	list_add(at, &w->node);
+	spin_unlock(&b->lock);
+}
+
+bool futex_leave(struct futex_waiter *w)
+{
+	struct futex_bucket *b = lock_bucket(w);
 	bool woken = w->woken;
 
 	if (!woken)
@@ -135,39 +123,42 @@ static void wake(struct futex_waiter *w)
 int futex_wait(uaddr_t addr, bool shared, u32 value, u32 bitset, u64 deadline)
 {
 	struct futex_waiter w = { .bitset = bitset };
-	struct bucket *b;
 	u32 now;
 	int err;
 
 	if (!bitset)
 		return -EINVAL;
-	err = get_key(addr, shared, &w.key, &w.pin);
+	err = futex_get_key(addr, shared, &w.key, &w.pin);
 	if (err)
 		return err;
 	waitq_init(&w.wait);
-	w.bucket = b = bucket_of(&w.key);
-	spin_lock(&b->lock);
-	list_add_tail(&b->waiters, &w.node);
-	spin_unlock(&b->lock);
+	futex_join(&w);
 	err = get_user(now, addr);
 	if (!err && now != value)
 		err = -EAGAIN;
 	if (!err)
 		err = wait_event_deadline(&w.wait, READ_ONCE(w.woken), deadline);
-	if (leave(&w))
+	if (futex_leave(&w))
 		err = 0;
-	put_key(w.pin); /* of the key that it has by now */
+	futex_put_key(w.pin); /* of the key that it has by now */
 	return err;
 }
 
-/* Wakes up to `count` waiters of the key; as on Linux one at least. Its bucket's lock held. */
-static int wake_key(struct bucket *b, const struct futex_key *k, int count, u32 bitset)
+/*
+ * Wakes up to `count` waiters of the key; as on Linux one at least. Its bucket's lock held. -EINVAL: it
+ * is a word of futex_pi.c, whose waiters are not woken that way.
+ */
+static int wake_key(struct futex_bucket *b, const struct futex_key *k, int count, u32 bitset)
 {
 	struct futex_waiter *w, *next;
 	int woken = 0;
 
 	list_for_each_safe(w, next, &b->waiters, node) {
-		if (!same_key(&w->key, k) || !(w->bitset & bitset))
+		if (!futex_same_key(&w->key, k))
+			continue;
+		if (w->kind != FUTEX_PLAIN)
+			return -EINVAL;
+		if (!(w->bitset & bitset))
 			continue;
 		wake(w);
 		if (++woken >= count)
@@ -180,26 +171,26 @@ int futex_wake(uaddr_t addr, bool shared, int count, u32 bitset)
 {
 	struct vm_mapping *pin;
 	struct futex_key k;
-	struct bucket *b;
+	struct futex_bucket *b;
 	int woken, err;
 
 	if (!bitset)
 		return -EINVAL;
-	err = get_key(addr, shared, &k, &pin);
+	err = futex_get_key(addr, shared, &k, &pin);
 	if (err)
 		return err;
-	b = bucket_of(&k);
+	b = futex_bucket_of(&k);
 	spin_lock(&b->lock);
 	woken = wake_key(b, &k, count, bitset);
 	spin_unlock(&b->lock);
-	put_key(pin);
+	futex_put_key(pin);
 	return woken;
 }
 
-static void lock_two(struct bucket *a, struct bucket *b)
+static void lock_two(struct futex_bucket *a, struct futex_bucket *b)
 {
 	if (a > b) {
-		struct bucket *t = a;
+		struct futex_bucket *t = a;
 
 		a = b;
 		b = t;
@@ -209,7 +200,7 @@ static void lock_two(struct bucket *a, struct bucket *b)
 		spin_lock(&b->lock);
 }
 
-static void unlock_two(struct bucket *a, struct bucket *b)
+static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
 {
 	spin_unlock(&a->lock);
 	if (a != b)
@@ -224,24 +215,24 @@ struct futex_pair {
 
 static int get_pair(struct futex_pair *p, uaddr_t from, uaddr_t to, bool shared)
 {
-	int err = get_key(from, shared, &p->from, &p->from_pin);
+	int err = futex_get_key(from, shared, &p->from, &p->from_pin);
 
 	if (err)
 		return err;
-	err = get_key(to, shared, &p->to, &p->to_pin);
+	err = futex_get_key(to, shared, &p->to, &p->to_pin);
 	if (err)
-		put_key(p->from_pin);
+		futex_put_key(p->from_pin);
 	return err;
 }
 
 static void put_pair(struct futex_pair *p)
 {
-	put_key(p->from_pin);
-	put_key(p->to_pin);
+	futex_put_key(p->from_pin);
+	futex_put_key(p->to_pin);
 }
 
 /* Moves a waiter to the key `to`. Both buckets' locks held; what its old pin leaves goes to *dead. */
-static void move_waiter(struct futex_waiter *w, const struct futex_pair *p, struct bucket *to,
+static void move_waiter(struct futex_waiter *w, const struct futex_pair *p, struct futex_bucket *to,
 			struct vm_mapping **dead)
 {
 	list_del(&w->node);
@@ -259,7 +250,7 @@ int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake_count, int mov
 {
 	struct vm_mapping *dead = NULL;
 	struct futex_waiter *w, *next;
-	struct bucket *a, *b;
+	struct futex_bucket *a, *b;
 	struct futex_pair p;
 	int woken = 0, moved = 0, err;
 	u32 now = 0;
@@ -277,16 +268,20 @@ int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake_count, int mov
 		err = -EAGAIN;
 	if (err)
 		goto out;
-	a = bucket_of(&p.from);
-	b = bucket_of(&p.to);
+	a = futex_bucket_of(&p.from);
+	b = futex_bucket_of(&p.to);
 	lock_two(a, b);
 	list_for_each_safe(w, next, &a->waiters, node) {
-		if (!same_key(&w->key, &p.from))
+		if (!futex_same_key(&w->key, &p.from))
 			continue;
+		if (w->kind != FUTEX_PLAIN) {
+			err = -EINVAL;
+			break;
+		}
 		if (woken < wake_count) {
 			wake(w);
 			woken++;
-		} else if (moved < move && !same_key(&p.from, &p.to)) {
+		} else if (moved < move && !futex_same_key(&p.from, &p.to)) {
 			move_waiter(w, &p, b, &dead);
 			moved++;
 		} else {
@@ -295,7 +290,8 @@ int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake_count, int mov
 	}
 	unlock_two(a, b);
 	mapping_destroy_all(dead);
-	err = woken + (value ? moved : 0);
+	if (!err)
+		err = woken + moved;
 out:
 	put_pair(&p);
 	return err;
@@ -354,7 +350,7 @@ static int word_op(uaddr_t addr, u32 code)
 
 int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, u32 code)
 {
-	struct bucket *a, *b;
+	struct futex_bucket *a, *b;
 	struct futex_pair p;
 	int ret = get_pair(&p, from, to, shared);
 
@@ -363,11 +359,13 @@ int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, 
 	/* Before the looks at the buckets: who waits for the new word joined its own earlier. */
 	ret = word_op(to, code);
 	if (ret >= 0) {
-		a = bucket_of(&p.from);
-		b = bucket_of(&p.to);
+		a = futex_bucket_of(&p.from);
+		b = futex_bucket_of(&p.to);
 		lock_two(a, b);
 		count2 = ret ? wake_key(b, &p.to, count2, FUTEX_BITSET_ALL) : 0;
-		ret = wake_key(a, &p.from, count, FUTEX_BITSET_ALL) + count2;
+		ret = wake_key(a, &p.from, count, FUTEX_BITSET_ALL);
+		if (ret >= 0)
+			ret = count2 < 0 ? count2 : ret + count2;
 		unlock_two(a, b);
 	}
 	put_pair(&p);
@@ -379,15 +377,18 @@ int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, 
 /* As many entries are looked at: the list is the program's, and may be a ring. As on Linux. */
 #define ROBUST_LIST_LIMIT 2048
 
-/* A word on the list of the thread that ends: says so if the thread owns it. False: give up. */
-static bool owner_died(uaddr_t addr, u32 tid, bool pending)
+/*
+ * A word on the list of the thread that ends: says so if the thread owns it. Who waits with priority
+ * inheritance (pi) is served by futex_exit_pi. False: give up.
+ */
+static bool owner_died(uaddr_t addr, u32 tid, bool pi, bool pending)
 {
 	u32 old, seen;
 
 	if ((addr & 3) || get_user(old, addr))
 		return false;
 	for (;;) {
-		if (pending && !old) {
+		if (pending && !pi && !old) {
 			/* It died between the unlock and the wake-up. */
 			futex_wake(addr, true, 1, FUTEX_BITSET_ALL);
 			return true;
@@ -401,33 +402,44 @@ static bool owner_died(uaddr_t addr, u32 tid, bool pending)
 			break;
 		old = seen;
 	}
-	if (old & FUTEX_WAITERS)
+	if (!pi && (old & FUTEX_WAITERS))
 		futex_wake(addr, true, 1, FUTEX_BITSET_ALL);
 	return true;
 }
 
-void futex_exit_robust(uaddr_t list, u32 tid)
+/* Bit 0 of an entry marks a futex with priority inheritance. */
+#define ROBUST_PI 1ul
+
+static void walk_robust(uaddr_t list, u32 tid)
 {
 	struct linux_robust_list_head head;
-	uaddr_t entry, pending;
+	uaddr_t pending;
+	u64 entry;
 
 	if (!list || get_user(head, list))
 		return;
-	/* Bit 0 marks futexes with priority inheritance, which there are none of. */
-	pending = head.pending & ~1ul;
-	entry = head.next & ~1ul;
-	for (int i = 0; entry != list && i < ROBUST_LIST_LIMIT; i++) {
+	pending = head.pending & ~ROBUST_PI;
+	entry = head.next;
+	for (int i = 0; (entry & ~ROBUST_PI) != list && i < ROBUST_LIST_LIMIT; i++) {
+		uaddr_t at = entry & ~ROBUST_PI;
 		u64 next;
-		int err = get_user(next, entry);
+		int err = get_user(next, at);
 
-		if (entry != pending && !owner_died(entry + head.offset, tid, false))
+		if (at != pending && !owner_died(at + head.offset, tid, entry & ROBUST_PI, false))
 			return;
 		if (err)
 			return;
-		entry = next & ~1ul;
+		entry = next;
 	}
 	if (pending)
-		owner_died(pending + head.offset, tid, true);
+		owner_died(pending + head.offset, tid, head.pending & ROBUST_PI, true);
+}
+
+void futex_exit(struct task *t, bool ends)
+{
+	futex_pi_exit_begin();
+	walk_robust(t->robust_list, t->tid);
+	futex_pi_exit_end(ends);
 }
 
 void futex_init(void)
@@ -436,4 +448,5 @@ void futex_init(void)
 		spin_init(&buckets[i].lock, "futex", RANK_NONE);
 		list_init(&buckets[i].waiters);
 	}
+	futex_pi_init();
 }

@@ -9,7 +9,7 @@ struct vfork_wait {
 	refcount_t refs;
 	struct waitq wait;     /* nobody wakes through it: T_STOPPED threads are woken by name */
 	struct thread *parent; /* [I] a reference */
-	bool done;
+	bool done;             /* [a] */
 };
 
 /* proc/pid.c. pid_alloc takes proc_lock itself; one user. The rest: proc_lock held. */

@@ -1,12 +1,12 @@
 /*
  * Out of memory in a page fault: a call can say ENOMEM, a fault cannot. So one process is killed: the
- * one with the most pages in memory, pid 1 only when there is no other. The thread that had the
- * fault waits until the victim is gone, and tries again; if it is the victim itself, its fault fails
- * and it dies on the way back to user mode.
+ * one with the most pages in memory, pid 1 only when there is no other. Whoever had the fault naps, and
+ * tries again; if the victim is his own process, the fault fails and he dies on the way back to user mode.
  *
- * One victim at a time: while one is dying, everybody else who lacks memory naps and tries again. A
- * victim that does not get away (it may wait for a lock that somebody out of memory holds) is
- * given up after a second.
+ * One victim at a time, whoever it is: as long as it is there, everybody else who lacks memory naps and
+ * tries again. A victim that does not get away (it may wait for a lock that somebody out of memory
+ * holds) is given up after three seconds. Whose attempt failed before the victim had gone may get here only
+ * behind it: so nobody chooses before he has tried once more since the last victim's end.
  *
  * Nothing here allocates.
  */
@@ -18,17 +18,23 @@
 #include "sched/sched.h"
 #include "time/clock.h"
 
-#define WAIT_NS  (2 * (NSEC_PER_SEC / 1000))
-#define PATIENCE (NSEC_PER_SEC / WAIT_NS)
+#define WAIT_NS     (2 * NSEC_PER_MSEC)
+#define PATIENCE_NS (3 * NSEC_PER_SEC)
 
-static atomic_t choosing; /* [a] 1: a thread chooses, or waits for its choice to end */
+static atomic_t choosing; /* [a] 1: a thread looks at what follows. Nobody waits for that: */
+static u32 victim;        /* [choosing] who was killed last, and may still be there; 0: nobody */
+static u64 give_up;       /* [choosing] when he is given up */
+static u32 ended;         /* [choosing] victims that are gone, or were given up */
 
-/* Is this process still there, with memory to give back? */
+/*
+ * Is this process still there, with memory to give back? It lets go of its space before the pages
+ * come back, and is a zombie after that: who asked for the space would take the next victim in between.
+ */
 static bool has_memory(u32 nr)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *p = process_find(nr);
-	bool ret = p && p->as;
+	bool ret = p && !p->zombie;
 
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return ret;
@@ -42,7 +48,7 @@ static bool next_size(u32 *nr, u64 *pages)
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *p = process_next(*nr);
 
-	while (p && (!p->as || p->group_exit))
+	while (p && (!p->as || READ_ONCE(p->group_exit)))
 		p = process_next(p->nr);
 	if (p) {
 		*nr = p->nr;
@@ -103,21 +109,39 @@ static bool nap(void)
 	return !task_is_killed(current_task());
 }
 
-bool proc_out_of_memory(void)
+/* Waits for the last victim, or takes the next. False: there is none. choosing held. */
+static bool sacrifice(struct task *t)
 {
 	u64 pages;
-	u32 victim;
 
-	if (!current_proc() || task_is_killed(current_task()))
-		return false;
-	if (atomic_exchange(&choosing, 1u))
-		return nap();
+	if (victim && has_memory(victim) && clock_ns() < give_up)
+		return true;
+	if (victim)
+		ended++;
+	victim = 0;
+	if (t->oom_seen != ended) {
+		t->oom_seen = ended;
+		return true;
+	}
 	victim = choose(&pages);
 	if (victim)
 		kill(victim, pages);
-	for (u32 i = 0; victim && victim != current_proc()->nr && i < PATIENCE; i++)
-		if (!has_memory(victim) || !nap())
-			break;
-	atomic_store(&choosing, 0u);
-	return victim && victim != current_proc()->nr && !task_is_killed(current_task());
+	give_up = clock_ns() + PATIENCE_NS;
+	return victim != 0;
+}
+
+bool proc_out_of_memory(void)
+{
+	struct task *t = current_task();
+
+	if (!current_proc() || task_is_killed(t))
+		return false;
+	if (!atomic_exchange(&choosing, 1u)) {
+		bool again = sacrifice(t);
+
+		atomic_store(&choosing, 0u);
+		if (!again)
+			return false;
+	}
+	return nap();
 }

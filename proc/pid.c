@@ -69,6 +69,15 @@ struct task *task_find(u32 tid)
 	return p ? p->task : NULL;
 }
 
+struct process *process_of(u32 id)
+{
+	struct pid *p = pid_find(id);
+
+	if (!p || p->proc)
+		return p ? p->proc : NULL;
+	return p->task ? p->task->proc : NULL;
+}
+
 u32 process_count(void)
 {
 	return READ_ONCE(nr_processes);

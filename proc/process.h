@@ -32,7 +32,13 @@ struct file;
 struct task;
 struct regs;
 
-/* Letters: [I] immutable, [t] proc_lock, [s] sig_lock, [ts] both to write, one to read, [o] owner. */
+/*
+ * Letters: [I] immutable, [t] proc_lock, [s] sig_lock, [ts] both to write, one to read, [o] owner (the
+ * thread itself), [a] one word, read and written as such.
+ *	[x] proc_lock; only execve and the process's end change it, behind its other threads' end: so the
+ *	    process's own threads read it without.
+ *	[c] sig_lock; the process's own threads read one of them without, several together with.
+ */
 
 struct pid {
 	struct rb_node node;      /* [t] */
@@ -66,17 +72,17 @@ struct process {
 	struct waitq thread_wait;                  /* execve waits here for its siblings' end */
 	bool zombie;                               /* [t] */
 	bool execed;                               /* [t] has it called execve? (setpgid) */
-	bool subreaper;                            /* [t] */
+	bool subreaper;                            /* [a] */
 	u8 exit_signal;                            /* [t] for the parent; 0: none */
-	u8 pdeath_signal;                          /* [t] */
+	u8 pdeath_signal;                          /* [a] */
 
 	/* Its end and its stops. */
 	spinlock_t sig_lock;
-	bool group_exit;        /* [s] all threads are to end; exit_status is valid */
-	u32 exit_status;        /* [s] as wait4 reports it */
+	bool group_exit;        /* [s] all threads are to end; exit_status is valid. Stays set */
+	u32 exit_status;        /* [s] as wait4 reports it; [t] of a zombie */
 	struct task *exec_task; /* [s] the thread that execs while the others end */
-	bool job_stop;          /* [s] threads stop on their way to user mode */
-	u8 stop_signal;         /* [s] that did it */
+	bool job_stop;          /* [ts] threads stop on their way to user mode */
+	u8 stop_signal;         /* [ts] that did it */
 	u32 nr_stopped;         /* [s] */
 	bool continued;         /* [s] SIGCONT came since the last stop signal was taken */
 	bool report_stop, report_continue; /* [ts] what the parent has not yet waited for */
@@ -88,20 +94,20 @@ struct process {
 	u32 nr_queued;                       /* [s] struct sigqueue, all threads */
 
 	/* The interval timer. */
-	struct timer alarm; /* fires SIGALRM */
+	struct timer alarm; /* [s] to start; fires SIGALRM */
 	u64 alarm_deadline; /* [s] 0: off */
 	u64 alarm_interval; /* [s] ns */
 
 	/* Memory and program. */
-	struct aspace *as; /* [t] one reference for all threads; NULL after exit */
-	struct file *exe;  /* [t] */
-	uaddr_t arg_start, arg_end, env_start, env_end; /* [t] */
-	uaddr_t stack_top;                              /* [t] */
+	struct aspace *as; /* [x] one reference for all threads; NULL after exit */
+	struct file *exe;  /* [x] */
+	uaddr_t arg_start, arg_end, env_start, env_end; /* [x] */
+	uaddr_t stack_top;                              /* [x] */
 
-	struct linux_rlimit rlimit[RLIM_NLIMITS];           /* [s] */
-	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid; /* [s] */
-	u32 nr_groups;                                      /* [s] supplementary groups */
-	u32 groups[32];                                     /* [s] */
+	struct linux_rlimit rlimit[RLIM_NLIMITS];           /* [ts] */
+	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid; /* [c] */
+	u32 nr_groups;                                      /* [c] supplementary groups */
+	u32 groups[32];                                     /* [c] */
 	u32 personality;                                    /* [a] */
 	bool no_new_privs;                                  /* [a] */
 
@@ -109,7 +115,7 @@ struct process {
 	u64 start_ns;           /* [I] clock_ns() */
 	u64 utime_ns, stime_ns; /* [s] of threads that ended */
 	u64 nvcsw, nivcsw;      /* [s] the same */
-	u64 minflt;             /* [s] of spaces that execve left */
+	u64 minflt;             /* [x] of spaces that it has left */
 	struct {
 		u64 utime_ns, stime_ns, nvcsw, nivcsw, minflt;
 	} children_usage;   /* [t] of children waited for */
@@ -120,12 +126,12 @@ struct task {
 	struct thread *thread; /* [I] */
 	struct process *proc;  /* [I] */
 	struct pid *pid;       /* [t] changes when a thread execs and takes over the process's id */
-	u32 tid;               /* the number of pid */
+	u32 tid;               /* [t] the number of pid; the thread itself reads it without */
 	struct list_node node; /* [ts] in proc->threads */
 	bool exiting;          /* [s] has left; on the list for a moment longer */
-	bool stopped;          /* [s] counted in nr_stopped */
+	bool stopped; /* [s] counted in nr_stopped; the thread itself waits for it without */
 
-	u64 blocked;                 /* [s] the signal mask */
+	u64 blocked;                 /* [s] the signal mask; only the thread itself changes it */
 	u64 forced;                  /* [s] pending ones that are exceptions: they end even pid 1 */
 	u64 saved_mask;              /* [o] to come back after sigsuspend, ppoll ... */
 	bool restore_mask;           /* [o] saved_mask is to be put back before user mode */
@@ -142,6 +148,8 @@ struct task {
 	uaddr_t robust_list;      /* [o] */
 	u64 robust_len;           /* [o] */
 	struct vfork_wait *vfork; /* [o] whom to tell at exec or exit */
+
+	u32 oom_seen; /* [o] victims that were gone when it last lacked memory: proc/oom.c */
 
 	u64 trapno, error, fault_addr; /* [o] of the last exception, for the signal frame */
 	u64 fault_pc;                  /* [o] where it was */
@@ -174,6 +182,8 @@ struct pid *pid_next(u32 after);      /* the smallest above, NULL: none */
 struct process *process_find(u32 nr); /* a zombie too; NULL: none */
 struct process *process_next(u32 after);
 struct task *task_find(u32 tid);
+struct process *process_of(
+	u32 id);         /* of a process's or a thread's number, as Linux's pid_t means it */
 u32 process_count(void); /* without proc_lock: an estimate */
 
 /* fork, vfork, clone: proc/fork.c. The child's id or -errno. */
@@ -184,6 +194,8 @@ struct clone_request {
 	u64 tls;
 };
 s64 proc_clone(const struct clone_request *c, const struct regs *r);
+/* The current thread's descriptor table is its own from now on, as a copy. 0 or -ENOMEM. */
+int proc_unshare_files(void);
 
 /* Ends: proc/exit.c. Status as wait4 reports it. */
 __noreturn void proc_exit_group(u32 status);
@@ -232,6 +244,7 @@ void usage_current(struct linux_rusage *out); /* of the current process, all of 
 void usage_thread(struct linux_rusage *out);  /* of the current thread */
 void usage_children(struct process *p, struct linux_rusage *out);
 void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns);
+void usage_children_times(struct process *p, u64 *utime_ns, u64 *stime_ns);
 
 /* setitimer(ITIMER_REAL): proc/itimer.c. ns; 0: off. */
 void itimer_init(struct process *p);
@@ -248,8 +261,16 @@ int futex_wake(uaddr_t addr, bool shared, int count, u32 bitset);
 /* value: what *from must hold (-EAGAIN), or NULL. */
 int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake, int move, const u32 *value);
 int futex_wake_op(uaddr_t from, uaddr_t to, bool shared, int count, int count2, u32 code);
-/* The end of the current thread, in its space: the words on its list learn that it died. */
-void futex_exit_robust(uaddr_t list, u32 tid);
+/* The end of the current thread in its space, by exec or (ends) for good: the words on its robust list learn
+ * that it died, and those who wait for what it owns go on. */
+void futex_exit(struct task *t, bool ends);
+
+/* Words with an owner: proc/futex_pi.c. Errors as futex(2) has them. */
+int futex_lock_pi(uaddr_t addr, bool shared, u64 deadline);
+int futex_trylock_pi(uaddr_t addr, bool shared);
+int futex_unlock_pi(uaddr_t addr, bool shared);
+int futex_wait_requeue_pi(uaddr_t from, uaddr_t to, bool shared, u32 value, u64 deadline);
+int futex_requeue_pi(uaddr_t from, uaddr_t to, bool shared, int wake, int move, u32 value);
 void futex_init(void);
 
 /* For the trace: [start, end) of the current process is executable and shows f from offset on. */

@@ -96,15 +96,15 @@ static void take(struct snapshot *s, struct process *p)
 	s->env_start = p->env_start;
 	s->env_end = p->env_end;
 	s->stack_top = p->stack_top;
-	memcpy(s->uid, (u32[]){ p->uid, p->euid, p->suid, p->fsuid }, sizeof(s->uid));
-	memcpy(s->gid, (u32[]){ p->gid, p->egid, p->sgid, p->fsgid }, sizeof(s->gid));
-	s->rss_limit = p->rlimit[RLIMIT_RSS].cur;
 	usage_self(p, &ru);
 	usage_times(p, &s->utime_ns, &s->stime_ns);
 	s->minflt = p->minflt;
 	s->nvcsw = (u64)ru.nvcsw;
 	s->nivcsw = (u64)ru.nivcsw;
 	spin_lock(&p->sig_lock);
+	memcpy(s->uid, (u32[]){ p->uid, p->euid, p->suid, p->fsuid }, sizeof(s->uid));
+	memcpy(s->gid, (u32[]){ p->gid, p->egid, p->sgid, p->fsgid }, sizeof(s->gid));
+	s->rss_limit = p->rlimit[RLIMIT_RSS].cur;
 	t = list_first(&p->threads, struct task, node);
 	s->threads = p->nr_threads;
 	s->state = state_of(p, t);
@@ -154,7 +154,7 @@ static u64 ticks(u64 ns)
 /* What ps calls PRI: 20 + nice, or -1 - priority for real-time threads. */
 static int priority_of(const struct snapshot *s)
 {
-	return s->rt_priority ? -1 - s->rt_priority : 20 + s->nice;
+	return s->level < SCHED_LEVEL_KERNEL ? (int)s->level - 101 : 20 + s->nice; /* as lent */
 }
 
 static int show_stat(int pid, struct textbuf *t)

@@ -74,7 +74,7 @@ int proc_setpgid(u32 pid, u32 pgid)
 s64 proc_getpgid(u32 pid)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	struct process *p = target_of(pid);
+	struct process *p = pid ? process_of(pid) : current_proc();
 	s64 ret = p ? (s64)p->group->nr : -ESRCH;
 
 	spin_unlock_irqrestore(&proc_lock, flags);
@@ -84,7 +84,7 @@ s64 proc_getpgid(u32 pid)
 s64 proc_getsid(u32 pid)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	struct process *p = target_of(pid);
+	struct process *p = pid ? process_of(pid) : current_proc();
 	s64 ret = p ? (s64)p->session->nr : -ESRCH;
 
 	spin_unlock_irqrestore(&proc_lock, flags);

@@ -223,6 +223,7 @@ static bool apply_job_control(struct process *p, int sig)
 	return told;
 }
 
+/* proc_lock held, too. */
 static void kill_process(struct process *p, int sig)
 {
 	struct task *t;
@@ -231,6 +232,7 @@ static void kill_process(struct process *p, int sig)
 		return;
 	p->group_exit = true;
 	p->exit_status = (u32)sig;
+	p->report_stop = p->report_continue = false; /* from here on its end is the news */
 	list_for_each(t, &p->threads, node)
 		signal_kill_thread(t);
 }
@@ -351,15 +353,32 @@ static bool valid_signal(int sig)
 	return sig >= 0 && sig <= NSIG;
 }
 
+/* kill(2): root to all, others to their own; SIGCONT within the session. proc_lock held. */
+static bool may_signal(struct process *p, int sig)
+{
+	const struct process *me = current_proc();
+	u32 uid = READ_ONCE(me->uid), euid = READ_ONCE(me->euid);
+	bool own;
+
+	if (euid == 0 || p == me || (sig == SIGCONT && p->session == me->session))
+		return true;
+	spin_lock(&p->sig_lock);
+	own = uid == p->uid || uid == p->suid || euid == p->uid || euid == p->suid;
+	spin_unlock(&p->sig_lock);
+	return own;
+}
+
 /* proc_lock held. A zombie takes any signal and does nothing. */
 static int send_checked(struct process *p, struct task *t, const struct linux_siginfo *info)
 {
 	if (!p)
 		return -ESRCH;
+	if (!may_signal(p, info->signo))
+		return -EPERM;
 	return info->signo ? signal_send(p, t, info) : 0;
 }
 
-/* kill(-1): everybody but pid 1 and the sender. */
+/* kill(-1): everybody but pid 1 and the sender. As on Linux who may not be hurt is no error. */
 static int kill_all(const struct linux_siginfo *info)
 {
 	int ret = -ESRCH;
@@ -371,6 +390,20 @@ static int kill_all(const struct linux_siginfo *info)
 		ret = 0;
 	}
 	return ret;
+}
+
+/* kill(-group): enough if one may be hurt. */
+static int kill_group(struct pid *group, const struct linux_siginfo *info)
+{
+	struct process *p;
+	bool sent = false;
+	int ret = -ESRCH;
+
+	list_for_each(p, &group->group, group_node) {
+		ret = send_checked(p, NULL, info);
+		sent |= !ret;
+	}
+	return sent ? 0 : ret;
 }
 
 int signal_kill(s32 pid, int sig)
@@ -387,12 +420,12 @@ int signal_kill(s32 pid, int sig)
 	signal_info_user(&info, sig, SI_USER);
 	flags = spin_lock_irqsave(&proc_lock);
 	if (pid > 0) {
-		ret = send_checked(process_find((u32)pid), NULL, &info);
+		ret = send_checked(process_of((u32)pid), NULL, &info);
 	} else if (pid == -1) {
 		ret = kill_all(&info);
 	} else {
 		group = pid == 0 ? current_proc()->group : pid_find((u32)-pid);
-		ret = group && signal_send_group(group, &info) ? 0 : -ESRCH;
+		ret = group ? kill_group(group, &info) : -ESRCH;
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return ret;
@@ -417,7 +450,7 @@ int signal_queue(s32 tgid, s32 tid, const struct linux_siginfo *info)
 		if (!t && (tgid == -1 || tgid == tid))
 			p = process_find((u32)tid);
 	} else {
-		p = process_find((u32)tgid);
+		p = process_of((u32)tgid);
 	}
 	ret = send_checked(p, t, info);
 	spin_unlock_irqrestore(&proc_lock, flags);
@@ -569,9 +602,12 @@ void signal_exec_reset(void)
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
 	for (int i = 0; i < NSIG; i++) {
-		u64 h = p->action[i].handler == SIG_IGN ? SIG_IGN : SIG_DFL;
+		struct linux_sigaction *a = &p->action[i];
 
-		p->action[i] = (struct linux_sigaction){ .handler = h };
+		if (a->handler | a->flags | a->restorer | a->mask) /* mostly none is set */
+			*a = (struct linux_sigaction){
+				.handler = a->handler == SIG_IGN ? SIG_IGN : SIG_DFL,
+			};
 	}
 	t->altstack = (struct linux_stack){ .flags = SS_DISABLE };
 	spin_unlock_irqrestore(&p->sig_lock, flags);

@@ -29,8 +29,8 @@ void signal_info_kernel(struct linux_siginfo *info, int sig);
 
 /*
  * Sends to a process, or to one thread of it when t is given. 0; -EAGAIN: the queue is full (queued
- * signals with SI_QUEUE only). Any context but NMI. proc_lock held, or the process is the current
- * one and sig neither stops nor continues it, or the process is known to live (timers).
+ * signals with SI_QUEUE only). Any context but NMI. proc_lock held; or the process is the current
+ * one, or known to live (timers), and sig neither stops nor continues it nor is SIGKILL.
  */
 int signal_send(struct process *p, struct task *t, const struct linux_siginfo *info);
 /* proc_lock held: to each process of the group. The number of processes. */
@@ -40,7 +40,7 @@ void signal_send_self(int sig);
 /* An exception: cannot be blocked or ignored; ends even pid 1 without a handler. */
 void signal_force(const struct linux_siginfo *info);
 
-/* kill(2) and friends. sig 0 only checks. 0, -ESRCH, -EINVAL. */
+/* kill(2) and friends. sig 0 only checks. 0, -ESRCH, -EPERM, -EINVAL. */
 int signal_kill(s32 pid, int sig);
 int signal_tgkill(s32 tgid, s32 tid, int sig);                         /* tgid -1: any */
 int signal_queue(s32 tgid, s32 tid, const struct linux_siginfo *info); /* tid 0: the process */

@@ -14,13 +14,13 @@ struct sums {
 
 static void add_thread(struct sums *s, struct thread *t)
 {
-	u64 user, kernel;
+	u64 user, kernel, forced = READ_ONCE(t->switches_forced);
 
 	sched_times(t, &user, &kernel);
 	s->utime_ns += user;
 	s->stime_ns += kernel;
-	s->nivcsw += READ_ONCE(t->switches_forced);
-	s->nvcsw += READ_ONCE(t->switches) - READ_ONCE(t->switches_forced);
+	s->nivcsw += forced;
+	s->nvcsw += READ_ONCE(t->switches) - forced; /* read behind: never below zero */
 }
 
 static struct sums sum_threads(struct process *p)
@@ -57,6 +57,15 @@ void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns)
 
 	*utime_ns = s.utime_ns;
 	*stime_ns = s.stime_ns;
+}
+
+void usage_children_times(struct process *p, u64 *utime_ns, u64 *stime_ns)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+
+	*utime_ns = p->children_usage.utime_ns;
+	*stime_ns = p->children_usage.stime_ns;
+	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
 void usage_self(struct process *p, struct linux_rusage *out)

@@ -28,6 +28,7 @@
 #include "lib/err.h"
 #include "lib/klog.h"
 #include "lib/uapi/sched.h"
+#include "sched/inherit.h"
 #include "sched/internal.h"
 #include "sched/memory.h"
 #include "sched/rq.h"
@@ -227,6 +228,15 @@ static void end_slice(struct rq *rq, struct thread *t)
 		rq->first[t->level] = t->ring_next;
 }
 
+/* t does not run, or will not when the switch under way is over: somebody else may. Lock held. */
+static void waits(struct rq *rq, const struct thread *t)
+{
+	if (level_is_rt(t->level))
+		sched_rt_waits(rq, t);
+	else
+		sched_call_idle(t);
+}
+
 /* Leaves the CPU to whom the queue prefers; the current thread stays in it. */
 static void preempt_current(void)
 {
@@ -237,6 +247,8 @@ static void preempt_current(void)
 		hasten_tick(rq);
 	if (prev == rq_idle_thread(rq))
 		sched_idle_end(rq); /* out of the halt, on the interrupt's way out */
+	if (nr_cpus > 1)
+		sched_rt_pull(rq);
 	spin_acquire(&rq->lock);
 	charge(rq, prev);
 	if (prev->on_rq && prev->slice_left == 0 && !prev->fifo &&
@@ -247,7 +259,7 @@ static void preempt_current(void)
 		rq->preemptions++;
 		prev->switches_forced++;
 		if (nr_cpus > 1 && prev->on_rq)
-			sched_call_idle(prev);
+			waits(rq, prev);
 	}
 	switch_to(rq, prev, next, SWITCH_PREEMPT);
 }
@@ -306,6 +318,8 @@ void sched_block(void)
 	} else {
 		charge(rq, prev);
 		rq_dequeue(rq, prev);
+		if (unlikely(level_is_rt(prev->level)) && nr_cpus > 1)
+			sched_rt_falls(rq);
 		switch_to(rq, prev, pick(rq), SWITCH_BLOCK);
 	}
 	irq_restore(flags);
@@ -322,10 +336,9 @@ static void kick(struct rq *rq)
 		ipi_reschedule(rq->cpu);
 }
 
-/* The queue of t's CPU, locked. Interrupts off; preemption off from here to unlock_rq. */
-static struct rq *lock_thread_rq(struct thread *t)
+/* The queue of t's CPU, locked. Interrupts off, preemption too. */
+static inline struct rq *lock_rq_of(struct thread *t)
 {
-	preempt_disable();
 	for (;;) {
 		u32 cpu = load_acquire(&t->cpu); /* and what its mover wrote before that */
 		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
@@ -335,6 +348,13 @@ static struct rq *lock_thread_rq(struct thread *t)
 			return rq;
 		spin_release(&rq->lock);
 	}
+}
+
+/* The same; preemption is off from here to unlock_rq. */
+static struct rq *lock_thread_rq(struct thread *t)
+{
+	preempt_disable();
+	return lock_rq_of(t);
 }
 
 static void unlock_rq(struct rq *rq, u64 flags)
@@ -369,10 +389,11 @@ static void make_runnable(struct rq *rq, struct thread *t, bool here)
 		charge(rq, curr);
 	rq_enqueue(rq, t, here);
 	rq->wakeups++;
-	if (preempts(rq, curr, t) || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
+	bool runs = preempts(rq, curr, t);
+	if (runs || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
 		kick(rq);
-	if (nr_cpus > 1 && rq->runnable > 1)
-		sched_call_idle(t);
+	if (nr_cpus > 1 && rq->runnable > 1 && !(runs && level_is_rt(t->level)))
+		waits(rq, t);
 }
 
 void sched_arrive(struct thread *t)
@@ -429,29 +450,37 @@ static void poke_running(struct rq *rq, struct thread *t)
  * A thread that is in its queue may run meanwhile, and go on from the state that we saw to another,
  * even to T_DEAD: then there is nothing to wake any more.
  */
-bool sched_wake(struct thread *t, unsigned states)
+bool sched_wake_nopreempt(struct thread *t, unsigned states)
 {
-	u64 flags = irq_save();
-	struct rq *rq = lock_thread_rq(t);
+	struct rq *rq = lock_rq_of(t);
 	u32 state = READ_ONCE(t->state);
 	bool woken = (state & states) != 0;
 
 	if (woken && hook_on(HOOK_EVENT))
 		sched_hook_wake(t);
-	if (woken && t->on_rq != OFF_RQ)
+	if (likely(woken && t->on_rq == OFF_RQ)) {
+		wake_up(rq, t, state == T_NEW);
+		return true;
+	}
+	if (woken)
 		woken = __atomic_compare_exchange_n(&t->state, &state, T_RUNNABLE, false,
 						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	else if (woken)
-		goto wake;
 	else if (unlikely(nr_cpus > 1))
 		poke_running(rq, t);
-	unlock_rq(rq, flags);
+	spin_release(&rq->lock);
 	return woken;
-wake:
-	wake_up(rq, t, state == T_NEW);
+}
+
+bool sched_wake(struct thread *t, unsigned states)
+{
+	u64 flags = irq_save();
+	bool woken;
+
+	preempt_disable();
+	woken = sched_wake_nopreempt(t, states);
 	irq_restore(flags);
 	preempt_enable();
-	return true;
+	return woken;
 }
 
 /* ---- policies ---------------------------------------------------------------------------------- */
@@ -475,6 +504,8 @@ static void change_end(struct rq *rq, struct thread *t, bool queued, u64 flags)
 	if (queued) {
 		rq_enqueue(rq, t, true);
 		kick(rq);
+		if (nr_cpus > 1 && rq_curr(rq) != t)
+			waits(rq, t);
 	}
 	unlock_rq(rq, flags);
 }
@@ -485,30 +516,65 @@ static void apply_weight(struct thread *t)
 			t->policy == SCHED_IDLE ? FAIR_WEIGHT_IDLE : fair_weight_of_nice(t->nice));
 }
 
-void sched_set_level(struct thread *t, unsigned level, bool fifo)
+/* t was lent a priority, or gave it back. Who loses urgency goes in front of its new peers, as it had its turn. */
+void sched_change_level(struct thread *t, u32 level, bool fifo)
 {
 	bool queued;
-
-	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SLOT_FAIR);
 	u64 flags = irq_save();
 	struct rq *rq = change_begin(t, &queued);
+	struct thread *curr = rq_curr(rq);
+	bool worse = level > t->level;
+
 	t->level = (u8)level;
 	t->fifo = fifo;
+	t->slice_left = RR_TICKS;
+	if (queued) {
+		rq_enqueue(rq, t, true);
+		if (level != SCHED_LEVEL_NORMAL && (worse || curr == t))
+			rq->first[level] = t;
+		if (curr == t ? worse : preempts(rq, curr, t))
+			kick(rq);
+		if (nr_cpus > 1 && curr != t)
+			waits(rq, t);
+	}
+	unlock_rq(rq, flags);
+}
+
+/* Between pi_begin and pi_end. */
+static void set_policy(struct thread *t, unsigned policy, unsigned level, bool fifo)
+{
+	bool queued;
+	u64 flags = irq_save();
+	struct rq *rq = change_begin(t, &queued);
+
+	t->policy = (u8)policy;
+	t->base_level = (u8)level;
+	t->base_fifo = fifo;
+	t->level = (u8)pi_level(t);
+	t->fifo = fifo || t->level != level;
+	apply_weight(t);
 	change_end(rq, t, queued, flags);
+	pi_level_changed(t);
+}
+
+void sched_set_level(struct thread *t, unsigned level, bool fifo)
+{
+	kassert(level > 0 && level <= SCHED_LEVEL_LAST && level != SLOT_FAIR);
+	u64 flags = pi_begin();
+
+	set_policy(t, t->policy, level, fifo);
+	pi_end(flags);
 }
 
 void sched_set_policy(struct thread *t, unsigned policy, unsigned rt_priority)
 {
-	bool rt = policy == SCHED_FIFO || policy == SCHED_RR, queued;
+	bool rt = policy == SCHED_FIFO || policy == SCHED_RR;
 
 	kassert(!rt || (rt_priority >= 1 && rt_priority <= 99));
-	u64 flags = irq_save();
-	struct rq *rq = change_begin(t, &queued);
-	t->policy = (u8)policy;
-	t->level = (u8)(rt ? 100 - rt_priority : SCHED_LEVEL_NORMAL);
-	t->fifo = policy == SCHED_FIFO;
-	apply_weight(t);
-	change_end(rq, t, queued, flags);
+	u64 flags = pi_begin();
+
+	set_policy(t, policy, rt ? 100 - rt_priority : SCHED_LEVEL_NORMAL, policy == SCHED_FIFO);
+	pi_end(flags);
 }
 
 void sched_set_nice(struct thread *t, int nice)
@@ -525,8 +591,8 @@ void sched_set_nice(struct thread *t, int nice)
 void sched_inherit(struct thread *child, const struct thread *parent)
 {
 	child->policy = parent->policy;
-	child->level = parent->level;
-	child->fifo = parent->fifo;
+	child->level = child->base_level = parent->base_level; /* not what it is lent */
+	child->fifo = child->base_fifo = parent->base_fifo;
 	child->nice = parent->nice;
 	child->affinity = parent->affinity;
 	apply_weight(child);
@@ -539,8 +605,8 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 
 	t->affinity = *set;
 	if (cpuset_has(set, rq->cpu) || t->on_rq != ON_RQ) {
-		if (rq->runnable > 1)
-			sched_call_idle(t); /* who waits here may go elsewhere now */
+		if (rq->runnable > 1 && t->on_rq == ON_RQ && rq_curr(rq) != t)
+			waits(rq, t); /* it may go elsewhere now */
 		unlock_rq(rq, flags);
 		return;
 	}
@@ -604,15 +670,17 @@ static void tick_thread(struct rq *rq, struct thread *t, u32 n)
 }
 
 /*
- * In the timer interrupt. The next tick is due one period after this one was, so that late interrupts
- * do not slow the count down.
+ * In the timer interrupt. It may come late, by many periods where a host has taken the virtual CPU away: they count,
+ * for otherwise a real-time thread would never have had its share of a second. The next one keeps the rhythm.
  */
 static void tick(struct timer *timer)
 {
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	struct thread *t = current();
-	u32 n = rq->tick_period;
 	u64 now = clock_ns();
+	u64 late = now > timer->deadline ? (now - timer->deadline) / TICK_NS : 0;
+	u32 n = rq->tick_period + (u32)MIN(late, (u64)SCHED_HZ);
+	u64 due = timer->deadline + late * TICK_NS;
 
 	rcu_quiescent_irq();
 	count_ticks(rq, t, n);
@@ -628,8 +696,7 @@ static void tick(struct timer *timer)
 		sched_balance(rq, n);
 	n = wanted_period(rq);
 	WRITE_ONCE(rq->tick_period, n);
-	u64 next = timer->deadline + n * TICK_NS;
-	timer_start(timer, next > now ? next : now + n * TICK_NS);
+	timer_start(timer, due + n * TICK_NS);
 }
 
 void sched_start_ticking(void)

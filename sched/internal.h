@@ -18,6 +18,9 @@ void sched_hook_wake(struct thread *t);
  * preemption off. */
 void sched_arrive(struct thread *t);
 
+/* core.c: between pi_begin and pi_end (inherit.c): t is to run at that level from here on. */
+void sched_change_level(struct thread *t, u32 level, bool fifo);
+
 /* balance.c */
 struct rq;
 u32 sched_place(struct thread *t, bool new);
@@ -28,3 +31,8 @@ void sched_balance(struct rq *rq, u32 n);
 void sched_push(struct rq *rq);
 void sched_push_now(struct rq *rq);
 void sched_await_push(struct thread *t);
+
+/* rt.c */
+void sched_rt_waits(struct rq *rq, const struct thread *t);
+void sched_rt_pull(struct rq *rq);
+void sched_rt_falls(struct rq *rq);

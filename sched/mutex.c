@@ -1,30 +1,42 @@
 /*
  * Sleeping mutexes: a compare-and-swap when free, a short spin while the owner runs on another CPU,
- * a wait queue when not. Not fair: who comes while the lock is free takes it before those who were
- * woken for it.
+ * a sleep when not. Who waits lends the owner its priority (sched/inherit.c).
  *
- * Who goes to sleep enters a list with what he waits for, and looks whether the owner, or whom that
- * one waits for, and so on, waits for him: then nobody in the circle will ever run again, and the
- * kernel ends there, with two names, instead of standing still. The last of a circle finds it.
+ * The word: the owner's address, and bit 0 (MUTEX_WAITERS) if somebody waits. Without the bit lock and
+ * unlock are one compare-and-swap each, and touch nothing else: behind the unlock the mutex may be
+ * gone. With the bit both go through pi_begin: no owner lets go unseen, so that those who wait
+ * know whom to lend to, and that it lives. Whoever changes a word that has the bit, or sets it, does so between pi_begin
+ * and pi_end; the bit is set whenever somebody is in pi.waiters.
+ *
+ *	0            free                            owner        held
+ *	WAITERS      free; the first has been woken  owner|WAITERS  held; pi.owner is the owner
+ *
+ * The unlock wakes the first waiter, the most urgent one, and leaves the mutex free: who comes meanwhile takes it
+ * if it is more urgent than all who wait, or, in the fair queue, no less: then a mutex
+ * that is wanted often does not cost a switch each time (but is not fair). A real-time thread is never
+ * passed by by its equals.
+ *
+ * Who is about to sleep looks whether the owner, or whom that one waits for, and so on, waits for him:
+ * then nobody in the circle will ever run again, and the kernel ends there, with two names, instead
+ * of standing still. The last of a circle finds it.
  */
 #include "sched/mutex.h"
 
 #include "arch/api/upcall.h"
 #include "lib/kassert.h"
-#include "sched/thread.h"
+#include "sched/sched.h"
 
-#define SPINS    2000 /* looks at a running owner before we sleep */
-#define MAX_HOPS 16   /* of a circle of waiters */
+#define SPINS         2000 /* looks at a running owner before we sleep */
+#define MUTEX_WAITERS 1ul
 
 void mutex_init(struct mutex *m)
 {
-	atomic_store(&m->owner, 0ull);
-	waitq_init(&m->waiters);
+	*m = (struct mutex){ 0 };
 }
 
-static struct thread *owner_of(struct mutex *m)
+static struct thread *owner_of(const struct mutex *m)
 {
-	return (struct thread *)atomic_load(&m->owner);
+	return (struct thread *)(atomic_load(&m->owner) & ~MUTEX_WAITERS);
 }
 
 static inline void note_taken(s32 n)
@@ -34,14 +46,65 @@ static inline void note_taken(s32 n)
 #endif
 }
 
+/* ---- with waiters -------------------------------------------------------------------------------- */
+
+/* May the current thread take a free mutex before its first waiter? */
+static bool may_pass(const struct pi_waiter *first)
+{
+	u32 level = current()->level;
+
+	return level < first->level || (level == first->level && level >= SCHED_LEVEL_NORMAL);
+}
+
+/*
+ * Between pi_begin and pi_end. Takes the mutex if it is free and nobody has a better right; me: our place among its
+ * waiters, or NULL. Else the word has the bit at the return, and its owner knows who waits.
+ */
+static bool take(struct mutex *m, struct pi_waiter *me)
+{
+	u64 word = atomic_load(&m->owner);
+
+	for (;;) {
+		struct pi_waiter *first = pi_first(&m->pi);
+		u64 new = (u64)current();
+
+		if (word & ~MUTEX_WAITERS) {
+			new = word | MUTEX_WAITERS;
+		} else if (first && first != me) {
+			if (!may_pass(first))
+				return false;
+			new |= MUTEX_WAITERS;
+		} else if (me && rb_next(&me->node)) {
+			new |= MUTEX_WAITERS;
+		}
+		if (atomic_cas(&m->owner, &word, new)) {
+			if (word & ~MUTEX_WAITERS) {
+				pi_set_owner(&m->pi, owner_of(m));
+				return false;
+			}
+			break;
+		}
+	}
+	if (me)
+		pi_leave(me);
+	pi_set_owner(&m->pi, pi_first(&m->pi) ? current() : NULL);
+	return true;
+}
+
 bool mutex_trylock(struct mutex *m)
 {
-	u64 free = 0;
+	u64 word = 0;
+	bool taken = atomic_cas(&m->owner, &word, (u64)current());
 
-	if (!atomic_cas(&m->owner, &free, (u64)current()))
-		return false;
-	note_taken(1);
-	return true;
+	if (unlikely(!taken && word == MUTEX_WAITERS)) {
+		u64 flags = pi_begin();
+
+		taken = atomic_load(&m->owner) == MUTEX_WAITERS && take(m, NULL);
+		pi_end(flags);
+	}
+	if (taken)
+		note_taken(1);
+	return taken;
 }
 
 /* The CPU that runs that thread at the moment, or nr_cpus. The thread may be gone: only its address
@@ -66,6 +129,8 @@ static bool spin_for(struct mutex *m)
 
 		if (!now && mutex_trylock(m))
 			return true;
+		if (!now && atomic_load(&m->owner) == MUTEX_WAITERS)
+			return false; /* somebody more urgent has been woken for it */
 		if (now && now != owner) {
 			owner = now;
 			cpu = runs_on(owner);
@@ -82,95 +147,64 @@ static bool spin_for(struct mutex *m)
 	return false;
 }
 
-/* ---- circles --------------------------------------------------------------------------------- */
-
-struct blocked {
-	struct list_node node;
-	struct thread *thread;
-	struct mutex *mutex;
-};
-
-static spinlock_t blocked_lock = SPINLOCK_INIT("blocked", RANK_WAITQ);
-static struct list_node all_blocked = LIST_INIT(all_blocked); /* [blocked_lock] */
-
-/* What a thread waits for, or NULL. Its address alone counts: it may be gone. */
-static struct mutex *waits_for(const struct thread *t)
-{
-	struct blocked *b;
-
-	list_for_each(b, &all_blocked, node)
-		if (b->thread == t)
-			return b->mutex;
-	return NULL;
-}
-
-/* From m to its owner to what that waits for: does the way lead to us? Who is on it does not run. */
-static bool leads_back(struct mutex *m)
-{
-	for (u32 hop = 0; m && hop < MAX_HOPS; hop++) {
-		struct thread *t = owner_of(m);
-
-		if (t == current())
-			return true;
-		m = t ? waits_for(t) : NULL;
-	}
-	return false;
-}
-
-static void enter_blocked(struct blocked *b, struct mutex *m)
-{
-	b->thread = current();
-	b->mutex = m;
-	u64 flags = spin_lock_irqsave(&blocked_lock);
-
-	if (leads_back(m))
-		panic("deadlock: thread %s waits for a mutex of %s, which waits for one of ours",
-		      current()->name, owner_of(m)->name);
-	list_add(&all_blocked, &b->node);
-	spin_unlock_irqrestore(&blocked_lock, flags);
-}
-
-static void leave_blocked(struct blocked *b)
-{
-	u64 flags = spin_lock_irqsave(&blocked_lock);
-
-	list_del(&b->node);
-	spin_unlock_irqrestore(&blocked_lock, flags);
-}
-
 static __noinline void lock_slowly(struct mutex *m)
 {
-	struct blocked b;
+	struct pi_waiter me = { .lock = NULL };
 
 	kassert(!mutex_is_held(m));
 	if (nr_cpus > 1 && spin_for(m))
 		return;
-	enter_blocked(&b, m);
-	wait_event(&m->waiters, mutex_trylock(m));
-	leave_blocked(&b);
+	u64 flags = pi_begin();
+	while (!take(m, me.lock ? &me : NULL)) {
+		if (!me.lock && pi_wait(&m->pi, &me, current()))
+			panic("deadlock: thread %s waits for a mutex of %s, which waits for one of ours",
+			      current()->name, owner_of(m)->name);
+		WRITE_ONCE(current()->state, T_SLEEPING);
+		pi_end(flags);
+		sched_block();
+		flags = pi_begin();
+	}
+	pi_end(flags);
+	note_taken(1);
 }
 
 void mutex_lock(struct mutex *m)
 {
+	u64 word = 0;
+
 	might_sleep();
-	if (!mutex_trylock(m))
+	if (likely(atomic_cas(&m->owner, &word, (u64)current())))
+		note_taken(1);
+	else
 		lock_slowly(m);
 }
 
 bool mutex_is_held(struct mutex *m)
 {
-	return atomic_load(&m->owner) == (u64)current();
+	return owner_of(m) == current();
+}
+
+/* What the waiters lent goes back, and the first of them is woken. */
+static __noinline void unlock_slowly(struct mutex *m)
+{
+	kassert_eq((u64)owner_of(m), (u64)current());
+	u64 flags = pi_begin();
+	struct pi_waiter *first = pi_first(&m->pi);
+
+	pi_set_owner(&m->pi, NULL);
+	atomic_store_release(&m->owner, first ? MUTEX_WAITERS : 0);
+	if (first)
+		sched_wake(first->thread, T_SLEEPING);
+	pi_end(flags);
 }
 
 void mutex_unlock(struct mutex *m)
 {
-	u64 old = atomic_exchange(&m->owner, 0ull);
+	u64 word = (u64)current();
 
-	kassert_eq(old, (u64)current());
 	note_taken(-1);
-	/* The exchange is a full barrier: a waiter that this look misses sees the lock free. */
-	if (!waitq_empty(&m->waiters))
-		waitq_wake_one(&m->waiters);
+	if (unlikely(!atomic_cas(&m->owner, &word, 0ull)))
+		unlock_slowly(m);
 }
 
 #ifdef CONFIG_DEBUG

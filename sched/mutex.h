@@ -1,18 +1,21 @@
 /*
- * Sleeping locks. A holder may be preempted and may sleep. Never in interrupts. Not recursive.
+ * Sleeping locks. A holder may be preempted and may sleep; a real-time thread that waits lends it its
+ * priority. Never in interrupts. Not recursive.
  */
 #pragma once
 
+#include "lib/atomic.h"
+#include "sched/inherit.h"
 #include "sched/waitq.h"
 
 struct mutex {
-	atomic64_t owner; /* the holder's struct thread, or 0 */
-	struct waitq waiters;
+	atomic64_t owner;  /* the holder's struct thread, or 0; bit 0: MUTEX_WAITERS */
+	struct pi_lock pi; /* who waits */
 };
 
 #define MUTEX_INIT(name)                                                                           \
 	{                                                                                          \
-		.waiters = WAITQ_INIT((name).waiters)                                              \
+		.owner = { 0 }                                                                     \
 	}
 
 void mutex_init(struct mutex *m);

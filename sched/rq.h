@@ -35,6 +35,8 @@ struct rq {
 	bool pushing;           /* [lock] the idle thread is in level 0 */
 	u64 migrations;         /* [lock] threads that came from another CPU */
 
+	u32 rt_best; /* [lock] the most urgent level that waits, a hint; SCHED_LEVELS: sched/rt.c */
+
 	u32 tick_period;         /* [o] ticks from one to the next; 0: none is due */
 	struct timer tick;       /* [o] */
 	u64 ticks, idle_ticks;   /* [o] */
@@ -60,6 +62,7 @@ static inline void rq_init(struct rq *rq, u32 cpu, struct thread *idle)
 	rq->cpu = cpu;
 	spin_init(&rq->lock, "runqueue", RANK_RQ);
 	rq->top = SCHED_LEVELS;
+	rq->rt_best = SCHED_LEVELS;
 	rq->first[SCHED_LEVELS] = idle;
 }
 

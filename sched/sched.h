@@ -28,6 +28,8 @@ void sched_yield(void);
 
 /* Makes t runnable if its state is one of `states`. True if it did. Any context but NMI. */
 bool sched_wake(struct thread *t, unsigned states);
+/* The same with interrupts and preemption off already. */
+bool sched_wake_nopreempt(struct thread *t, unsigned states);
 
 /* Sets the state and switches away until woken. The lower half of wait_event. */
 void sched_block(void);

@@ -37,7 +37,10 @@ static void register_thread(struct thread *t, bool program)
 
 void thread_init_idle(struct thread *t, u32 cpu)
 {
-	*t = (struct thread){ .state = T_RUNNABLE, .level = SCHED_LEVELS - 1, .cpu = cpu };
+	*t = (struct thread){ .state = T_RUNNABLE,
+			      .level = SCHED_LEVELS - 1,
+			      .base_level = SCHED_LEVELS - 1,
+			      .cpu = cpu };
 	thread_set_name(t, "idle");
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
@@ -87,7 +90,7 @@ static struct thread *thread_new(const char *name, unsigned level, bool program)
 		return NULL;
 	}
 	t->state = T_NEW;
-	t->level = (u8)level;
+	t->level = t->base_level = (u8)level;
 	t->slice_left = SCHED_RR_NS * SCHED_HZ / NSEC_PER_SEC;
 	t->cpu = cpu_id();
 	fair_set_weight(&t->fair, fair_weight_of_nice(0));
@@ -160,8 +163,6 @@ struct thread *thread_create_user(const char *name)
 		thread_put(t);
 		return NULL;
 	}
-	if (t && current()->as)
-		sched_inherit(t, current());
 	return t;
 }
 
@@ -172,6 +173,7 @@ void thread_exit(int status)
 	might_sleep();
 	if (thread_exit_hook)
 		thread_exit_hook(t);
+	kassert(!t->lenders.top && !t->waits);
 	ctx_user_destroy(&t->arch);
 	t->exit_status = status;
 	irq_disable(); /* a DEAD thread is freed behind its next switch, so that must be its last */
@@ -232,5 +234,7 @@ void thread_set_aspace(struct aspace *as)
 	current()->as = as;
 	if (as)
 		sched_switch_space(as);
+	else if (nr_cpus > 1)
+		sched_leave_space(); /* the next switch cannot know: what follows is a kernel thread's */
 	irq_restore(flags);
 }

@@ -18,6 +18,7 @@
 #include "sync/spinlock.h"
 
 struct aspace;
+struct pi_waiter;
 struct process;
 struct fdtable;
 struct fsctx;
@@ -57,14 +58,16 @@ struct thread {
 	struct arch_thread arch; /* [o] first, and */
 	atomic_t work;           /* [a] THREAD_*, right behind it: entry.S looks here */
 	struct aspace *as;       /* [o] NULL: a kernel thread */
-	u8 level;                /* [rq] */
-	u8 on_rq;                /* [rq] in a ring or the fair queue, also while it runs */
-	s8 nice;                 /* [rq] -20 ... 19 */
-	bool fifo;               /* [rq] no slice: runs until it blocks */
-	u8 policy;               /* [rq] SCHED_* of lib/uapi/sched.h */
-	u32 state;               /* see above */
-	u32 slice_left;          /* [o] ticks, of a level of rings */
-	u32 cpu;                 /* [rq] whose queue; changes while it is MOVING or asleep */
+	u8 level;       /* [rq, pi] that it runs at: base_level, or better while it is lent one */
+	u8 on_rq;       /* [rq] in a ring or the fair queue, also while it runs */
+	s8 nice;        /* [rq] -20 ... 19 */
+	bool fifo;      /* [rq] no slice: runs until it blocks */
+	u8 policy;      /* [rq] SCHED_* of lib/uapi/sched.h */
+	u8 base_level;  /* [pi] of its own */
+	bool base_fifo; /* [pi] */
+	u32 state;      /* see above */
+	u32 slice_left; /* [o] ticks, of a level of rings */
+	u32 cpu;        /* [rq] whose queue; changes while it is MOVING or asleep */
 	struct thread *ring_next, *ring_prev; /* [rq] */
 	u64 switches;                         /* [o] times switched to */
 	u64 switches_forced;                  /* [o] times preempted */
@@ -72,6 +75,12 @@ struct thread {
 
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */
+
+	/* Priority inheritance: sched/inherit.c. */
+	struct rb_root
+		lenders; /* [pi] struct pi_waiter: the first of each lock it owns that is waited for */
+	u8 pi_ends;      /* [pi] proc/futex_pi.c */
+	struct pi_waiter *waits; /* [pi] for whose lock it waits, or NULL */
 
 	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each: how that divides */
@@ -88,11 +97,14 @@ struct thread {
 	int exit_status; /* [o] valid once state is T_DEAD */
 	struct waitq exited;
 
-	/* Processes (proc/, fs/): NULL in kernel threads. */
+	/*
+	 * Processes (proc/, fs/): NULL in kernel threads. Changed under proc_lock, by the thread itself
+	 * once it has started: others read them under proc_lock.
+	 */
 	struct process *proc;
-	struct fdtable *files;
+	struct fdtable *files; /* [o] to write, under proc_lock; others read them under it */
 	struct fsctx *fs;
-	void *signals; /* proc/signal.c */
+	void *signals; /* struct task */
 #ifdef CONFIG_DEBUG
 	s32 mutexes; /* [o] held */
 #endif

@@ -2,6 +2,10 @@
  * Wait queues: see waitq.h for why no wake-up is lost. The barrier between the store of the state
  * and the second look at the condition is the spin lock's locked instruction in waitq_prepare and
  * an explicit one for those who do not trust that.
+ *
+ * A waker wakes first, then takes the waiter out of the queue, and says so by a last store, to `out`. So a
+ * waiter that finds itself out needs no lock to be sure that nobody looks at it any more, and its
+ * struct waiter may go; one that is faster finds itself in the queue still, and waits for the lock.
  */
 #include "sched/waitq.h"
 
@@ -18,26 +22,40 @@ void waitq_init(struct waitq *q)
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 {
 	w->thread = current();
-	u64 flags = spin_lock_irqsave(&q->lock);
+	w->out = false;
+	dassert(irqs_enabled());
+	irq_disable();
+	spin_lock(&q->lock);
 	list_add_tail(&q->waiters, &w->node);
 	WRITE_ONCE(w->thread->state, state);
-	spin_unlock_irqrestore(&q->lock, flags);
+	spin_release(&q->lock);
+	irq_enable();
+	preempt_enable();
 	memory_barrier(); /* the state is out before the condition is read */
 }
 
 bool waitq_finish(struct waitq *q, struct waiter *w)
 {
 	WRITE_ONCE(current()->state, T_RUNNABLE);
+	if (likely(load_acquire(&w->out)))
+		return true;
 	u64 flags = spin_lock_irqsave(&q->lock);
-	bool woken = list_empty(&w->node);
+	bool woken = w->out;
 	if (!woken)
-		list_del_init(&w->node);
+		list_del(&w->node);
 	spin_unlock_irqrestore(&q->lock, flags);
 	return woken;
 }
 
+/* The last that is done to w: see the top. Lock held. */
+static void take_out(struct waiter *w)
+{
+	list_del(&w->node);
+	store_release(&w->out, true);
+}
+
 /*
- * The waiter stays in the queue until waitq_finish; one that is awake already does not use up a
+ * Who woke by himself stays in the queue until waitq_finish; one that is awake already does not use up a
  * wake-up of waitq_wake_one.
  */
 static void wake(struct waitq *q, bool all)
@@ -46,8 +64,10 @@ static void wake(struct waitq *q, bool all)
 	struct waiter *w, *tmp;
 
 	list_for_each_safe(w, tmp, &q->waiters, node) {
-		list_del_init(&w->node);
-		if (sched_wake(w->thread, T_SLEEPING | T_INTERRUPTIBLE) && !all)
+		bool woken = sched_wake_nopreempt(w->thread, T_SLEEPING | T_INTERRUPTIBLE);
+
+		take_out(w);
+		if (woken && !all)
 			break;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
@@ -89,18 +109,22 @@ static void sleep_over(struct timer *t)
 	sched_wake(s->thread, T_SLEEPING | T_INTERRUPTIBLE);
 }
 
-void sched_sleep(u64 deadline_ns)
+static __noinline void sleep_until(u64 deadline_ns)
 {
 	struct sleep_timer s = { .thread = current() };
 
-	if (deadline_ns == WAIT_FOREVER) {
-		sched_block();
-		return;
-	}
 	timer_init(&s.timer, sleep_over);
 	timer_start(&s.timer, deadline_ns);
 	sched_block();
 	timer_cancel(&s.timer);
+}
+
+void sched_sleep(u64 deadline_ns)
+{
+	if (likely(deadline_ns == WAIT_FOREVER))
+		sched_block();
+	else
+		sleep_until(deadline_ns);
 }
 
 int sched_sleep_until(u64 deadline_ns)

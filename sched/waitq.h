@@ -20,8 +20,9 @@ struct waitq {
 };
 
 struct waiter {
-	struct list_node node;
+	struct list_node node; /* [q->lock] */
 	struct thread *thread;
+	bool out; /* [a] woken: no longer in the queue */
 };
 
 #define WAITQ_INIT(name)                                                                           \

@@ -62,6 +62,7 @@ enum lock_rank {
 	RANK_PROC = 56,   /* the process tree */
 	RANK_SIGNAL = 58, /* a process's signals */
 	RANK_WAITQ = 60,
+	RANK_PI = 62, /* priority inheritance */
 	RANK_TIMER = 65,
 	RANK_RQ = 70,
 	RANK_SLAB = 80,

@@ -1,6 +1,10 @@
 /*
  * System calls: user and group ids. Every program starts as root; a program that gives root up
  * gets Linux's answers from then on (setuid(2), setresuid(2)), though files do not look at ids.
+ *
+ * The ids are the process's, here, and any of its threads may change them: what may be done is judged,
+ * and all of it done, under one hold of sig_lock. Else a thread that gives root up could find a saved id
+ * of 0 afterwards, which another had on its way.
  */
 #include "syscall/syscalls.h"
 
@@ -24,66 +28,97 @@ static struct ids group_ids(struct process *p)
 	return (struct ids){ &p->gid, &p->egid, &p->sgid, &p->fsgid };
 }
 
+/* ---- sig_lock held ---- */
+
 static bool may(const struct process *p, const struct ids *i, u32 id)
 {
 	return p->euid == 0 || id == KEEP || id == *i->real || id == *i->effective ||
 	       id == *i->saved;
 }
 
-static s64 set_res(struct process *p, struct ids i, u32 real, u32 effective, u32 saved)
+static s64 set_res(struct process *p, const struct ids *i, u32 real, u32 effective, u32 saved)
 {
-	u64 flags = spin_lock_irqsave(&p->sig_lock);
-	s64 ret = -EPERM;
+	if (!may(p, i, real) || !may(p, i, effective) || !may(p, i, saved))
+		return -EPERM;
+	if (real != KEEP)
+		*i->real = real;
+	if (effective != KEEP)
+		*i->effective = effective;
+	if (saved != KEEP)
+		*i->saved = saved;
+	*i->fs = *i->effective;
+	return 0;
+}
 
-	if (may(p, &i, real) && may(p, &i, effective) && may(p, &i, saved)) {
-		if (real != KEEP)
-			*i.real = real;
-		if (effective != KEEP)
-			*i.effective = effective;
-		if (saved != KEEP)
-			*i.saved = saved;
-		*i.fs = *i.effective;
-		ret = 0;
-	}
+static s64 set_re(struct process *p, const struct ids *i, u32 real, u32 effective)
+{
+	u32 saved = KEEP;
+
+	if (p->euid != 0 && real != KEEP && real != *i->real && real != *i->effective)
+		return -EPERM;
+	if (real != KEEP || (effective != KEEP && effective != *i->real))
+		saved = effective != KEEP ? effective : *i->effective;
+	return set_res(p, i, real, effective, saved);
+}
+
+/* ---- the calls of both kinds ---- */
+
+static s64 call_set_res(struct ids i, u32 real, u32 effective, u32 saved)
+{
+	struct process *p = current_proc();
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	s64 ret = set_res(p, &i, real, effective, saved);
+
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 	return ret;
 }
 
-static s64 set_one(struct process *p, struct ids i, u32 id)
+static s64 call_set_re(struct ids i, u32 real, u32 effective)
 {
-	if (id == KEEP)
-		return -EINVAL;
-	return p->euid == 0 ? set_res(p, i, id, id, id) : set_res(p, i, KEEP, id, KEEP);
-}
+	struct process *p = current_proc();
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	s64 ret = set_re(p, &i, real, effective);
 
-static s64 set_re(struct process *p, struct ids i, u32 real, u32 effective)
-{
-	u32 saved = KEEP, old = *i.real;
-	s64 ret;
-
-	if (real != KEEP || (effective != KEEP && effective != old))
-		saved = effective != KEEP ? effective : *i.effective;
-	if (p->euid != 0 && real != KEEP && real != *i.real && real != *i.effective)
-		return -EPERM;
-	ret = set_res(p, i, real, effective, KEEP);
-	if (!ret && saved != KEEP)
-		*i.saved = saved;
+	spin_unlock_irqrestore(&p->sig_lock, flags);
 	return ret;
 }
 
-static s64 set_fs(struct process *p, struct ids i, u32 id)
+static s64 call_set_one(struct ids i, u32 id)
 {
+	struct process *p = current_proc();
+	s64 ret;
+
+	if (id == KEEP)
+		return -EINVAL;
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	if (p->euid == 0)
+		ret = set_res(p, &i, id, id, id);
+	else
+		ret = set_res(p, &i, KEEP, id, KEEP);
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+	return ret;
+}
+
+static s64 call_set_fs(struct ids i, u32 id)
+{
+	struct process *p = current_proc();
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
 	u32 old = *i.fs;
 
-	if (may(p, &i, id) && id != KEEP)
+	if (id != KEEP && (may(p, &i, id) || id == old))
 		*i.fs = id;
+	spin_unlock_irqrestore(&p->sig_lock, flags);
 	return old;
 }
 
-static s64 get_res(struct ids i, uaddr_t real, uaddr_t effective, uaddr_t saved)
+static s64 call_get_res(struct ids i, uaddr_t ureal, uaddr_t ueffective, uaddr_t usaved)
 {
-	if (put_user(*i.real, real) || put_user(*i.effective, effective) ||
-	    put_user(*i.saved, saved))
+	struct process *p = current_proc();
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	u32 real = *i.real, effective = *i.effective, saved = *i.saved;
+
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+	if (put_user(real, ureal) || put_user(effective, ueffective) || put_user(saved, usaved))
 		return -EFAULT;
 	return 0;
 }
@@ -110,52 +145,52 @@ s64 sys_getegid(void)
 
 s64 sys_setuid(u32 uid)
 {
-	return set_one(current_proc(), user_ids(current_proc()), uid);
+	return call_set_one(user_ids(current_proc()), uid);
 }
 
 s64 sys_setgid(u32 gid)
 {
-	return set_one(current_proc(), group_ids(current_proc()), gid);
+	return call_set_one(group_ids(current_proc()), gid);
 }
 
 s64 sys_setreuid(u32 ruid, u32 euid)
 {
-	return set_re(current_proc(), user_ids(current_proc()), ruid, euid);
+	return call_set_re(user_ids(current_proc()), ruid, euid);
 }
 
 s64 sys_setregid(u32 rgid, u32 egid)
 {
-	return set_re(current_proc(), group_ids(current_proc()), rgid, egid);
+	return call_set_re(group_ids(current_proc()), rgid, egid);
 }
 
 s64 sys_setresuid(u32 ruid, u32 euid, u32 suid)
 {
-	return set_res(current_proc(), user_ids(current_proc()), ruid, euid, suid);
+	return call_set_res(user_ids(current_proc()), ruid, euid, suid);
 }
 
 s64 sys_setresgid(u32 rgid, u32 egid, u32 sgid)
 {
-	return set_res(current_proc(), group_ids(current_proc()), rgid, egid, sgid);
+	return call_set_res(group_ids(current_proc()), rgid, egid, sgid);
 }
 
 s64 sys_getresuid(uaddr_t ruid, uaddr_t euid, uaddr_t suid)
 {
-	return get_res(user_ids(current_proc()), ruid, euid, suid);
+	return call_get_res(user_ids(current_proc()), ruid, euid, suid);
 }
 
 s64 sys_getresgid(uaddr_t rgid, uaddr_t egid, uaddr_t sgid)
 {
-	return get_res(group_ids(current_proc()), rgid, egid, sgid);
+	return call_get_res(group_ids(current_proc()), rgid, egid, sgid);
 }
 
 s64 sys_setfsuid(u32 uid)
 {
-	return set_fs(current_proc(), user_ids(current_proc()), uid);
+	return call_set_fs(user_ids(current_proc()), uid);
 }
 
 s64 sys_setfsgid(u32 gid)
 {
-	return set_fs(current_proc(), group_ids(current_proc()), gid);
+	return call_set_fs(group_ids(current_proc()), gid);
 }
 
 s64 sys_getgroups(int size, uaddr_t list)

@@ -8,6 +8,7 @@
  */
 #include "lib/string.h"
 #include "mm/slab.h"
+#include "proc/process.h"
 #include "sched/thread.h"
 #include "syscall/sys_fs.h"
 #include "syscall/syscalls.h"
@@ -36,7 +37,7 @@ static bool must_lock(struct fd_loan l)
 }
 
 /* At the file's own position. */
-static ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
+static inline ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
 {
 	struct file *f = l.f;
 	bool lock = must_lock(l);
@@ -50,7 +51,7 @@ static ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
 	return n;
 }
 
-static s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
+static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
 {
 	struct fd_loan l = fd_borrow(fd);
 	struct file *f = l.f;
@@ -163,70 +164,33 @@ static int pieces_get(struct pieces *p, uaddr_t iov, u64 count)
 	return err;
 }
 
-/*
- * Copies between the pieces, from byte `skip` of them on, and a buffer of n bytes. True: all of it.
- */
-static bool copy_pieces(const struct pieces *p, char *buf, size_t n, bool to_user)
+/* A pipe's small writes are whole: the pieces are gathered in one buffer first. */
+static ssize_t write_gathered(struct file *f, struct pieces *p, u64 *pos)
 {
-	for (u32 i = 0; i < p->n && n; i++) {
-		size_t part = MIN(p->v[i].len, n);
-		int err = to_user ? copy_to_user(p->v[i].base, buf, part) :
-				    copy_from_user(buf, p->v[i].base, part);
-
-		if (err)
-			return false;
-		buf += part;
-		n -= part;
-	}
-	return true;
-}
-
-/*
- * Files where the end of one piece must not be seen (a pipe's small writes are whole, a read that
- * got something must not wait again): the pieces go through one buffer. A reader may get less
- * than it asked for, so the buffer is bounded.
- */
-#define GATHER_MAX (16 * KiB)
-
-static ssize_t move_gathered(struct file *f, const struct pieces *p, u64 *pos, bool write)
-{
-	size_t size = MIN(p->total, GATHER_MAX);
-	char *buf = kmalloc(MAX(size, 1ul));
-	struct uio u = uio_kernel(buf, size);
-	ssize_t n;
+	struct uio from = uio_pieces(p->v, p->total), u;
+	char *buf = kmalloc(p->total);
+	ssize_t n = -EFAULT;
 
 	if (!buf)
 		return -ENOMEM;
-	if (write && !copy_pieces(p, buf, size, false))
-		n = -EFAULT;
-	else
-		n = write ? file_write(f, &u, pos) : file_read(f, &u, pos);
-	if (!write && n > 0 && !copy_pieces(p, buf, (size_t)n, true))
-		n = -EFAULT;
+	if (uio_get(&from, buf, p->total) == p->total) {
+		u = uio_kernel(buf, p->total);
+		n = file_write(f, &u, pos);
+	}
 	kfree(buf);
 	return n;
 }
 
-static ssize_t move_pieces(struct file *f, const struct pieces *p, u64 *pos, bool write)
+/* All pieces in one operation: nobody comes in between, and a read that got something does not wait. */
+static ssize_t move_pieces(struct file *f, struct pieces *p, u64 *pos, bool write)
 {
-	ssize_t done = 0;
+	struct uio u = p->n == 1 ? uio_user(p->v[0].base, p->total) : uio_pieces(p->v, p->total);
 
-	if (p->n > 1 && (write ? p->total <= LINUX_PIPE_BUF : !f->ops->seek))
-		return move_gathered(f, p, pos, write);
-	for (u32 i = 0; i < p->n; i++) {
-		struct uio u = uio_user(p->v[i].base, p->v[i].len);
-		ssize_t n;
-
-		if (!p->v[i].len)
-			continue;
-		n = write ? file_write(f, &u, pos) : file_read(f, &u, pos);
-		if (n < 0)
-			return done ? done : n;
-		done += n;
-		if ((size_t)n < p->v[i].len)
-			break;
-	}
-	return done;
+	if (!p->total)
+		return 0;
+	if (p->n > 1 && write && !f->ops->seek && p->total <= LINUX_PIPE_BUF)
+		return write_gathered(f, p, pos);
+	return write ? file_write(f, &u, pos) : file_read(f, &u, pos);
 }
 
 /* at: NULL for the file's own position. */
@@ -637,13 +601,15 @@ s64 sys_dup3(int oldfd, int newfd, int flags)
 	return duplicate_at(oldfd, newfd, flags & O_CLOEXEC);
 }
 
-/* CLOSE_RANGE_UNSHARE is refused unless the table is not shared anyhow: nothing here needs it. */
 s64 sys_close_range(u32 first, u32 last, unsigned int flags)
 {
-	struct fdtable *t = current()->files;
+	struct fdtable *t;
 
 	if (first > last || (flags & ~(LINUX_CLOSE_RANGE_CLOEXEC | LINUX_CLOSE_RANGE_UNSHARE)))
 		return -EINVAL;
+	if ((flags & LINUX_CLOSE_RANGE_UNSHARE) && proc_unshare_files())
+		return -ENOMEM;
+	t = current()->files;
 	last = MIN(last, (u32)FD_LIMIT - 1);
 	for (int fd = first < FD_LIMIT ? fdtable_next(t, (int)first) : -1;
 	     fd >= 0 && (u32)fd <= last; fd = fdtable_next(t, fd + 1)) {
@@ -764,13 +730,13 @@ static void change_flags(struct file *f, u32 set, u32 mask)
 		;
 }
 
-static s64 fcntl_lock(struct file *f, unsigned cmd, uaddr_t arg)
+static s64 fcntl_lock(struct file *f, int fd, unsigned cmd, uaddr_t arg)
 {
 	struct linux_flock fl;
 	int err = get_user(fl, arg);
 
 	if (!err)
-		err = lock_fcntl(f, cmd, &fl);
+		err = lock_fcntl(f, fd, cmd, &fl);
 	if (!err && cmd == F_GETLK)
 		err = put_user(fl, arg);
 	return err;
@@ -810,7 +776,7 @@ static s64 fcntl_file(int fd, struct file *f, unsigned cmd, u64 arg)
 	case F_SETFL: change_flags(f, (u32)arg, SETTABLE_FLAGS); return 0;
 	case F_GETLK:
 	case F_SETLK:
-	case F_SETLKW: return fcntl_lock(f, cmd, arg);
+	case F_SETLKW: return fcntl_lock(f, fd, cmd, arg);
 	case F_SETOWN: return 0; /* O_ASYNC's signals are not sent, whoever would get them */
 	case F_GETOWN: return 0;
 	case LINUX_F_ADD_SEALS: return arg > UINT32_MAX ? -EINVAL : tmpfs_add_seals(f, (u32)arg);

@@ -1,4 +1,4 @@
-/* System call: futex (proc/futex.c). */
+/* System call: futex (proc/futex.c, futex_pi.c). */
 #include "syscall/syscalls.h"
 
 #include "arch/api/uaccess.h"
@@ -7,7 +7,7 @@
 #include "proc/process.h"
 #include "time/clock.h"
 
-/* FUTEX_WAIT's time is relative, FUTEX_WAIT_BITSET's absolute, on the clock that op names. */
+/* FUTEX_WAIT's time is relative, that of the others absolute, on the clock that op names. */
 static int deadline_of(int op, uaddr_t utime, u64 *deadline)
 {
 	struct linux_timespec ts;
@@ -49,11 +49,36 @@ static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
 	return err;
 }
 
+static s64 lock_pi(uaddr_t addr, int op, uaddr_t utime)
+{
+	u64 deadline;
+	int err = deadline_of(op, utime, &deadline);
+
+	return err ? err : futex_lock_pi(addr, !(op & FUTEX_PRIVATE_FLAG), deadline);
+}
+
+static s64 wait_requeue_pi(uaddr_t addr, int op, u32 val, uaddr_t utime, uaddr_t addr2)
+{
+	u64 deadline;
+	int err = deadline_of(op, utime, &deadline);
+
+	return err ? err :
+		     futex_wait_requeue_pi(addr, addr2, !(op & FUTEX_PRIVATE_FLAG), val, deadline);
+}
+
+/* The others wait on the monotonic clock, or on none; FUTEX_LOCK_PI always on the wall's. */
+static bool may_name_clock(int cmd)
+{
+	return cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_WAIT_REQUEUE_PI || cmd == FUTEX_LOCK_PI2;
+}
+
 s64 sys_futex(uaddr_t addr, int op, u32 val, u64 timeout, uaddr_t addr2, u32 val3)
 {
 	bool shared = !(op & FUTEX_PRIVATE_FLAG);
 	int n = (int)val, n2 = (int)timeout;
 
+	if ((op & FUTEX_CLOCK_REALTIME) && !may_name_clock(op & FUTEX_CMD_MASK))
+		return -ENOSYS;
 	switch (op & FUTEX_CMD_MASK) {
 	case FUTEX_WAIT: return wait(addr, op, val, timeout, FUTEX_BITSET_ALL);
 	case FUTEX_WAIT_BITSET: return wait(addr, op, val, timeout, val3);
@@ -62,6 +87,12 @@ s64 sys_futex(uaddr_t addr, int op, u32 val, u64 timeout, uaddr_t addr2, u32 val
 	case FUTEX_REQUEUE: return futex_requeue(addr, addr2, shared, n, n2, NULL);
 	case FUTEX_CMP_REQUEUE: return futex_requeue(addr, addr2, shared, n, n2, &val3);
 	case FUTEX_WAKE_OP: return futex_wake_op(addr, addr2, shared, n, n2, val3);
+	case FUTEX_LOCK_PI: return lock_pi(addr, op | FUTEX_CLOCK_REALTIME, timeout);
+	case FUTEX_LOCK_PI2: return lock_pi(addr, op, timeout);
+	case FUTEX_TRYLOCK_PI: return futex_trylock_pi(addr, shared);
+	case FUTEX_UNLOCK_PI: return futex_unlock_pi(addr, shared);
+	case FUTEX_WAIT_REQUEUE_PI: return wait_requeue_pi(addr, op, val, timeout, addr2);
+	case FUTEX_CMP_REQUEUE_PI: return futex_requeue_pi(addr, addr2, shared, n, n2, val3);
 	default: return -ENOSYS;
 	}
 }

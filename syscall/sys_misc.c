@@ -113,15 +113,15 @@ s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 	case PR_SET_PDEATHSIG:
 		if (a > NSIG)
 			return -EINVAL;
-		p->pdeath_signal = (u8)a;
+		WRITE_ONCE(p->pdeath_signal, (u8)a);
 		return 0;
-	case PR_GET_PDEATHSIG: value = p->pdeath_signal; return put_user(value, a);
+	case PR_GET_PDEATHSIG: value = READ_ONCE(p->pdeath_signal); return put_user(value, a);
 	case PR_GET_DUMPABLE: return 1;
 	case PR_SET_DUMPABLE: return a > 1 ? -EINVAL : 0;
 	case PR_GET_KEEPCAPS: return 0;
 	case PR_SET_KEEPCAPS: return a > 1 ? -EINVAL : 0;
-	case PR_SET_CHILD_SUBREAPER: p->subreaper = a != 0; return 0;
-	case PR_GET_CHILD_SUBREAPER: value = p->subreaper; return put_user(value, a);
+	case PR_SET_CHILD_SUBREAPER: WRITE_ONCE(p->subreaper, a != 0); return 0;
+	case PR_GET_CHILD_SUBREAPER: value = READ_ONCE(p->subreaper); return put_user(value, a);
 	case PR_SET_NO_NEW_PRIVS:
 		if (a != 1 || b || c || d)
 			return -EINVAL;

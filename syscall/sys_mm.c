@@ -49,8 +49,8 @@ static bool too_large(u64 len, int prot, int flags)
 static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, u64 offset)
 {
 	struct vm_object *obj = file_vm_object(f);
-	bool sealed;
-	int err;
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, writer;
+	s64 err;
 
 	if ((f->flags & O_PATH))
 		return -EBADF;
@@ -63,12 +63,20 @@ static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, 
 		return err;
 	if (!obj)
 		return -ENODEV;
-	sealed = file_seals(f) & (LINUX_SEAL_WRITE | LINUX_SEAL_FUTURE_WRITE);
-	if (sealed && (flags & MAP_TYPE) != MAP_PRIVATE && (prot & PROT_WRITE))
-		return -EPERM;
-	if ((flags & MAP_TYPE) != MAP_PRIVATE && (sealed || (f->flags & 3) != O_RDWR))
+	/* Only this sees that it is sealed now or never: the seals may come behind a look at them. */
+	writer = shared && (f->flags & 3) == O_RDWR && vm_object_get_writer(obj);
+	if (writer && (file_seals(f) & (LINUX_SEAL_WRITE | LINUX_SEAL_FUTURE_WRITE))) {
+		vm_object_put_writer(obj);
+		writer = false;
+	}
+	if (shared && !writer && (prot & PROT_WRITE))
+		return -EPERM; /* check_file has let it pass, so it is for the seals */
+	if (shared && !writer)
 		flags |= VM_MMAP_NOWRITE;
-	return vm_mmap(current()->as, addr, len, prot, flags, obj, offset);
+	err = vm_mmap(current()->as, addr, len, prot, flags, obj, offset);
+	if (writer)
+		vm_object_put_writer(obj);
+	return err;
 }
 
 /* With what a plain anonymous mapping has not: a file, much memory, pages to lock. */

@@ -89,19 +89,32 @@ static s64 transfer(struct aspace *as, struct iov_walk *here, struct iov_walk *t
 	return total ? total : err;
 }
 
+/* proc_lock held. */
+static bool may_look_into(struct process *p)
+{
+	const struct process *me = current_proc();
+	u32 uid = READ_ONCE(me->uid);
+	bool own;
+
+	if (p == me || READ_ONCE(me->euid) == 0)
+		return true;
+	spin_lock(&p->sig_lock);
+	own = uid == p->uid && uid == p->euid && uid == p->suid;
+	spin_unlock(&p->sig_lock);
+	return own;
+}
+
 /* The space of a process that this one may look into, with a reference. */
 static int space_of(int pid, struct aspace **as)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	struct task *t = task_find((u32)pid);
-	struct process *p = t ? t->proc : process_find((u32)pid), *me = current_proc();
+	struct process *p = process_of((u32)pid);
 	int err = 0;
 
 	*as = p ? p->as : NULL;
 	if (!*as)
 		err = -ESRCH;
-	else if (p != me && me->euid != 0 &&
-		 (me->uid != p->uid || me->uid != p->euid || me->uid != p->suid))
+	else if (!may_look_into(p))
 		err = -EPERM;
 	else
 		aspace_get(*as);

@@ -156,7 +156,8 @@ s64 sys_waitid(int which, int id, uaddr_t uinfo, int options, uaddr_t usage)
 	struct wait_result res;
 	s64 ret;
 
-	if ((options & ~(WNOHANG | WEXITED | WSTOPPED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL)) ||
+	if ((options &
+	     ~(WNOHANG | WEXITED | WSTOPPED | WCONTINUED | WNOWAIT | WNOTHREAD | WCLONE | WALL)) ||
 	    !(options & (WEXITED | WSTOPPED | WCONTINUED)))
 		return -EINVAL;
 	if (which == P_PGID && id == 0)
@@ -251,12 +252,41 @@ s64 sys_get_robust_list(int pid, uaddr_t head, uaddr_t len)
 
 /* ---- limits and usage ---- */
 
+/* prlimit(2): root, or all ids are those of the caller. proc_lock and p's sig_lock held. */
+static bool may_limit(const struct process *p)
+{
+	const struct process *me = current_proc();
+	u32 uid = READ_ONCE(me->uid), gid = READ_ONCE(me->gid);
+
+	return p == me || READ_ONCE(me->euid) == 0 ||
+	       (uid == p->uid && uid == p->euid && uid == p->suid && gid == p->gid &&
+		gid == p->egid && gid == p->sgid);
+}
+
+/* proc_lock held. new NULL: only a look. */
+static int change_limit(struct process *p, u32 which, const struct linux_rlimit *new,
+			struct linux_rlimit *old)
+{
+	int err = 0;
+
+	spin_lock(&p->sig_lock);
+	*old = p->rlimit[which];
+	if (!may_limit(p) || (new &&new->max > old->max &&READ_ONCE(current_proc()->euid) != 0))
+		err = -EPERM;
+	else if (new)
+		p->rlimit[which] = *new;
+	spin_unlock(&p->sig_lock);
+	if (!err && new && p->as)
+		process_limit_space(p, p->as);
+	return err;
+}
+
 s64 sys_prlimit64(int pid, u32 which, uaddr_t new_limit, uaddr_t old_limit)
 {
 	struct linux_rlimit new = { 0 }, old;
 	struct process *p;
 	u64 flags;
-	int err = 0;
+	int err;
 
 	if (which >= RLIM_NLIMITS)
 		return -EINVAL;
@@ -265,18 +295,8 @@ s64 sys_prlimit64(int pid, u32 which, uaddr_t new_limit, uaddr_t old_limit)
 	if (new_limit && new.cur > new.max)
 		return -EINVAL;
 	flags = spin_lock_irqsave(&proc_lock);
-	p = pid ? process_find((u32)pid) : current_proc();
-	if (p) {
-		spin_lock(&p->sig_lock);
-		old = p->rlimit[which];
-		if (new_limit)
-			p->rlimit[which] = new;
-		spin_unlock(&p->sig_lock);
-		if (new_limit && p->as)
-			process_limit_space(p, p->as);
-	} else {
-		err = -ESRCH;
-	}
+	p = pid ? process_of((u32)pid) : current_proc();
+	err = p ? change_limit(p, which, new_limit ? &new : NULL, &old) : -ESRCH;
 	spin_unlock_irqrestore(&proc_lock, flags);
 	if (!err && old_limit && put_user(old, old_limit))
 		err = -EFAULT;

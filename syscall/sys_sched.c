@@ -68,7 +68,7 @@ static bool is_privileged(void)
 
 static bool is_own(const struct task *t)
 {
-	const struct process *me = current_proc(), *p = t->thread->proc;
+	const struct process *me = current_proc(), *p = t->proc;
 
 	return me->euid == p->euid || me->euid == p->uid;
 }
@@ -76,12 +76,12 @@ static bool is_own(const struct task *t)
 /* May a program without privilege have this nice value? */
 static bool nice_within_limit(const struct task *t, int nice)
 {
-	return (u64)(20 - nice) <= t->thread->proc->rlimit[RLIMIT_NICE].cur;
+	return (u64)(20 - nice) <= t->proc->rlimit[RLIMIT_NICE].cur;
 }
 
 static int may_change(const struct task *t, const struct linux_sched_attr *a, bool reset)
 {
-	u64 rt_limit = t->thread->proc->rlimit[RLIMIT_RTPRIO].cur;
+	u64 rt_limit = t->proc->rlimit[RLIMIT_RTPRIO].cur;
 	int nice = t->thread->nice;
 
 	if (is_privileged())

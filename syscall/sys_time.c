@@ -133,13 +133,14 @@ s64 sys_times(uaddr_t buf)
 {
 	struct process *p = current_proc();
 	struct linux_tms tms;
-	u64 utime, stime;
+	u64 utime, stime, cutime, cstime;
 
 	usage_times(p, &utime, &stime);
+	usage_children_times(p, &cutime, &cstime);
 	tms = (struct linux_tms){ (s64)(utime / (NSEC_PER_SEC / USER_HZ)),
 				  (s64)(stime / (NSEC_PER_SEC / USER_HZ)),
-				  (s64)(p->children_usage.utime_ns / (NSEC_PER_SEC / USER_HZ)),
-				  (s64)(p->children_usage.stime_ns / (NSEC_PER_SEC / USER_HZ)) };
+				  (s64)(cutime / (NSEC_PER_SEC / USER_HZ)),
+				  (s64)(cstime / (NSEC_PER_SEC / USER_HZ)) };
 	if (buf && put_user(tms, buf))
 		return -EFAULT;
 	return (s64)(clock_ns() / (NSEC_PER_SEC / USER_HZ));

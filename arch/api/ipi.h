@@ -6,8 +6,8 @@
 #include "arch/api/percpu.h"
 
 /*
- * Has that CPU, which must not be this one, pass through the end of an interrupt with need_resched
- * looked at: its handler calls the upcall sched_ipi. Any context but NMI. Nothing is waited for.
+ * Has that CPU pass through the end of an interrupt with need_resched looked at: its handler calls the
+ * upcall sched_ipi. This CPU too: when interrupts are on again. Any context but NMI. Nothing is waited for.
  */
 void ipi_reschedule(u32 cpu);
 

@@ -18,7 +18,11 @@ unsigned mmu_max_leaf_level(void);
  * used when there is only one; loading it then forgets everything but global translations.
  */
 #define MMU_MAX_CONTEXTS 6
-unsigned mmu_contexts(void);
+extern unsigned mmu_context_count; /* [I] after the first CPU's mmu_cpu_init */
+static inline unsigned mmu_contexts(void)
+{
+	return mmu_context_count;
+}
 
 /*
  * Makes root the current table under a context number below mmu_contexts(). keep: translations

@@ -66,7 +66,7 @@ struct host_mmu {
 };
 
 static struct host_mmu mmu[NR_CPUS];
-static unsigned contexts = 1;
+unsigned mmu_context_count = 1;
 struct host_mmu_counts host_mmu_counts;
 bool host_mmu_crowded, host_mmu_lazy[NR_CPUS];
 void (*mmu_shootdown)(const u64 *cpu_mask, void (*fn)(void *arg), void *arg);
@@ -438,20 +438,15 @@ unsigned mmu_max_leaf_level(void)
 	return 3;
 }
 
-unsigned mmu_contexts(void)
-{
-	return contexts;
-}
-
 void mmu_load_root(paddr_t root, unsigned context, bool keep)
 {
 	struct host_mmu *m = this_mmu();
 
-	kassert(context < contexts);
+	kassert(context < mmu_context_count);
 	host_mmu_counts.root_loads++;
 	m->root = root;
 	m->context = context;
-	if (!keep || contexts == 1)
+	if (!keep || mmu_context_count == 1)
 		forget_context(m);
 	else if (!host_mmu_crowded)
 		audit_cpu(m);
@@ -500,5 +495,5 @@ void host_mmu_reset(void)
 void host_mmu_set_contexts(unsigned n)
 {
 	kassert(n >= 1 && n <= MMU_MAX_CONTEXTS);
-	contexts = n;
+	mmu_context_count = n;
 }

@@ -77,6 +77,8 @@ static void write_cr4(u64 v)
 	__asm__ volatile("movq %0, %%cr4" : : "r"(v) : "memory");
 }
 
+unsigned mmu_context_count = 1;
+
 void mmu_cpu_init(void)
 {
 	u64 cr4 = read_cr4();
@@ -99,6 +101,7 @@ void mmu_cpu_init(void)
 	if (cpu_has.pcid && cpu_has.pge) {
 		write_cr3(read_cr3() & CR3_ADDR);
 		write_cr4(cr4 | CR4_PCIDE);
+		mmu_context_count = MMU_MAX_CONTEXTS;
 	}
 }
 
@@ -107,16 +110,11 @@ unsigned mmu_max_leaf_level(void)
 	return cpu_has.gb_pages ? 3 : 2;
 }
 
-unsigned mmu_contexts(void)
-{
-	return cpu_has.pcid && cpu_has.pge ? MMU_MAX_CONTEXTS : 1;
-}
-
 void mmu_load_root(paddr_t root, unsigned context, bool keep)
 {
 	u64 cr3 = root.v;
 
-	if (cpu_has.pcid && cpu_has.pge)
+	if (mmu_context_count > 1)
 		cr3 |= (context + 1) | (keep ? CR3_NOFLUSH : 0);
 	/* The MOV to CR3, with two prefixes without a meaning: five bytes, for the trace. */
 	__asm__ volatile(

@@ -19,10 +19,7 @@ unsigned mmu_max_leaf_level(void)
 	return 3;
 }
 
-unsigned mmu_contexts(void)
-{
-	return 1;
-}
+unsigned mmu_context_count = 1;
 
 void mmu_load_root(paddr_t pa, unsigned context, bool keep)
 {

@@ -12,6 +12,7 @@
 #include "sched/balance.c"
 #include "sched/core.c"
 #include "sched/fair.c"
+#include "sched/rt.c"
 
 int printf(const char *fmt, ...);
 void *aligned_alloc(size_t align, size_t size);
@@ -41,6 +42,10 @@ u32 nr_cpus = 1;
 UNREACHED(void ctx_load_user_state(struct arch_thread *next))
 UNREACHED(void hook_switch(struct thread *prev, struct thread *next, unsigned why))
 UNREACHED(void sched_hook_wake(struct thread *t))
+UNREACHED(u64 pi_begin(void))
+UNREACHED(void pi_end(u64 flags))
+UNREACHED(u32 pi_level(const struct thread *t))
+UNREACHED(void pi_level_changed(struct thread *t))
 UNREACHED(void ctx_save_user_state(struct arch_thread *prev))
 UNREACHED(void rcu_quiescent(void))
 UNREACHED(void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock))

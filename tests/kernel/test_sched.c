@@ -6,6 +6,7 @@
 #include "init/ktest.h"
 #include "lib/cmdline.h"
 #include "lib/klog.h"
+#include "lib/string.h"
 #include "sched/mutex.h"
 #include "sched/sched.h"
 #include "time/clock.h"
@@ -283,6 +284,72 @@ KTEST(lower_level_waits)
 	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
 	ktest_check(!ran);
 	ktest_check(high_ran);
+}
+
+/* ---- priority inheritance ------------------------------------------------------------------------ */
+
+/*
+ * The classic inversion: who holds the mutex is kept from running by hogs, one a CPU, which would go on for
+ * seconds; somebody more urgent than they wants it, and has it when the holder is done.
+ */
+static struct {
+	struct mutex mutex;
+	atomic_t held, go, stop;
+	u64 waited;
+} inversion;
+
+static int hold_mutex(void *arg)
+{
+	mutex_lock(&inversion.mutex);
+	atomic_store_release(&inversion.held, 1u);
+	while (!atomic_load_acquire(&inversion.go))
+		sched_sleep_until(clock_ns() + NSEC_PER_MSEC);
+	for (u64 end = clock_ns() + NSEC_PER_MSEC; clock_ns() < end;)
+		barrier();
+	mutex_unlock(&inversion.mutex);
+	return 0;
+}
+
+static int hog_cpu(void *arg)
+{
+	for (u64 end = clock_ns() + 8 * NSEC_PER_SEC; clock_ns() < end;)
+		if (atomic_load(&inversion.stop))
+			break;
+	return 0;
+}
+
+static int want_mutex(void *arg)
+{
+	u64 from = clock_ns();
+
+	mutex_lock(&inversion.mutex);
+	inversion.waited = clock_ns() - from;
+	atomic_store(&inversion.stop, 1u);
+	mutex_unlock(&inversion.mutex);
+	return 0;
+}
+
+KTEST(priority_inversion_is_bounded)
+{
+	struct thread *hogs[8], *low, *high;
+	u32 n = MIN(nr_cpus, (u32)ARRAY_SIZE(hogs));
+
+	memset(&inversion, 0, sizeof(inversion));
+	sched_set_level(current(), 20, true);
+	low = thread_create("low", hold_mutex, NULL, 60);
+	while (!atomic_load_acquire(&inversion.held))
+		sched_sleep_until(clock_ns() + NSEC_PER_MSEC);
+	for (u32 i = 0; i < n; i++)
+		hogs[i] = thread_create("hog", hog_cpu, NULL, 50);
+	high = thread_create("high", want_mutex, NULL, 40);
+	sched_sleep_until(clock_ns() + 5 * NSEC_PER_MSEC);
+	atomic_store(&inversion.go, 1u);
+	thread_join(high);
+	thread_join(low);
+	for (u32 i = 0; i < n; i++)
+		thread_join(hogs[i]);
+	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+	ktest_check(inversion.waited < 4 * NSEC_PER_SEC);
 }
 
 /* ---- sleep and wake ------------------------------------------------------------------------------ */

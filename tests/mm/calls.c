@@ -208,6 +208,7 @@ static void run_kind(struct call *c)
 	case CALL_TRUNCATE: file_truncate(&files[c->obj], c->n2); break;
 	case CALL_TOUCH: c->ret = user_access(c, va); break;
 	case CALL_OUTSIDE: run_outside(c); break;
+	case CALL_LIMIT: aspace_set_limit(as, (enum vm_limit)c->advice, c->len); break;
 	default: run_fail("call %d", c->kind);
 	}
 }
@@ -299,7 +300,7 @@ const char *call_text(const struct call *c)
 {
 	static const char *const names[CALL_KINDS] = {
 		"mmap",  "munmap", "mprotect", "madvise",  "mremap", "brk",     "mlock", "mincore",
-		"msync", "fork",   "exit",     "truncate", "touch",  "outside", "wrong",
+		"msync", "fork",   "exit",     "truncate", "touch",  "outside", "limit", "wrong",
 	};
 	static char text[512];
 

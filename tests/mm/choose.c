@@ -324,6 +324,28 @@ static void choose_mlock(struct call *c)
 		choose_range(c, (unsigned)choose(WINDOWS)); /* mlock2(ONFAULT) */
 }
 
+/* RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK: a little above what there is, now and then below, or none. */
+static void choose_limit(struct call *c)
+{
+	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK };
+	struct vm_totals t;
+
+	c->kind = CALL_LIMIT;
+	c->advice = which[choose(ARRAY_SIZE(which))];
+	c->len = UINT64_MAX;
+	if (one_in(2))
+		return;
+	model_totals(c->p, &t);
+	c->len = c->advice == VM_LIMIT_AS   ? t.mapped :
+		 c->advice == VM_LIMIT_DATA ? t.data :
+					      t.locked;
+	c->len += choose(one_in(2) ? 200 : 20) * PAGE_SIZE + choose(3) * 1000;
+	if (one_in(6))
+		c->len = choose(c->len + 1);
+	if (c->advice == VM_LIMIT_LOCK && one_in(4))
+		c->len = 0;
+}
+
 static void choose_failure(struct call *c)
 {
 	if (!one_in(12))
@@ -333,7 +355,7 @@ static void choose_failure(struct call *c)
 		c->fail_at = c->fail_at * choose(8) + 1;
 	/* These are not whole calls: what succeeded stays. */
 	if (c->kind == CALL_MLOCK || c->kind == CALL_TRUNCATE || c->kind == CALL_WRONG ||
-	    c->kind == CALL_EXIT || c->kind == CALL_MINCORE ||
+	    c->kind == CALL_EXIT || c->kind == CALL_MINCORE || c->kind == CALL_LIMIT ||
 	    (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
 	    (c->kind == CALL_MREMAP && (c->n2 < c->n || c->n == 0 || c->p->as->locked)) ||
 	    (c->kind == CALL_MADVISE && c->advice != MADV_DONTNEED))
@@ -390,6 +412,8 @@ void call_choose(struct call *c, unsigned cpu)
 		choose_touch(c);
 		c->kind = CALL_OUTSIDE;
 		c->n = 1;
+	} else if (what < 84) {
+		choose_limit(c);
 	} else {
 		choose_touch(c);
 	}

@@ -65,6 +65,74 @@ static void own_page(struct page *m)
 	set_page(m, p);
 }
 
+/* ---- limits ---------------------------------------------------------------------------------- */
+
+/* RLIMIT_AS, RLIMIT_DATA: may there be len bytes more, in place of `there`? */
+static bool may_expand(const struct proc *p, u64 len, bool data, u64 there)
+{
+	struct vm_totals t;
+
+	model_totals(p, &t);
+	if (t.mapped - there + len > ALIGN_DOWN(p->limit[VM_LIMIT_AS], PAGE_SIZE))
+		return false;
+	/* Linux takes what is replaced for data, whatever it was. */
+	len = len > there ? len - there : 0;
+	return !data || t.data + len <= ALIGN_DOWN(p->limit[VM_LIMIT_DATA], PAGE_SIZE);
+}
+
+/* RLIMIT_MEMLOCK: len bytes more? */
+static bool may_lock(const struct proc *p, u64 len)
+{
+	struct vm_totals t;
+
+	model_totals(p, &t);
+	return t.locked + len <= ALIGN_DOWN(p->limit[VM_LIMIT_LOCK], PAGE_SIZE);
+}
+
+/* Has this process any limit but that of the stack? If not, nothing needs adding up. */
+static bool is_limited(const struct proc *p)
+{
+	return !limits_lifted && (p->limit[VM_LIMIT_AS] & p->limit[VM_LIMIT_DATA] &
+				  p->limit[VM_LIMIT_LOCK]) != UINT64_MAX;
+}
+
+/* What limits say to an mmap that has a place: 0 or its errno. */
+static int limit_mmap(const struct call *c, u64 len, u64 there)
+{
+	bool data = (c->flags & MAP_TYPE) == MAP_PRIVATE && (c->prot & PROT_WRITE) &&
+		    !(c->flags & MAP_GROWSDOWN);
+
+	if (!is_limited(c->p))
+		return 0;
+	if ((c->flags & MAP_LOCKED) && c->p->limit[VM_LIMIT_LOCK] == 0)
+		return -EPERM;
+	if (((c->flags & MAP_LOCKED) || c->p->future) && !may_lock(c->p, len))
+		return -EAGAIN;
+	return may_expand(c->p, len, data, there) ? 0 : -ENOMEM;
+}
+
+/* What they say to `more` bytes of what *m is. */
+static int limit_growth(const struct proc *p, const struct page *m, u64 more)
+{
+	bool data = !m->shared && (m->prot & PROT_WRITE) && !(m->flags & PAGE_GROWSDOWN);
+
+	if (!is_limited(p))
+		return 0;
+	if ((m->flags & PAGE_LOCKED) && !may_lock(p, more))
+		return -EAGAIN;
+	return may_expand(p, more, data, 0) ? 0 : -ENOMEM;
+}
+
+/* The call is beyond a limit. */
+static bool refused(const struct call *c, s64 expect)
+{
+	run_counts.refused++;
+	want(c->ret == expect, "beyond a limit: %ld, expected %ld", c->ret, expect);
+	return true;
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
 /* What populating does to pages m[0 ... n-1], up to the first that cannot be had: 0 or its code. */
 static int populate(struct page *m, u64 n, bool as_owner, bool write)
 {
@@ -107,8 +175,9 @@ static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
 		populate(m, n, true, false);
 }
 
-/* Something was put at ret, without a fixed place: does the documentation say so? */
-static bool explain_place(const struct call *c, u64 ret, u64 len)
+/* Something was put at ret, without a fixed place: does the documentation say so? `like`: the address of what moved
+ * there, or 0. */
+static bool explain_place(const struct call *c, u64 ret, u64 len, u64 like)
 {
 	u64 place;
 
@@ -121,7 +190,7 @@ static bool explain_place(const struct call *c, u64 ret, u64 len)
 	want(ret + len <= VM_MMAP_TOP, "%#lx is too high", ret);
 	if (call_concurrent)
 		return true;
-	place = model_place(c->p, len, c->hints);
+	place = model_place(c->p, len, like, c->hints);
 	want(ret == place, "at %#lx, expected at %#lx (hints %#lx %#lx %#lx)", ret, place,
 	     c->hints.start, c->hints.end, c->hints.skipped);
 	return true;
@@ -130,20 +199,28 @@ static bool explain_place(const struct call *c, u64 ret, u64 len)
 static bool explain_mmap(struct call *c)
 {
 	u64 len = ALIGN_UP(c->len, PAGE_SIZE), hint;
+	struct vm_totals there = { 0 };
 	struct page *m;
-	int w;
+	int w, err;
 
 	if ((c->flags & MAP_TYPE) == MAP_SHARED_VALIDATE && (c->flags & MAP_FIXED_NOREPLACE)) {
 		want(c->ret == -ENOTSUP, "a flag that is newer than VALIDATE: %ld", c->ret);
 		return true;
 	}
+	if (c->at != UINT64_MAX && (c->flags & MAP_FIXED_NOREPLACE) &&
+	    !none_mapped(pages(c), c->n)) {
+		want(c->ret == -EEXIST, "noreplace: %ld", c->ret);
+		return true;
+	}
+	if (c->flags & MAP_FIXED)
+		count_pages(pages(c), c->n, windows[c->w].unit, &there);
+	err = limit_mmap(c, len, there.mapped);
+	if (err) {
+		return refused(c, err);
+	}
 	if (c->at != UINT64_MAX) {
 		hint = page_va(c->w, c->at);
 		m = pages(c);
-		if ((c->flags & MAP_FIXED_NOREPLACE) && !none_mapped(m, c->n)) {
-			want(c->ret == -EEXIST, "noreplace: %ld", c->ret);
-			return true;
-		}
 		if ((c->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) ||
 		    (call_concurrent ?
 			     c->ret == (s64)hint :
@@ -154,7 +231,7 @@ static bool explain_mmap(struct call *c)
 			return true;
 		}
 	}
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, 0))
 		return false;
 	w = window_of((u64)c->ret, len);
 	if (!call_went_outside(c, (u64)c->ret, len)) {
@@ -168,8 +245,21 @@ static bool explain_mmap(struct call *c)
 static bool explain_mprotect(struct call *c)
 {
 	struct page *m = pages(c);
+	struct vm_totals there = { 0 };
 	int expect = 0;
 
+	/* What becomes writable is data from now on; else there is too much, nothing changes. */
+	if (is_limited(c->p) && (c->prot & PROT_WRITE)) {
+		struct vm_totals all;
+
+		model_totals(c->p, &all);
+		count_pages(m, c->n, windows[c->w].unit, &there);
+		if (there.mapped > there.shared + there.data + there.stack &&
+		    all.data + there.mapped - there.shared - there.data - there.stack >
+			    ALIGN_DOWN(c->p->limit[VM_LIMIT_DATA], PAGE_SIZE)) {
+			return refused(c, -ENOMEM);
+		}
+	}
 	for (u64 i = 0; i < c->n && !expect; i++) {
 		struct page p = m[i];
 
@@ -292,6 +382,7 @@ static bool explain_mremap_fixed(struct call *c)
 {
 	u64 step = step_of(c->w), n = c->n;
 	struct page *m = pages(c), *to = &c->p->w[c->w][c->to];
+	int err;
 
 	if (c->at + n > c->to && c->to + c->n2 > c->at) {
 		want(c->ret == -EINVAL, "mremap onto itself: %ld", c->ret);
@@ -309,6 +400,10 @@ static bool explain_mremap_fixed(struct call *c)
 		want(c->ret == -EFAULT, "mremap of several regions: %ld", c->ret);
 		return true;
 	}
+	err = c->n2 > n ? limit_growth(c->p, m, (c->n2 - n) * windows[c->w].unit) : 0;
+	if (err) {
+		return refused(c, err);
+	}
 	want(c->ret == (s64)page_va(c->w, c->to), "mremap fixed: %ld", c->ret);
 	move_pages(m, n, to, c->n2, step, false);
 	populate_new(c, to, n, c->n2);
@@ -318,6 +413,7 @@ static bool explain_mremap_fixed(struct call *c)
 /* old_len 0: the shared object a second time. */
 static bool explain_duplicate(struct call *c)
 {
+	struct call as_mmap = { .p = c->p, .flags = MAP_SHARED };
 	struct page *m = pages(c);
 	u64 len = c->n2 * windows[c->w].unit;
 	int w;
@@ -330,7 +426,12 @@ static bool explain_duplicate(struct call *c)
 		want(c->ret == -ENOMEM, "mremap from 0 in place: %ld", c->ret);
 		return true;
 	}
-	if (!explain_place(c, (u64)c->ret, len))
+	as_mmap.flags |= m->flags & PAGE_LOCKED ? MAP_LOCKED : 0;
+	w = limit_mmap(&as_mmap, len, 0);
+	if (w) {
+		return refused(c, w);
+	}
+	if (!explain_place(c, (u64)c->ret, len, 0))
 		return false;
 	w = window_of((u64)c->ret, len);
 	for (u64 i = 0; !call_went_outside(c, (u64)c->ret, len) && i < len / PAGE_SIZE; i++) {
@@ -350,7 +451,7 @@ static bool explain_move(struct call *c)
 	struct page *to = NULL;
 	int w;
 
-	if (!explain_place(c, (u64)c->ret, len))
+	if (!explain_place(c, (u64)c->ret, len, page_va(c->w, c->at)))
 		return false;
 	w = window_of((u64)c->ret, len);
 	if (!call_went_outside(c, (u64)c->ret, len)) {
@@ -366,6 +467,7 @@ static bool explain_mremap(struct call *c)
 {
 	u64 step = step_of(c->w), n = c->n, n2 = c->n2;
 	struct page *m = pages(c);
+	int err;
 
 	if (n == 0)
 		return explain_duplicate(c);
@@ -375,6 +477,14 @@ static bool explain_mremap(struct call *c)
 	    (!pages_uniform(m, n, step) && (n2 > n || (c->flags & MREMAP_DONTUNMAP)))) {
 		want(c->ret == -EFAULT, "mremap of a hole or several regions: %ld", c->ret);
 		return true;
+	}
+	err = n2 > n || (c->flags & MREMAP_DONTUNMAP) ?
+		      limit_growth(c->p, m,
+				   (c->flags & MREMAP_DONTUNMAP ? n2 : n2 - n) *
+					   windows[c->w].unit) :
+		      0;
+	if (err) {
+		return refused(c, err);
 	}
 	if (c->flags & MREMAP_DONTUNMAP)
 		return explain_move(c);
@@ -415,6 +525,10 @@ static bool explain_brk(struct call *c)
 		want(c->ret == (s64)p->brk, "brk over a mapping: %#lx", c->ret);
 		return true;
 	}
+	if (is_limited(p) && (c->n > p->limit[VM_LIMIT_DATA] ||
+			      (to > from && limit_mmap(&as_mmap, (to - from) * PAGE_SIZE, 0)))) {
+		return refused(c, (s64)p->brk);
+	}
 	want(c->ret == (s64)wish, "brk(%#lx): %#lx", wish, c->ret);
 	if (to > from)
 		map_pages(&as_mmap, &p->w[W_BRK][from], to - from, 1);
@@ -447,11 +561,34 @@ static void lock_all(struct proc *p, bool set)
 				lock_pages(&p->w[w][i], 1, set);
 }
 
+/* RLIMIT_MEMLOCK: what it says to mlock and mlockall. */
+static int limit_mlock(const struct call *c)
+{
+	u64 limit = c->p->limit[VM_LIMIT_LOCK];
+	struct vm_totals all, there = { 0 };
+
+	if (!is_limited(c->p) || c->advice == 2 || c->advice == 3 || c->advice > 6)
+		return 0;
+	if (limit == 0)
+		return -EPERM;
+	model_totals(c->p, &all);
+	limit = ALIGN_DOWN(limit, PAGE_SIZE);
+	if (c->advice == 5)
+		return all.mapped > limit ? -ENOMEM : 0;
+	if (c->advice == 6)
+		return 0;
+	count_pages(pages(c), c->n, windows[c->w].unit, &there);
+	return all.locked - there.locked + c->n * windows[c->w].unit > limit ? -ENOMEM : 0;
+}
+
 static bool explain_mlock(struct call *c)
 {
 	struct page *m = pages(c);
-	int expect = 0;
+	int expect = limit_mlock(c);
 
+	if (expect) {
+		return refused(c, expect);
+	}
 	switch (c->advice) {
 	case 0:
 	case 1:
@@ -525,6 +662,7 @@ static bool explain_fork(struct call *c)
 	want(c->ret == 0, "fork: %ld", c->ret);
 	set_as(&child->as, c->space);
 	set_long(&child->brk, c->p->brk);
+	memcpy(child->limit, c->p->limit, sizeof(child->limit));
 	for (unsigned w = 0; w < WINDOWS; w++)
 		for (u64 i = 0; i < windows[w].n; i++)
 			if (c->p->w[w][i].mapped || child->w[w][i].mapped)
@@ -583,7 +721,7 @@ static void grow_stack(const struct call *c)
 		end += windows[c->w].unit;
 	if (c->grown == top) /* its end is remembered */
 		end = c->grown_end;
-	if (end - va > c->stack_limit)
+	if (end - va > c->stack_limit || limit_growth(c->p, &m[up], top - va))
 		return;
 	if (page_below(c->p, va, &start, &stop, &below) && stop + VM_STACK_GAP > va && below.prot &&
 	    !(below.flags & PAGE_GROWSDOWN))
@@ -591,6 +729,24 @@ static void grow_stack(const struct call *c)
 	for (u64 i = 0; i < up; i++)
 		set_page(&m[i], emptied(m[up]));
 	run_counts.stacks_grown++;
+}
+
+/*
+ * An access that writes to a private page of an object makes two steps: the copy is put in place, and
+ * then written. A fork, or a page that moves, may come between; then what was copied stays as it was,
+ * whatever becomes of the object. True: this call may have done the first step now.
+ */
+bool call_copies_early(struct call *c)
+{
+	struct page *m;
+
+	if ((c->kind != CALL_TOUCH && c->kind != CALL_OUTSIDE) || c->access != FAULT_WRITE)
+		return false;
+	m = pages(c);
+	if (page_fault_code(m, FAULT_WRITE) || !m->obj || m->shared || m->own)
+		return false;
+	own_page(m);
+	return true;
 }
 
 static bool explain_access(struct call *c)
@@ -643,6 +799,7 @@ bool call_explain(struct call *c)
 	case CALL_MINCORE: return explain_mincore(c);
 	case CALL_MSYNC: return explain_msync(c);
 	case CALL_FORK: return explain_fork(c);
+	case CALL_LIMIT: set_long(&c->p->limit[c->advice], c->len); return true;
 	case CALL_EXIT: set_as(&c->p->as, NULL); return true;
 	case CALL_TRUNCATE: return explain_truncate(c);
 	case CALL_TOUCH:

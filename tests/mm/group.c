@@ -44,6 +44,7 @@ static struct group {
 	char best_why[600];
 	bool injected, failed; /* an allocation was to fail, and did */
 	bool excused;          /* some call has been explained by that */
+	bool steps;            /* calls are looked at as several steps, where they are */
 } g;
 
 static struct seen seen[MAX_PROCS][WINDOWS][1400];
@@ -126,6 +127,22 @@ static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse
 	return false;
 }
 
+/* The copy of a page that is to be written, in a step of its own. */
+static bool explain_copy(struct call *c, unsigned depth)
+{
+	size_t mark = undo_mark();
+	bool found;
+
+	if (!g.steps || c->copied || !call_copies_early(c))
+		return false;
+	c->copied = true;
+	found = explain_rest(depth);
+	c->copied = false;
+	if (!found)
+		undo_to(mark);
+	return found;
+}
+
 static bool explain_rest(unsigned depth)
 {
 	bool left = false;
@@ -140,6 +157,8 @@ static bool explain_rest(unsigned depth)
 			return true;
 		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
 			return true;
+		if (explain_copy(c, depth))
+			return true;
 	}
 	if (left)
 		return false;
@@ -147,6 +166,15 @@ static bool explain_rest(unsigned depth)
 		return true;
 	note_best(depth);
 	return false;
+}
+
+/* Is there an order? First as if each call were one step, which nearly always is enough. */
+static bool explain_all(void)
+{
+	if (explain_rest(0))
+		return true;
+	g.steps = true;
+	return explain_rest(0);
 }
 
 static void tell(void)
@@ -432,11 +460,14 @@ static void see_all(void)
 		}
 }
 
-static void limit_stacks(u64 bytes)
+/* Limits are looked at and then used in two steps, and a stack's growing is one of its own: none of that
+ * beside others. */
+static void set_limits(bool concurrent)
 {
+	limits_lifted = concurrent;
 	for (unsigned k = 0; k < MAX_PROCS; k++)
 		if (procs[k].as)
-			aspace_set_limit(procs[k].as, VM_LIMIT_STACK, bytes);
+			proc_limit(&procs[k], concurrent);
 }
 
 void group_run(const struct record **next, const struct record *end)
@@ -447,20 +478,20 @@ void group_run(const struct record **next, const struct record *end)
 
 	call_concurrent = true;
 	set_up(&p, &w, &at, &size);
+	set_limits(true);
 	g.injected = choose(8) == 0;
 	if (choose(3) == 0)
 		fork_before(p);
 	if (choose(4))
 		warm_up(p, w, at, size);
 	choose_calls(next, end, p, w, at, size);
-	limit_stacks(0); /* growing is not one step */
 	alloc_fail_at = g.injected ? fail_at : 0;
 	run_all(seed);
 	g.failed = g.injected && alloc_fail_at == 0;
 	alloc_fail_at = 0;
 	run_counts.injected += g.failed;
 	see_all();
-	if (!explain_rest(0)) {
+	if (!explain_all()) {
 		tell();
 		run_fail("no order explains it; the best comes to %u of %u calls: %s", g.best, g.n,
 			 g.best_why);
@@ -469,7 +500,7 @@ void group_run(const struct record **next, const struct record *end)
 	if (run_tells)
 		tell();
 	clean_up();
-	limit_stacks(STACK_LIMIT);
+	set_limits(false);
 	run_counts.groups++;
 	call_concurrent = false;
 }

@@ -16,6 +16,7 @@
 #include "arch/api/upcall.h"
 #include "lib/types.h"
 #include "mm/aspace.h"
+#include "sync/spinlock.h"
 
 #define MAX_CPUS   4
 #define MAX_PROCS  5
@@ -26,7 +27,8 @@
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
 #define VM_MMAP_BOTTOM (64 * KiB)
-#define STACK_LIMIT    (40 * PAGE_SIZE) /* RLIMIT_STACK; 0 while calls are made at the same time */
+/* RLIMIT_STACK; 0 while calls are made at the same time. There are no other limits then. */
+#define STACK_LIMIT (40 * PAGE_SIZE)
 
 /* ---- records --------------------------------------------------------------------------------- */
 
@@ -73,7 +75,8 @@ struct proc {
 	struct aspace *as; /* NULL: none */
 	struct page *w[WINDOWS];
 	u64 brk;
-	u8 future;      /* MCL_FUTURE: mappings to come are locked */
+	u8 future; /* MCL_FUTURE: mappings to come are locked */
+	u64 limit[VM_LIMITS];
 	unsigned hot_w; /* pages touched last */
 	u64 hot_at, hot_n;
 };
@@ -108,7 +111,10 @@ struct aspace_hints {
 	u64 end, start, skipped;
 };
 /* Where docs/memory.md says that len bytes without a wish go; 0: nowhere. */
-u64 model_place(const struct proc *p, u64 len, struct aspace_hints h);
+u64 model_place(const struct proc *p, u64 len, u64 like, struct aspace_hints h);
+/* Adds what n pages of a window count for, as vm_count does. */
+void count_pages(const struct page *m, u64 n, u64 unit, struct vm_totals *t);
+void model_totals(const struct proc *p, struct vm_totals *t);
 /* The highest mapped page below `end`: its bounds. */
 bool page_below(const struct proc *p, u64 end, u64 *start, u64 *stop, struct page *page);
 bool model_near_stack(const struct proc *p, u64 end);
@@ -132,13 +138,16 @@ void proc_start(struct proc *p); /* if there is none yet */
 void proc_end(struct proc *p);
 void proc_alloc(struct proc *p);
 void proc_free(struct proc *p);
+extern bool limits_lifted;                        /* all of everybody */
+void proc_limit(struct proc *p, bool concurrent); /* gives mm/ the limits that hold now */
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
 struct test_file {
 	struct vm_object obj;
 	int refs;
-	u64 size; /* pages */
+	struct spinlock lock; /* of what follows: a page found is a page named before it can go */
+	u64 size;             /* pages */
 	struct frame *page[FILE_PAGES];
 };
 extern struct test_file files[MAX_FILES];
@@ -162,6 +171,7 @@ enum call_kind {
 	CALL_TRUNCATE,
 	CALL_TOUCH,
 	CALL_OUTSIDE,
+	CALL_LIMIT,
 	CALL_WRONG,
 	CALL_KINDS
 };
@@ -174,13 +184,13 @@ struct call {
 
 	unsigned w;
 	u64 at, n; /* pages of window w */
-	u64 len;   /* bytes asked for */
+	u64 len;   /* bytes asked for; limit */
 	int prot, flags;
 	unsigned obj;      /* mmap, truncate: a file */
 	unsigned anon_obj; /* mmap: the object that comes with it */
 	u64 offset;
 	bool nowrite;
-	int advice; /* madvise; mlock: which of the family */
+	int advice; /* madvise; mlock: which of the family; limit: which */
 	u64 n2, to; /* mremap, truncate */
 	enum fault_access access;
 	u32 tag; /* to be written */
@@ -189,7 +199,8 @@ struct call {
 
 	/* What came of it. */
 	bool failed_alloc;
-	s64 ret; /* touch: the si_code */
+	bool copied; /* group.c: its first step has been explained */
+	s64 ret;     /* touch: the si_code */
 	u32 seen, seen_last;
 	u8 core[64];
 	struct aspace *space;              /* fork */
@@ -206,6 +217,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 void call_use_space(struct aspace *as); /* a thread of it comes to this CPU */
 void call_run(struct call *c);
 bool call_explain(struct call *c);
+bool call_copies_early(struct call *c);
 bool is_out_of_memory(const struct call *c); /* is that what the result says? */
 /* Did it put len bytes where the model does not look? (Then call_run has unmapped them.) */
 bool call_went_outside(const struct call *c, u64 va, u64 len);
@@ -258,5 +270,6 @@ extern u64 *run_failed_at; /* where run_fail leaves the record's number, or NULL
 
 struct run_counts {
 	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers, stacks_grown;
+	u64 refused; /* by a limit */
 };
 extern struct run_counts run_counts;

@@ -161,6 +161,8 @@ void proc_alloc(struct proc *p)
 		p->w[w] = calloc(windows[w].n, sizeof(struct page));
 	p->hot_n = 0;
 	p->future = 0;
+	for (unsigned i = 0; i < VM_LIMITS; i++)
+		p->limit[i] = i == VM_LIMIT_STACK ? STACK_LIMIT : UINT64_MAX;
 }
 
 void proc_free(struct proc *p)
@@ -169,6 +171,17 @@ void proc_free(struct proc *p)
 		free(p->w[w]);
 		p->w[w] = NULL;
 	}
+}
+
+bool limits_lifted;
+
+void proc_limit(struct proc *p, bool concurrent)
+{
+	u64 lifted[VM_LIMITS] = { UINT64_MAX, UINT64_MAX, 0, UINT64_MAX };
+
+	_Static_assert(VM_LIMIT_STACK == 2, "the order of enum vm_limit");
+	for (unsigned i = 0; i < VM_LIMITS; i++)
+		aspace_set_limit(p->as, (enum vm_limit)i, concurrent ? lifted[i] : p->limit[i]);
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */
@@ -248,8 +261,8 @@ static u64 hole_below(const struct proc *p, u64 len, u64 align, u64 from)
 	return 0;
 }
 
-/* "Where a mapping goes" of docs/memory.md. */
-u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
+/* "Where a mapping goes" of docs/memory.md: `len` bytes, of which the first `skip` are not used. */
+static u64 place_for(const struct proc *p, u64 len, u64 skip, struct aspace_hints h)
 {
 	/* From 512 KiB on a mapping gets slots of its own. */
 	u64 align = len >= 64 * MiB ? GiB : len >= 512 * KiB ? 2 * MiB : PAGE_SIZE, va;
@@ -260,7 +273,7 @@ u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
 		if (room >= h.end || va < h.start)
 			break;
 		/* Freed lately, thus tried without a search; but something else may be there. */
-		if (model_free(p, va, len))
+		if (model_free(p, va + skip, len - skip))
 			return va;
 		h.skipped = MAX(h.skipped, h.end - (va + len));
 		h.end = h.start = va;
@@ -271,6 +284,14 @@ u64 model_place(const struct proc *p, u64 len, struct aspace_hints h)
 	if (!va && h.end != VM_MMAP_TOP)
 		va = hole_below(p, room, align, VM_MMAP_TOP);
 	return va ? va : hole_below(p, len, PAGE_SIZE, VM_MMAP_TOP);
+}
+
+/* What moves from `like` (or 0) and is large keeps its address modulo 2 MiB. */
+u64 model_place(const struct proc *p, u64 len, u64 like, struct aspace_hints h)
+{
+	u64 skip = len >= 512 * KiB ? like % (2 * MiB) : 0, va = place_for(p, len + skip, skip, h);
+
+	return va && va % (2 * MiB) == 0 ? va + skip : va;
 }
 
 /* ---- what the page table says ---------------------------------------------------------------- */
@@ -295,6 +316,7 @@ static void see_frame(struct seen *s, pfn_t pfn)
 	s->frame = true;
 	s->page.tag = at[0];
 	s->torn = at[0] != at[TAIL];
+	s->page.own = s->page.obj && !s->page.shared && pfn_frame(pfn)->type == FRAME_ANON;
 }
 
 /* What a page of an object has, if it is there at all; it is not made. */
@@ -415,11 +437,12 @@ const char *compare_seen(const struct page *m, const struct seen *s, u64 n, u64 
 				 a->nowrite);
 			return text;
 		}
-		if (s[i].torn || b->tag != tag || (s[i].frame && gone) || (!s[i].frame && a->own)) {
-			snprintf(text, sizeof(text), "page %lu (%#lx): %s %u%s, expected %u%s", i,
-				 va, s[i].frame ? "content" : "no frame", b->tag,
-				 s[i].torn ? " (first word only)" : "", tag,
-				 gone ? " and no frame beyond the object's end" : "");
+		if (s[i].torn || b->tag != tag || (s[i].frame && gone) || a->own != b->own) {
+			snprintf(text, sizeof(text), "page %lu (%#lx): %s%s %u%s, expected%s %u%s",
+				 i, va, s[i].frame ? "content" : "no frame",
+				 b->own ? " of its own" : "", b->tag,
+				 s[i].torn ? " (first word only)" : "", a->own ? " of its own" : "",
+				 tag, gone ? " and no frame beyond the object's end" : "");
 			return text;
 		}
 	}
@@ -501,25 +524,35 @@ static int walk_one(const struct vm_region *r, void *arg)
 	return 0;
 }
 
+void count_pages(const struct page *m, u64 n, u64 unit, struct vm_totals *t)
+{
+	for (u64 i = 0; i < n; i++) {
+		u64 len = m[i].mapped ? unit : 0;
+
+		t->mapped += len;
+		t->locked += m[i].flags & PAGE_LOCKED ? len : 0;
+		t->stack += m[i].flags & PAGE_GROWSDOWN ? len : 0;
+		if (m[i].shared)
+			t->shared += len;
+		else if ((m[i].prot & PROT_WRITE) && !(m[i].flags & PAGE_GROWSDOWN))
+			t->data += len;
+	}
+}
+
+void model_totals(const struct proc *p, struct vm_totals *t)
+{
+	*t = (struct vm_totals){ 0 };
+	for (unsigned w = 0; w < WINDOWS; w++)
+		count_pages(p->w[w], windows[w].n, windows[w].unit, t);
+}
+
 /* VmSize, VmData and their kin. */
 static void compare_totals(struct proc *p)
 {
-	struct vm_totals t, m = { 0 };
+	struct vm_totals t, m;
 
 	vm_count(p->as, 0, UINT64_MAX, &t);
-	for (unsigned w = 0; w < WINDOWS; w++)
-		for (u64 i = 0; i < windows[w].n; i++) {
-			const struct page *q = &p->w[w][i];
-			u64 len = q->mapped ? windows[w].unit : 0;
-
-			m.mapped += len;
-			m.locked += q->flags & PAGE_LOCKED ? len : 0;
-			m.stack += q->flags & PAGE_GROWSDOWN ? len : 0;
-			if (q->shared)
-				m.shared += len;
-			else if ((q->prot & PROT_WRITE) && !(q->flags & PAGE_GROWSDOWN))
-				m.data += len;
-		}
+	model_totals(p, &m);
 	check(!memcmp(&t, &m, sizeof(t)),
 	      "mapped %#lx locked %#lx data %#lx stack %#lx shared %#lx; expected %#lx %#lx %#lx "
 	      "%#lx %#lx",

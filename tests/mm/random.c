@@ -180,7 +180,7 @@ static void tell_failure(u64 seed, u64 ops)
 
 static const char *const call_names[CALL_KINDS] = {
 	"mmap",  "munmap", "mprotect", "madvise",  "mremap", "brk",     "mlock", "mincore",
-	"msync", "fork",   "exit",     "truncate", "touch",  "outside", "wrong",
+	"msync", "fork",   "exit",     "truncate", "touch",  "outside", "limit", "wrong",
 };
 
 /* Was everything there that the test is about? */
@@ -198,9 +198,9 @@ static bool tell_counts(bool several)
 	for (unsigned i = 0; i < CALL_KINDS; i++)
 		printf(" %s %lu", call_names[i], s->counts.calls[i]);
 	printf("\n# %lu of them in %lu groups at the same time, %lu steps of explanation, %lu "
-	       "hand-overs; %lu failed allocations, stacks grew %lu times\n",
+	       "hand-overs; %lu failed allocations, %lu beyond a limit, stacks grew %lu times\n",
 	       s->counts.group_calls, s->counts.groups, s->counts.orders, s->counts.handovers,
-	       s->counts.injected, s->counts.stacks_grown);
+	       s->counts.injected, s->counts.refused, s->counts.stacks_grown);
 	printf("# faults %lu: zero page %lu, copied %lu, taken back %lu, spurious %lu; tables copied "
 	       "%lu, taken back %lu\n",
 	       s->vm.faults, s->vm.zero_page_faults, s->vm.cow_copied, s->vm.cow_reused,
@@ -214,7 +214,7 @@ static bool tell_counts(bool several)
 	      s->vm.large_faults && s->large.splits && s->large.fallbacks && s->vm.mapped_around &&
 	      s->vm.tables_copied && s->vm.tables_taken_back && s->tlb.page && s->tlb.range &&
 	      s->tlb.space && s->tlb.avoided && s->tlb.cr3_loads && s->tlb.cr3_skipped &&
-	      s->counts.injected && s->counts.stacks_grown &&
+	      s->counts.injected && s->counts.refused && s->counts.stacks_grown &&
 	      (!several || (s->counts.groups && s->counts.handovers));
 	printf("%s - each kind of call, fault and flush happened\n", ok ? "ok" : "not ok");
 	return ok;

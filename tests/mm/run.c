@@ -49,25 +49,43 @@ static void on_panic(const char *message)
 
 struct test_file files[MAX_FILES];
 
+/* The page, with a reference more, or -ENXIO. `fresh`, if given, becomes it where there is none. */
+static int find_page(struct test_file *f, u64 index, struct frame *fresh, struct frame **out)
+{
+	int ret = 0;
+
+	spin_lock(&f->lock);
+	*out = NULL;
+	if (index >= f->size) {
+		ret = -ENXIO;
+	} else {
+		if (fresh && !f->page[index]) {
+			frame_get(fresh);
+			f->page[index] = fresh;
+		}
+		*out = f->page[index];
+	}
+	if (*out)
+		frame_get(*out);
+	spin_unlock(&f->lock);
+	return ret;
+}
+
 static int file_get_page(struct vm_object *o, u64 index, struct frame **out)
 {
 	struct test_file *f = container_of(o, struct test_file, obj);
+	int ret = find_page(f, index, NULL, out);
+	struct frame *fresh;
 
-	if (index >= f->size)
-		return -ENXIO;
-	if (!f->page[index]) {
-		struct frame *page = frame_alloc(FRAME_FILE, FRAME_ZERO);
-
-		if (!page)
-			return -ENOMEM;
-		if (!f->page[index])
-			f->page[index] = page;
-		else
-			frame_put(page); /* another CPU was faster */
-	}
-	frame_get(f->page[index]);
-	*out = f->page[index];
-	return 0;
+	if (ret || *out)
+		return ret;
+	fresh = frame_alloc(FRAME_FILE, FRAME_ZERO);
+	if (!fresh)
+		return -ENOMEM;
+	ret = find_page(f, index, fresh,
+			out); /* another CPU may have been faster, or cut the file */
+	frame_put(fresh);
+	return ret;
 }
 
 u32 file_content(const struct test_file *f, u64 index)
@@ -81,11 +99,8 @@ static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct
 {
 	struct test_file *f = container_of(o, struct test_file, obj);
 
-	for (unsigned i = 0; i < n; i++) {
-		out[i] = index + i < f->size ? f->page[index + i] : NULL;
-		if (out[i])
-			frame_get(out[i]);
-	}
+	for (unsigned i = 0; i < n; i++)
+		find_page(f, index + i, NULL, &out[i]);
 }
 
 static void file_get(struct vm_object *o)
@@ -100,13 +115,16 @@ static void file_put(struct vm_object *o)
 
 static void drop_pages(struct test_file *f, u64 first, u64 last)
 {
-	for (u64 i = first; i <= last && i < FILE_PAGES; i++)
-		if (f->page[i]) {
-			struct frame *page = f->page[i];
+	for (u64 i = first; i <= last && i < FILE_PAGES; i++) {
+		struct frame *page;
 
-			f->page[i] = NULL;
+		spin_lock(&f->lock);
+		page = f->page[i];
+		f->page[i] = NULL;
+		spin_unlock(&f->lock);
+		if (page)
 			frame_put(page);
-		}
+	}
 }
 
 static int file_punch(struct vm_object *o, u64 first, u64 last)
@@ -118,7 +136,9 @@ static int file_punch(struct vm_object *o, u64 first, u64 last)
 
 void file_truncate(struct test_file *f, u64 pages)
 {
+	spin_lock(&f->lock);
 	f->size = pages;
+	spin_unlock(&f->lock);
 	drop_pages(f, pages, FILE_PAGES - 1);
 	vm_object_zap(&f->obj, pages, UINT64_MAX, true);
 }
@@ -251,8 +271,8 @@ void proc_start(struct proc *p)
 	check(p->as != NULL, "no address space");
 	p->brk = windows[W_BRK].base;
 	aspace_set_brk(p->as, p->brk);
-	aspace_set_limit(p->as, VM_LIMIT_STACK, STACK_LIMIT);
 	proc_alloc(p);
+	proc_limit(p, false);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */

@@ -10,7 +10,10 @@
  *	waker:  condition = true; full barrier; who is in the queue is woken
  *	signal: work = true; full barrier (the run queue's lock); the thread is woken if it sleeps
  *
- * Holds: the waiter does not sleep for ever.
+ *	waker:  wakes, then takes out of the queue, and looks at the waiter no more
+ *	waiter: out of the queue? then its struct waiter may go, without the queue's lock
+ *
+ * Holds: the waiter does not sleep for ever. The waker looks at no struct waiter that has gone.
  *
  * Stands for: waitq_prepare, waitq_finish, wake, wait_event_, sched_block, sched_wake,
  * preempt_current.
@@ -26,6 +29,7 @@
  *	BUG_WAKE_PEEKS		the waker first looks without lock and barrier whether anybody waits
  *	BUG_WAKE_NO_STATE	a wake-up puts a sleeper into the ring and leaves its state
  *	BUG_PREEMPT_DEQUEUES	preemption takes a thread out of its ring that is about to sleep
+ *	BUG_OUT_FIRST		the waker takes out of the queue, then wakes
  */
 #define CPUS 3
 #define VARS 6
@@ -38,6 +42,7 @@
 #include "tso.inc"
 
 bool on_rq = true;
+bool there;	/* the struct waiter */
 
 inline lock(l)
 {
@@ -49,6 +54,7 @@ inline lock(l)
 inline join()
 {
 	lock(QLOCK);
+	there = true;
 	store(me, LISTED, 1)
 }
 
@@ -150,9 +156,14 @@ proctype waiter()
 		sched_block();
 		/* waitq_finish */
 		store(me, STATE, 0);
-		lock(QLOCK);
-		store(me, LISTED, 0);
-		unlock(QLOCK);
+		if
+		:: load(me, LISTED) == 0
+		:: else ->
+			lock(QLOCK);
+			store(me, LISTED, 0);
+			unlock(QLOCK)
+		fi;
+		there = false;
 #ifdef BUG_NO_SIGNAL_LOOK
 		if
 		:: load(me, WORK) == 1 -> break
@@ -180,8 +191,15 @@ proctype waker()
 	lock(QLOCK);
 	if
 	:: load(me, LISTED) == 1 ->
+#ifdef BUG_OUT_FIRST
 		store(me, LISTED, 0);
-		sched_wake()
+#endif
+		assert(there); /* w->thread */
+		sched_wake();
+#ifndef BUG_OUT_FIRST
+		assert(there);
+		store(me, LISTED, 0)
+#endif
 	:: else
 	fi;
 	unlock(QLOCK);

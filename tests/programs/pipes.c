@@ -467,6 +467,13 @@ static void vectors(void)
 	TRY(write(ends[1], "12345678", 8));
 	TRY(syscall(SYS_read, ends[0], 16, 4));
 	TRY(read(ends[0], buf, 100));
+	/* A later buffer is bad: nothing of what did not arrive is lost. */
+	TRY(write(ends[1], "0123456789", 10));
+	into[1] = (struct iovec){ (void *)16, 4 };
+	TRY(readv(ends[0], into, 3));
+	into[1] = (struct iovec){ buf + 5, 4 };
+	TRY(readv(ends[0], into, 3));
+	SAY("%.3s %.4s %.3s\n", buf, buf + 5, buf + 10);
 	close_pipe();
 }
 
@@ -496,6 +503,14 @@ static void fifo(void)
 	SAY("events %x\n", p.revents);
 	close(reader);
 	close(both);
+	/* Who comes when the writers have gone waits for the next one. */
+	p.fd = reader = open(FIFO, O_RDONLY | O_NONBLOCK);
+	TRY(poll(&p, 1, 0));
+	SAY("events %x\n", p.revents);
+	close(open(FIFO, O_WRONLY));
+	TRY(poll(&p, 1, 0));
+	SAY("events %x\n", p.revents);
+	close(reader);
 	set_handler(SIGALRM, counts, 0);
 	timer_ms(20, 0);
 	TRY(open(FIFO, O_RDONLY));

@@ -102,6 +102,8 @@ static void *work(void *arg)
 	for (u64 i = unit_rounds(30000); i-- > 0;) {
 		frame_step(&random);
 		object_step(&random);
+		if (i % 16 == 0)
+			(void)frame_prezero();
 	}
 	frame_drain();
 	atomic_fetch_sub(&running, 1u);

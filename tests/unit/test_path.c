@@ -215,6 +215,26 @@ static void test_rename(void **state)
 	assert_int_equal(t_rename2("/b/g", "/b/h", LINUX_RENAME_EXCHANGE), 0);
 	t_expect("/b/g", "one");
 	assert_int_equal(t_rename2("/b/g", "/b/none", LINUX_RENAME_EXCHANGE), -ENOENT);
+
+	/* Names that lie elsewhere, with one that does not, and with each other. */
+	static const char one[] = "/a/first-name-of-more-than-thirty-one-characters";
+	static const char two[] = "/b/second-name-of-even-more-than-thirty-one-characters";
+	struct dentry *d;
+
+	t_make(one, "1");
+	t_make(two, "2");
+	assert_int_equal(path_lookup(AT_FDCWD, one, 0, &d), 0);
+	assert_int_equal(t_rename2(one, "/b/g", LINUX_RENAME_EXCHANGE), 0);
+	assert_path(d, "/b/g");
+	t_expect(one, "one");
+	assert_int_equal(t_rename2("/b/g", two, LINUX_RENAME_EXCHANGE), 0);
+	assert_path(d, two);
+	t_expect("/b/g", "2");
+	assert_int_equal(t_rename2(two, one, LINUX_RENAME_EXCHANGE), 0);
+	assert_path(d, one);
+	t_expect(one, "1");
+	t_expect(two, "one");
+	dentry_put(d);
 }
 
 static void test_hard_links(void **state)
@@ -287,7 +307,23 @@ static void test_mounts(void **state)
 	assert_int_equal(t_read_at(fd, &c, 1, 0), 1);
 	fd_close(fd);
 	assert_int_equal(t_unlink("/m/hidden"), 0);
+
+	/* Who stood there when it was removed, or unmounted, cannot cover it any more. */
+	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &up), 0);
+	assert_int_equal(vfs_mount("none", up, "tmpfs", 0, NULL), 0);
+	assert_int_equal(t_mkdir("/m/in"), 0);
+	assert_int_equal(path_lookup(AT_FDCWD, "/m", 0, &d), 0);
+	fd = t_open("/m/in", O_RDONLY);
+	assert_int_equal(vfs_umount(d, true), 0);
+	dentry_put(d);
+	struct file *f = fd_get(fd);
+
+	assert_int_equal(vfs_mount("none", f->dentry, "tmpfs", 0, NULL), -EINVAL);
+	file_put(f);
+	fd_close(fd);
 	assert_int_equal(t_rmdir("/m"), 0);
+	assert_int_equal(vfs_mount("none", up, "tmpfs", 0, NULL), -ENOENT);
+	dentry_put(up);
 	assert_int_equal(fs_books().frames, before.frames);
 	assert_int_equal(fs_books().objects, before.objects);
 }
@@ -453,30 +489,29 @@ static void test_locks(void **state)
 	int fd = t_open("/f", O_RDWR);
 
 	f = fd_get(fd);
-	assert_int_equal(lock_fcntl(f, F_SETLK, &fl), 0);
+	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), 0);
 	fl = (struct linux_flock){ .type = F_UNLCK, .start = 15, .len = 5 };
-	assert_int_equal(lock_fcntl(f, F_SETLK, &fl), 0);
-	other = fdtable_create();
+	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), 0);
+	other = fdtable_copy(me);
 	fs_thread.files = other;
 	fl = (struct linux_flock){ .type = F_RDLCK, .start = 15, .len = 5 };
-	assert_int_equal(lock_fcntl(f, F_SETLK, &fl), 0);
+	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), 0);
 	fl = (struct linux_flock){ .type = F_RDLCK, .start = 0, .len = 12 };
-	assert_int_equal(lock_fcntl(f, F_SETLK, &fl), -EAGAIN);
+	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), -EAGAIN);
 	fl = (struct linux_flock){ .type = F_RDLCK, .start = 18 };
-	assert_int_equal(lock_fcntl(f, F_GETLK, &fl), 0);
+	assert_int_equal(lock_fcntl(f, fd, F_GETLK, &fl), 0);
 	assert_int_equal(fl.type, F_WRLCK);
 	assert_int_equal(fl.start, 20);
 	assert_int_equal(fl.len, 10);
 	fs_signal = true; /* it would wait */
 	fl = (struct linux_flock){ .type = F_RDLCK, .start = 20, .len = 1 };
-	assert_int_equal(lock_fcntl(f, F_SETLKW, &fl), -ERESTARTSYS);
+	assert_int_equal(lock_fcntl(f, fd, F_SETLKW, &fl), -ERESTARTSYS);
 	fs_signal = false;
 	fs_thread.files = me;
 	fl = (struct linux_flock){ .type = F_WRLCK, .start = 15, .len = 5 };
-	assert_int_equal(lock_fcntl(f, F_SETLK, &fl), -EAGAIN);
-	fdtable_put(other); /* has no file of it open: nothing is dropped */
-	lock_release_owner(f->inode, other);
-	assert_int_equal(lock_fcntl(f, F_SETLK, &fl), 0);
+	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), -EAGAIN);
+	fdtable_put(other); /* its end is a close: its locks are dropped */
+	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), 0);
 
 	/* flock: by open file. */
 	int fd2 = t_open("/f", O_RDONLY);
@@ -486,10 +521,50 @@ static void test_locks(void **state)
 	assert_int_equal(lock_flock(f2, LINUX_LOCK_SH | LINUX_LOCK_NB), -EAGAIN);
 	assert_int_equal(lock_flock(f, LINUX_LOCK_SH), 0);
 	assert_int_equal(lock_flock(f2, LINUX_LOCK_SH | LINUX_LOCK_NB), 0);
+	/* The other kind: what this file had is given up, also in vain. Else two who want more wait for ever. */
+	assert_int_equal(lock_flock(f, LINUX_LOCK_EX | LINUX_LOCK_NB), -EAGAIN);
+	assert_int_equal(lock_flock(f2, LINUX_LOCK_EX | LINUX_LOCK_NB), 0);
 	file_put(f2);
 	fd_close(fd2);
 	file_put(f);
 	fd_close(fd);
+}
+
+static struct fdtable *lock_holder;
+static int lock_fd;
+
+/* While the other thread waits for its lock: its descriptor is closed, and the lock comes free. */
+static void close_meanwhile(void)
+{
+	fs_on_sleep = NULL;
+	assert_int_equal(fd_close(lock_fd), 0);
+	fdtable_put(lock_holder);
+}
+
+/* A lock that comes when its descriptor has been closed, and so nobody would ever drop it. */
+static void test_lock_of_closed(void **state)
+{
+	struct linux_flock fl = { .type = F_WRLCK, .whence = SEEK_SET };
+	struct fdtable *me = fs_thread.files;
+	struct file *f;
+
+	t_make("/f", "0123456789");
+	lock_fd = t_open("/f", O_RDWR);
+	f = fd_get(lock_fd);
+	lock_holder = fdtable_copy(me);
+	fs_thread.files = lock_holder;
+	assert_int_equal(lock_fcntl(f, lock_fd, F_SETLK, &fl), 0);
+	fs_thread.files = me;
+	fs_on_sleep = close_meanwhile;
+	fl = (struct linux_flock){ .type = F_WRLCK, .whence = SEEK_SET };
+	assert_int_equal(lock_fcntl(f, lock_fd, F_SETLKW, &fl), -EBADF);
+	fs_thread.files = fdtable_create();
+	fl = (struct linux_flock){ .type = F_WRLCK, .whence = SEEK_SET };
+	assert_int_equal(lock_fcntl(f, lock_fd, F_GETLK, &fl), 0);
+	assert_int_equal(fl.type, F_UNLCK);
+	fdtable_put(fs_thread.files);
+	fs_thread.files = me;
+	file_put(f);
 }
 
 /* The k-th allocation fails, for each k: the error is told, nothing is lost, nothing has changed. */
@@ -538,6 +613,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fdtable, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_readdir, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_locks, fs_setup, fs_teardown),
+		cmocka_unit_test_setup_teardown(test_lock_of_closed, fs_setup, fs_teardown),
 		cmocka_unit_test_setup_teardown(test_failures, fs_setup, fs_teardown),
 	};
 

@@ -440,6 +440,180 @@ static void test_who_waits_is_fetched(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
+/* ---- real time on several CPUs ---- */
+
+/* The last CPU is for who looks; the others are for those who are looked at. */
+static struct cpuset others(void)
+{
+	u32 last = host_run.cpus - 1;
+
+	sched_set_affinity(current(), &(struct cpuset){ { 1ul << last } });
+	return (struct cpuset){ { (1ul << last) - 1 } };
+}
+
+static bool runs(const struct thread *t)
+{
+	return READ_ONCE(*per_cpu_ptr(&current_thread, READ_ONCE(t->cpu))) == t;
+}
+
+static bool runs_soon(const struct thread *t)
+{
+	for (u32 i = 0; i < 20; i++) {
+		if (runs(t))
+			return true;
+		sched_sleep_until(clock_ns() + 20 * NSEC_PER_USEC);
+	}
+	return false;
+}
+
+/* Two CPUs with a hog each. */
+static int push_main(void *arg)
+{
+	struct thread *fair[2], *a, *b, *c;
+	struct cpuset all;
+
+	start_run();
+	all = others();
+	for (u32 i = 0; i < 2; i++)
+		fair[i] = thread_create_on(i, "fair", runner, (void *)(u64)i, LEVEL);
+	a = thread_create_on(0, "a", runner, (void *)2ul, 60);
+	sim_check(runs_soon(a));
+	sched_set_affinity(a, &all);
+	/* A better one comes to its CPU: it goes on elsewhere. */
+	b = thread_create_on(0, "b", runner, (void *)3ul, 50);
+	sim_check(runs_soon(b) && runs_soon(a));
+	sim_check_eq(READ_ONCE(a->cpu), 1);
+	/* Nowhere to go, until it may: then at once. */
+	c = thread_create_on(0, "c", runner, (void *)4ul, 55);
+	sim_check(!runs_soon(c));
+	sched_set_affinity(c, &all);
+	sim_check(runs_soon(c));
+	sim_check_eq(READ_ONCE(c->cpu), 1);
+	sim_check(!runs_soon(a));
+	/* The CPU of c loses its urgency: a, wherever it waits, runs there. */
+	sched_set_affinity(a, &(struct cpuset){ { 1 } });
+	sched_set_affinity(a, &all);
+	sim_check(!runs_soon(a));
+	sched_set_policy(c, SCHED_NORMAL, 0);
+	sim_check(runs_soon(a));
+	sim_check_eq(READ_ONCE(a->cpu), 1);
+	end_run((struct thread *[]){ fair[0], fair[1], a, b, c }, 5);
+	return 0;
+}
+
+/* Sleeps in between: whoever waits meanwhile has its CPU then. */
+static int sleeper(void *arg)
+{
+	while (!stop)
+		sched_sleep_until(clock_ns() + MS);
+	return 0;
+}
+
+static bool napping;
+
+static int run_then_sleep(void *arg)
+{
+	sim_spend(3 * MS);
+	WRITE_ONCE(napping, true);
+	return sleeper(arg);
+}
+
+static int pull_main(void *arg)
+{
+	struct thread *fair[2], *a, *b, *c;
+	struct cpuset all;
+
+	start_run();
+	all = others();
+	WRITE_ONCE(napping, false);
+	for (u32 i = 0; i < 2; i++)
+		fair[i] = thread_create_on(i, "fair", runner, (void *)(u64)i, LEVEL);
+	a = thread_create_on(0, "a", runner, (void *)2ul, 50);
+	b = thread_create_on(1, "b", run_then_sleep, NULL, 50);
+	c = thread_create_on(0, "c", runner, (void *)3ul, 60);
+	sched_set_affinity(c, &all);
+	while (!READ_ONCE(napping)) {
+		sim_check(!runs(c) || READ_ONCE(napping));
+		sched_sleep_until(clock_ns() + 100 * NSEC_PER_USEC);
+	}
+	sim_check(runs_soon(c));
+	sim_check_eq(READ_ONCE(c->cpu), 1);
+	end_run((struct thread *[]){ fair[0], fair[1], a, b, c }, 5);
+	return 0;
+}
+
+static void test_real_time_threads_find_a_cpu(void **state)
+{
+	host_setup = prompt;
+	for (u64 seed = unit_seed(); seed < unit_seed() + 30; seed++) {
+		sched_run(3, seed, push_main);
+		sched_run(3, seed, pull_main);
+	}
+	host_setup = (struct sim_setup){ 0 };
+}
+
+#define RT_THREADS 6
+
+static atomic_t rt_left;
+
+static int rt_at_random(void *arg)
+{
+	for (u32 i = 0; i < 12; i++) {
+		sim_spend(sim_random(40000));
+		if (sim_random(2))
+			sched_sleep_until(clock_ns() + sim_random(30000));
+	}
+	atomic_fetch_sub(&rt_left, 1u);
+	return 0;
+}
+
+/* Each runnable real-time thread that does not run waits for nothing less urgent than itself. */
+static bool rt_is_placed_well(struct thread **t)
+{
+	for (u32 i = 0; i < RT_THREADS; i++) {
+		if (READ_ONCE(t[i]->on_rq) != ON_RQ || runs(t[i]))
+			continue;
+		for (u32 cpu = 0; cpu < host_run.cpus; cpu++)
+			if (cpuset_has(&t[i]->affinity, cpu) &&
+			    READ_ONCE(per_cpu_ptr(&runqueue, cpu)->top) > READ_ONCE(t[i]->level))
+				return false;
+	}
+	return true;
+}
+
+static int rt_random_main(void *arg)
+{
+	struct thread *t[RT_THREADS];
+	u32 bad = 0;
+
+	start_run();
+	if (host_run.cpus == 1)
+		return 0;
+	struct cpuset all = others();
+	atomic_store(&rt_left, (u32)RT_THREADS);
+	for (u32 i = 0; i < RT_THREADS; i++) {
+		t[i] = thread_create("rt", rt_at_random, NULL, 20 + 10 * (u32)sim_random(7));
+		struct cpuset set = { { 1 + sim_random(all.word[0]) } };
+		sched_set_affinity(t[i], sim_random(3) ? &all : &set);
+	}
+	/* Things are on their way at any moment, but not for long. */
+	while (atomic_load(&rt_left)) {
+		sched_sleep_until(clock_ns() + 2000);
+		bad = rt_is_placed_well(t) ? 0 : bad + 1;
+		sim_check(bad < 20);
+	}
+	for (u32 i = 0; i < RT_THREADS; i++)
+		thread_join(t[i]);
+	return 0;
+}
+
+static void test_no_real_time_thread_waits_in_vain(void **state)
+{
+	host_setup = (struct sim_setup){ .density = 20, .step_ns = 20 };
+	sched_run_seeds(600, 4, rt_random_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 /* ---- placement ---- */
 
 static struct waitq doze_queue = WAITQ_INIT(doze_queue);
@@ -591,6 +765,8 @@ int main(void)
 		cmocka_unit_test(test_cpus_share_the_work),
 		cmocka_unit_test(test_idle_cpus_steal),
 		cmocka_unit_test(test_who_waits_is_fetched),
+		cmocka_unit_test(test_real_time_threads_find_a_cpu),
+		cmocka_unit_test(test_no_real_time_thread_waits_in_vain),
 		cmocka_unit_test(test_wakeups_go_where_it_is_idle_and_warm),
 		cmocka_unit_test(test_tick_only_when_there_is_a_choice),
 		cmocka_unit_test(test_time_is_charged_to_who_ran),

@@ -12,6 +12,7 @@
 #include "arch/api/cpu.h"
 #include "arch/api/mmu.h"
 #include "arch/host/ram.h"
+#include "lib/string.h"
 #include "lib/uapi/mman.h"
 #include "mm/aspace.h"
 #include "mm/pt.h"
@@ -171,6 +172,138 @@ static void test_generations(void **state)
 	aspace_put(b);
 }
 
+/* Messages that have been sent, and arrive when the test says. */
+static struct {
+	void (*fn)(void *arg);
+	u64 request[5]; /* a struct tlb_request: the sender's goes with its stack */
+} sent[4];
+static unsigned nr_sent;
+
+static void send_later(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	assert_true(nr_sent < ARRAY_SIZE(sent));
+	sent[nr_sent].fn = fn;
+	memcpy(sent[nr_sent++].request, arg, sizeof(sent[0].request));
+}
+
+static void arrive(unsigned i)
+{
+	irq_disable();
+	sent[i].fn(sent[i].request);
+	irq_enable();
+}
+
+/* Does a switch away and back keep what is cached? */
+static bool is_up_to_date(struct aspace *a, struct aspace *other)
+{
+	struct tlb_stats before, s;
+
+	use(other);
+	tlb_stats(&before);
+	use(a);
+	tlb_stats(&s);
+	return s.cr3_skipped > before.cr3_skipped;
+}
+
+/* A flush brings its context up to its own generation, but not past one that is still under way. */
+static void test_flushes_in_either_order(void **state)
+{
+	struct aspace *a = new_space(), *b = new_space();
+
+	use(b);
+	use(a);
+	tlb_flush_page(a, 0x10000000);
+	assert_true(is_up_to_date(a, b));
+	tlb_flush_space(a);
+	assert_true(is_up_to_date(a, b));
+
+	mmu_shootdown = send_later;
+	nr_cpus = 2;
+	host_cpu = 1; /* from outside of the space */
+	nr_sent = 0;
+	tlb_flush_page(a, 0x10000000);
+	tlb_flush_page(a, 0x10001000);
+	tlb_flush_page(a, 0x10002000);
+	tlb_flush_space(a);
+	assert_int_equal(nr_sent, 4);
+	host_cpu = 0;
+	arrive(1);
+	assert_false(is_up_to_date(a, b)); /* the first one is not here yet; all is forgotten now */
+	assert_true(is_up_to_date(a, b));
+	arrive(0); /* late, and behind what the switch saw */
+	arrive(2);
+	assert_true(is_up_to_date(a, b));
+	arrive(3);
+	assert_true(is_up_to_date(a, b));
+	mmu_shootdown = NULL;
+	nr_cpus = 1;
+	use(NULL);
+	aspace_put(a);
+	aspace_put(b);
+}
+
+static unsigned told_all;
+
+static void tell_all(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	told_all += mask == NULL;
+}
+
+/* What the kernel's part loses, all CPUs lose. */
+static void test_kernel_flushes_tell_all(void **state)
+{
+	told_all = 0;
+	nr_cpus = 2;
+	mmu_shootdown = tell_all;
+	tlb_flush_page(NULL, 0xffffd00000000000ul);
+	tlb_flush_range(NULL, 0xffffd00000000000ul, 0xffffd00000002000ul);
+	tlb_flush_all();
+	assert_int_equal(told_all, 3);
+	mmu_shootdown = NULL;
+	nr_cpus = 1;
+}
+
+static unsigned rounds;
+
+static void count_round(const u64 *mask, void (*fn)(void *arg), void *arg)
+{
+	u32 me = host_cpu;
+
+	rounds++;
+	host_cpu = 1;
+	irq_disable();
+	fn(arg);
+	irq_enable();
+	host_cpu = me;
+}
+
+/* More frames than a gather holds: one message to the others in the space; without any, no memory for it. */
+static void test_gather_in_one_round(void **state)
+{
+	const u64 at = 0x10000000, n = TLB_GATHER_FRAMES + 20;
+	struct aspace *a = new_space();
+
+	use(a);
+	for (u64 i = 0; i < 2 * n; i++)
+		touch(a, at + i * PAGE_SIZE);
+	mmu_shootdown = count_round;
+	nr_cpus = 2;
+	alloc_fail_at = 1;
+	assert_int_equal(vm_munmap(a, at, n * PAGE_SIZE), 0);
+	assert_int_equal(alloc_fail_at, 1);
+	alloc_fail_at = 0;
+	host_cpu = 1;
+	use(a);
+	host_cpu = 0;
+	rounds = 0;
+	assert_int_equal(vm_munmap(a, at + n * PAGE_SIZE, n * PAGE_SIZE), 0);
+	assert_int_equal(rounds, 1);
+	aspace_put(a);
+	assert_int_equal(rounds, 2);
+	mmu_shootdown = NULL;
+	nr_cpus = 1;
+}
+
 /* More spaces than contexts: none sees another's translations. */
 static void test_many_spaces(void **state)
 {
@@ -292,6 +425,10 @@ int main(void)
 		{ "adversarial machine", test_machine_is_adversarial, setup, teardown, NULL },
 		{ "switch counts", test_switch_counts, setup, teardown, (void *)1 },
 		{ "generations", test_generations, setup, teardown, (void *)1 },
+		{ "flushes in either order", test_flushes_in_either_order, setup, teardown,
+		  (void *)1 },
+		{ "kernel flushes", test_kernel_flushes_tell_all, setup, teardown, (void *)1 },
+		{ "gather in one round", test_gather_in_one_round, setup, teardown, (void *)1 },
 		{ "many spaces", test_many_spaces, setup, teardown, (void *)1 },
 		{ "masks", test_masks, setup, teardown, (void *)1 },
 		{ "back from lazy", test_back_from_lazy, setup, teardown, (void *)1 },

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arch/host/uaccess.h"
+#include "lib/uapi/fcntl.h"
 #include "lib/uio.h"
 
 static char memory[1000];
@@ -68,11 +69,38 @@ static void test_faults(void **state)
 	assert_int_equal(uio_put(&u, buf, 100), 0);
 }
 
+/* Pieces, an empty one among them; the fault is in the last one. */
+static void test_pieces(void **state)
+{
+	struct linux_iovec v[4] = {
+		{ (u64)memory, 3 }, { 1, 0 }, { (u64)memory + 10, 5 }, { 1, 4 }
+	};
+	struct uio u = uio_pieces(v, 12);
+	char buf[16];
+
+	memset(memory, '-', sizeof(memory));
+	assert_int_equal(uio_put(&u, "a", 1), 1);
+	assert_int_equal(uio_put(&u, "bcdef", 5), 5);
+	assert_int_equal(uio_zero(&u, 1), 1);
+	assert_int_equal(u.left, 5);
+	assert_int_equal(uio_put(&u, "ghijk", 5), 1);
+	assert_int_equal(u.left, 4);
+	assert_memory_equal(memory, "abc-------def\0g-", 16);
+	v[0] = (struct linux_iovec){ (u64)memory, 2 };
+	v[1] = (struct linux_iovec){ (u64)memory + 10, 2 };
+	u = uio_pieces(v, 4);
+	assert_int_equal(uio_get(&u, buf, sizeof(buf)), 4);
+	assert_memory_equal(buf, "abde", 4);
+	assert_int_equal(u.left, 0);
+	assert_int_equal(uio_get(&u, buf, 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_moves, teardown),
 		cmocka_unit_test_teardown(test_faults, teardown),
+		cmocka_unit_test_teardown(test_pieces, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,141 @@
+/*
+ * Real-time threads and several CPUs: nobody waits for a CPU while another one, which he may use, runs
+ * something less urgent. docs/scheduling.md
+ *
+ * A thread that begins to wait in a queue (it came and does not preempt, was preempted, or was given another
+ * level) marks its CPU in rt_waits, and asks the CPU that runs the least urgent to look: push. A CPU whose
+ * urgency falls looks by itself: pull. Looking is one thing in both cases: to take from the marked queues what
+ * is more urgent than this CPU's best. Queues are locked one after the other, as ever (balance.c).
+ *
+ *	who waits:  in the queue; mark          |  CPU falls:  its `top` is worse
+ *	            full barrier                |              full barrier
+ *	            somebody's top is worse?    |              marked queues? take from them
+ *
+ * Whoever is second sees the other. rq->rt_best says what waits there at best, so that queues with
+ * nothing for us are not locked; it and the mark are hints: set under the queue's lock when somebody begins to wait,
+ * put right by who looks in vain. Threads that may use one CPU only do not mark.
+ */
+#include "arch/api/ipi.h"
+#include "arch/api/preempt.h"
+#include "sched/internal.h"
+#include "sched/rq.h"
+
+static struct cpuset rt_waits; /* [a] CPUs with real-time threads that wait */
+
+static bool may_go_elsewhere(const struct thread *t, u32 cpu)
+{
+	u32 first = cpuset_next_and(&t->affinity, &t->affinity, 0);
+
+	return first != cpu || cpuset_next_and(&t->affinity, &t->affinity, cpu + 1) < nr_cpus;
+}
+
+/* The CPU for t that runs the least urgent, if that is less urgent than t; or nr_cpus. */
+static u32 find_less_urgent(const struct thread *t, u32 but)
+{
+	u32 best = nr_cpus, worst = t->level;
+
+	for (u32 cpu = cpuset_next_and(&t->affinity, &t->affinity, 0); cpu < nr_cpus;
+	     cpu = cpuset_next_and(&t->affinity, &t->affinity, cpu + 1)) {
+		const struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+		u32 top = READ_ONCE(rq->top);
+
+		if (cpu != but && top > worst && !READ_ONCE(rq->throttled)) {
+			worst = top;
+			best = cpu;
+		}
+	}
+	return best;
+}
+
+/* t waits in the queue, or will when the switch under way is over. Lock held. */
+void sched_rt_waits(struct rq *rq, const struct thread *t)
+{
+	if (!level_is_rt(t->level) || !may_go_elsewhere(t, rq->cpu))
+		return;
+	WRITE_ONCE(rq->rt_best, MIN(rq->rt_best, (u32)t->level));
+	cpuset_add_atomic(&rt_waits, rq->cpu); /* a full barrier: see above */
+	u32 cpu = find_less_urgent(t, rq->cpu);
+	if (cpu == cpu_id())
+		set_need_resched();
+	else if (cpu < nr_cpus)
+		ipi_reschedule(cpu);
+}
+
+/* The most urgent one that waits in the queue, and may run on CPU `to` if that is not nr_cpus. */
+static struct thread *find_rt(const struct rq *rq, u32 to)
+{
+	const struct thread *curr = rq_curr(rq);
+
+	for (u32 i = 0; i < RQ_WORDS; i++)
+		for (u64 word = rq->bitmap[i]; word; word &= word - 1) {
+			u32 level = i * 64 + (u32)__builtin_ctzl(word);
+			struct thread *first = rq->first[level], *t = first;
+
+			if (level > 0 && !level_is_rt(level))
+				return NULL;
+			if (level > 0)
+				do {
+					if (t != curr &&
+					    (to == nr_cpus ? may_go_elsewhere(t, rq->cpu) :
+							     cpuset_has(&t->affinity, to)))
+						return t;
+					t = t->ring_next;
+				} while (t != first);
+		}
+	return NULL;
+}
+
+/* Takes a thread more urgent than `than` from that CPU to this one. Interrupts off. */
+static void take_rt(u32 from, const struct rq *to, u32 than)
+{
+	struct rq *rq = per_cpu_ptr(&runqueue, from);
+
+	preempt_disable();
+	spin_acquire(&rq->lock);
+	struct thread *t = find_rt(rq, to->cpu);
+	if (t && t->level >= than)
+		t = NULL;
+	if (t) {
+		rq_dequeue(rq, t);
+		t->on_rq = MOVING;
+		store_release(&t->cpu, to->cpu);
+	}
+	const struct thread *left = find_rt(rq, nr_cpus);
+	WRITE_ONCE(rq->rt_best, left ? left->level : SCHED_LEVELS);
+	if (!left)
+		cpuset_remove_atomic(&rt_waits, from);
+	spin_release(&rq->lock);
+	if (t)
+		sched_arrive(t);
+	preempt_enable_no_resched();
+}
+
+static bool has_more_urgent(u32 cpu, const struct rq *than)
+{
+	return cpu != than->cpu &&
+	       READ_ONCE(per_cpu_ptr(&runqueue, cpu)->rt_best) < READ_ONCE(than->top);
+}
+
+/* This CPU looks for real-time threads that it should run. Its queue not locked; interrupts off. */
+void sched_rt_pull(struct rq *rq)
+{
+	if (READ_ONCE(rq->throttled))
+		return;
+	for (u32 cpu = cpuset_next_and(&rt_waits, &rt_waits, 0); cpu < nr_cpus;
+	     cpu = cpuset_next_and(&rt_waits, &rt_waits, cpu + 1))
+		if (has_more_urgent(cpu, rq))
+			take_rt(cpu, rq, READ_ONCE(rq->top));
+}
+
+/* A real-time thread leaves the CPU; lock held. What comes next may be less urgent than who waits elsewhere:
+ * then look, when the switch is over. */
+void sched_rt_falls(struct rq *rq)
+{
+	memory_barrier(); /* `top` is out before the marks are read */
+	for (u32 cpu = cpuset_next_and(&rt_waits, &rt_waits, 0); cpu < nr_cpus;
+	     cpu = cpuset_next_and(&rt_waits, &rt_waits, cpu + 1))
+		if (has_more_urgent(cpu, rq)) {
+			ipi_reschedule(rq->cpu);
+			return;
+		}
+}

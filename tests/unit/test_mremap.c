@@ -1,0 +1,496 @@
+/*
+ * mremap of touched memory: tables that move as a whole, leaves that move one by one, what grows, what
+ * stays, what others name. Each case is a combination of where the region begins in its 2 MiB, how
+ * long it is, where it goes, what is beside it, and who else has the pages; after it, every page is read
+ * through the adversarial MMU, and everything is recounted. Random sequences are in tests/mm.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "arch/api/cpu.h"
+#include "arch/api/mmu.h"
+#include "arch/host/ram.h"
+#include "lib/err.h"
+#include "lib/uapi/mman.h"
+#include "mm/aspace.h"
+#include "mm/pt.h"
+#include "mm/slab.h"
+#include "mm/space.h"
+#include "sync/rcu.h"
+
+#define RW    (PROT_READ | PROT_WRITE)
+#define ANON  (MAP_PRIVATE | MAP_ANONYMOUS)
+#define FIXED (MREMAP_MAYMOVE | MREMAP_FIXED)
+#define AT    0x40000000ul
+#define PAGES PAGE_SIZE *
+
+static struct aspace *as;
+static u64 frames_at_start;
+
+static u64 frames_named(void)
+{
+	struct frame_stats s;
+
+	frame_stats(&s);
+	return s.used[FRAME_TABLE] + s.used[FRAME_ANON] + s.used[FRAME_FILE] + s.used[FRAME_KERNEL];
+}
+
+static void use(struct aspace *space)
+{
+	irq_disable();
+	mm_switch(space);
+	irq_enable();
+}
+
+static int setup(void **state)
+{
+	struct frame *root;
+
+	host_mmu_reset();
+	host_ram_init(20000);
+	slab_init();
+	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
+	kmap_set_root(frame_pa(root), NULL);
+	mmu_load_root(frame_pa(root), 0, false);
+	aspace_init();
+	frames_at_start = frames_named();
+	as = aspace_create();
+	use(as);
+	return 0;
+}
+
+static int setup_three_cpus(void **state)
+{
+	nr_cpus = 3;
+	return setup(state);
+}
+
+/* Tables wait for a grace period: all CPUs are seen between readers, until nothing waits. */
+static void end_grace_periods(void)
+{
+	u32 waiting = 1;
+
+	while (nr_cpus > 1 && waiting) {
+		waiting = 0;
+		for (host_cpu = 0; host_cpu < nr_cpus; host_cpu++) {
+			rcu_quiescent();
+			waiting |= rcu_poll();
+		}
+	}
+	host_cpu = 0;
+}
+
+static int teardown(void **state)
+{
+	aspace_audit();
+	host_mmu_audit();
+	aspace_put(as);
+	end_grace_periods();
+	assert_int_equal(frames_named(), frames_at_start);
+	host_mmu_reset();
+	host_ram_exit();
+	nr_cpus = 1;
+	return 0;
+}
+
+static s64 map(u64 va, u64 len)
+{
+	return vm_mmap(as, va, len, RW, ANON | (va ? MAP_FIXED : 0), NULL, 0);
+}
+
+/* An access as a program's, faults served. 0 or the si_code. */
+static int access_in(struct aspace *space, u64 va, enum fault_access access, u32 *value)
+{
+	paddr_t pa;
+
+	use(space);
+	while (host_mmu_access(va, access, true, &pa)) {
+		int ret = vm_fault(space, va, access);
+
+		if (ret)
+			return ret;
+	}
+	if (access == FAULT_WRITE)
+		*(u32 *)phys_to_virt(pa) = *value;
+	else
+		*value = *(u32 *)phys_to_virt(pa);
+	return 0;
+}
+
+static void poke(struct aspace *space, u64 va, u32 value)
+{
+	assert_int_equal(access_in(space, va, FAULT_WRITE, &value), 0);
+}
+
+static u32 peek(struct aspace *space, u64 va)
+{
+	u32 value;
+
+	assert_int_equal(access_in(space, va, FAULT_READ, &value), 0);
+	return value;
+}
+
+static int read_error(u64 va)
+{
+	u32 value;
+
+	return access_in(as, va, FAULT_READ, &value);
+}
+
+static pte_t *entry_of_level2(u64 va)
+{
+	pte_t *entry = as->root;
+
+	for (unsigned level = PT_LEVELS; level > 2; level--)
+		entry = phys_to_virt(pte_pa(entry[pt_index(va, level)], level));
+	return &entry[pt_index(va, 2)];
+}
+
+/* ---- each combination ------------------------------------------------------------------------ */
+
+enum family { ALONE, WITH_CHILD, CHILD_GONE, FAMILIES };
+enum pattern {
+	ALL,
+	THIRDS,
+	LAST,
+	PATTERNS
+}; /* which pages are written; others: in part only read */
+
+struct move {
+	u64 offset, n, more; /* pages: in the first 2 MiB; that move; that it grows by */
+	u64 to;              /* from the old address on */
+	bool keep, beside_old;
+	enum beside { NOTHING, TOUCHED, UNTOUCHED, BESIDES } beside_new;
+	enum family family;
+	enum pattern pattern;
+};
+
+static u32 content(const struct move *m, u64 page)
+{
+	bool written =
+		m->pattern == ALL || (m->pattern == THIRDS ? page % 3 == 0 : page == m->n - 1);
+
+	return page < m->n && written ? (u32)(1000 + page) : 0;
+}
+
+static void fill(const struct move *m, u64 from)
+{
+	for (u64 i = 0; i < m->n; i++) {
+		if (content(m, i))
+			poke(as, from + PAGES i, content(m, i));
+		else if (i % 3 == 1)
+			assert_int_equal(peek(as, from + PAGES i), 0);
+	}
+}
+
+/* The tables of the first 2 MiB and of the last, or 0. */
+static u64 table_at(u64 va)
+{
+	pte_t e = pte_load(entry_of_level2(va));
+
+	return pte_is_table(e, 2) ? e.v & PTE_ADDR : 0;
+}
+
+static void check_content(const struct move *m, u64 from, u64 to)
+{
+	for (u64 i = 0; i < m->n + m->more; i++) {
+		assert_int_equal(peek(as, to + PAGES i), content(m, i));
+		if (i >= m->n)
+			continue;
+		if (m->keep)
+			assert_int_equal(peek(as, from + PAGES i), 0);
+		else
+			assert_int_equal(read_error(from + PAGES i), SEGV_MAPERR);
+	}
+	assert_int_equal(read_error(to + PAGES(m->n + m->more)), SEGV_MAPERR);
+	assert_int_equal(read_error(from + PAGES m->n), SEGV_MAPERR);
+	assert_int_equal(read_error(from - PAGE_SIZE), SEGV_MAPERR);
+}
+
+/* Neither sees what the other writes from now on. */
+static void check_child(const struct move *m, struct aspace *child, u64 from, u64 to)
+{
+	u32 value;
+
+	poke(as, to, 1);
+	poke(child, from + PAGES(m->n - 1), 2);
+	for (u64 i = 0; i + 1 < m->n; i++)
+		assert_int_equal(peek(child, from + PAGES i), content(m, i));
+	assert_int_equal(access_in(child, from + PAGES m->n, FAULT_READ, &value), SEGV_MAPERR);
+	assert_int_equal(peek(as, to + PAGES(m->n - 1)), content(m, m->n - 1));
+	assert_int_equal(peek(as, to), 1);
+}
+
+static void run(const struct move *m)
+{
+	u64 from = AT + PAGES m->offset, to = from + m->to;
+	u64 beside_old = from + PAGES(m->n + 2), beside_new = to + PAGES(m->n + m->more + 2);
+	struct aspace *child = NULL;
+	u64 table, frames;
+
+	map(from, PAGES m->n);
+	fill(m, from);
+	if (m->beside_old)
+		map(beside_old, PAGE_SIZE), poke(as, beside_old, 8);
+	if (m->beside_new)
+		map(beside_new, PAGE_SIZE);
+	if (m->beside_new == TOUCHED)
+		poke(as, beside_new, 9);
+	if (m->family != ALONE)
+		assert_int_equal(aspace_fork(as, &child), 0);
+	if (m->family == CHILD_GONE)
+		aspace_put(child);
+	frames = frames_named();
+	table = table_at(from);
+	assert_int_equal(vm_mremap(as, from, PAGES m->n, PAGES(m->n + m->more),
+				   FIXED | (m->keep ? MREMAP_DONTUNMAP : 0), to),
+			 to);
+	aspace_audit();
+	host_mmu_audit();
+	if (table && IS_ALIGNED(m->to, 2 * MiB) && !m->beside_old && !m->beside_new &&
+	    (m->family == ALONE || !m->more))
+		assert_int_equal(table_at(to), table);
+	if (!m->keep && !m->more && m->to == 64 * MiB && !m->beside_old && !m->beside_new)
+		assert_true(frames_named() <= frames); /* no table was made */
+	check_content(m, from, to);
+	if (m->family == WITH_CHILD)
+		check_child(m, child, from, to);
+	if (m->beside_old)
+		assert_int_equal(peek(as, beside_old), 8);
+	if (m->beside_new)
+		assert_int_equal(peek(as, beside_new), m->beside_new == TOUCHED ? 9 : 0);
+	aspace_audit();
+	host_mmu_audit();
+	if (m->family == WITH_CHILD)
+		aspace_put(child);
+	vm_munmap(as, AT, 600 * GiB + GiB);
+	aspace_audit();
+}
+
+static void test_each_combination(void **state)
+{
+	static const u64 offset[] = { 0, 5 }, n[] = { 3, 512, 515 }, more[] = { 0, 7, 600 };
+	static const u64 to[] = { 64 * MiB, 600 * GiB, 64 * MiB + PAGES 3 };
+
+	for (unsigned i = 0; i < 2 * 3 * 3 * 3 * FAMILIES * 2 * BESIDES * 2; i++) {
+		unsigned k = i;
+		struct move m = { .pattern = i / 7 % PATTERNS };
+
+		m.offset = offset[k % 2], k /= 2;
+		m.n = n[k % 3], k /= 3;
+		m.more = more[k % 3], k /= 3;
+		m.to = to[k % 3], k /= 3;
+		m.family = k % FAMILIES, k /= FAMILIES;
+		m.beside_old = k % 2, k /= 2;
+		m.beside_new = k % BESIDES, k /= BESIDES;
+		m.keep = k % 2;
+		if (!m.keep || !m.more)
+			run(&m);
+	}
+}
+
+/* The table that is in the way at the new place goes; the one that moves comes. */
+static void test_replaces(void **state)
+{
+	struct move m = { .n = 512 };
+
+	map(AT, 2 * MiB);
+	fill(&m, AT);
+	map(AT + 64 * MiB, 2 * MiB);
+	for (u64 i = 0; i < 512; i++)
+		poke(as, AT + 64 * MiB + PAGES i, 7);
+	assert_int_equal(vm_mremap(as, AT, 2 * MiB, 2 * MiB, FIXED, AT + 64 * MiB), AT + 64 * MiB);
+	check_content(&m, AT, AT + 64 * MiB);
+}
+
+/* One page says something else: EFAULT, and nothing moves, wherever in the range it is. */
+static void test_several_regions(void **state)
+{
+	struct move m = { .n = 1024 };
+	static const u64 odd[] = { 0, 1, 15, 17, 511, 512, 1000, 1023 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(odd); i++) {
+		map(AT, 4 * MiB);
+		fill(&m, AT);
+		for (unsigned how = 0; how < 3; how++) {
+			u64 at = AT + PAGES odd[i];
+			s64 ret;
+
+			if (how == 2)
+				vm_munmap(as, at, PAGE_SIZE);
+			else
+				vm_mprotect(as, at, PAGE_SIZE, how ? PROT_NONE : PROT_READ);
+			ret = vm_mremap(as, AT, 4 * MiB, 4 * MiB, FIXED, AT + 64 * MiB);
+			assert_int_equal(ret, -EFAULT);
+			assert_int_equal(read_error(AT + 64 * MiB), SEGV_MAPERR);
+			if (how < 2)
+				vm_mprotect(as, at, PAGE_SIZE, RW);
+		}
+		vm_munmap(as, AT, 4 * MiB);
+	}
+}
+
+/* Where the kernel chooses, what is large keeps its place within 2 MiB, so that its tables move. */
+static void test_place(void **state)
+{
+	u64 from = AT + PAGES 77, table;
+	s64 to;
+
+	map(from, MiB);
+	map(from + MiB, PAGE_SIZE); /* in the way, in another table */
+	vm_munmap(as, from + MiB, PAGE_SIZE);
+	map(ALIGN_UP(from + MiB, 2 * MiB), PAGE_SIZE);
+	poke(as, from, 1000);
+	table = table_at(from);
+	to = vm_mremap(as, from, MiB, 4 * MiB, MREMAP_MAYMOVE, 0);
+	assert_true(to > 0);
+	assert_int_equal((u64)to % (2 * MiB), from % (2 * MiB));
+	assert_int_equal(table_at((u64)to), table);
+	assert_int_equal(peek(as, (u64)to), 1000);
+	assert_int_equal(peek(as, (u64)to + 4 * MiB - PAGE_SIZE), 0);
+}
+
+/* ---- every allocation fails in turn ---------------------------------------------------------- */
+
+static void test_every_allocation_fails(void **state)
+{
+	static const u64 to[] = { 600 * GiB, 600 * GiB + PAGES 3, 64 * MiB + PAGES 300 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(to) * 2; i++) {
+		struct move m = { .offset = 5, .n = 1100, .to = to[i / 2] };
+		u64 from = AT + PAGES 5, failures = 0;
+		struct aspace *child;
+		s64 ret;
+
+		map(from, PAGES m.n);
+		map(from + PAGES m.n, PAGE_SIZE); /* the edge's table does not move as a whole */
+		fill(&m, from);
+		if (i % 2)
+			assert_int_equal(aspace_fork(as, &child), 0);
+		for (u64 k = 1;; k++) {
+			u64 frames = frames_named();
+
+			alloc_fail_at = k;
+			ret = vm_mremap(as, from, PAGES m.n, PAGES m.n, FIXED, from + m.to);
+			if (alloc_fail_at != 0)
+				break;
+			assert_int_equal(ret, -ENOMEM);
+			assert_true(frames_named() <= frames); /* empty tables may go */
+			aspace_audit();
+			for (u64 j = 0; j < m.n; j += 100)
+				assert_int_equal(peek(as, from + PAGES j), content(&m, j));
+			failures++;
+		}
+		alloc_fail_at = 0;
+		assert_int_equal(ret, from + m.to);
+		assert_true(failures > 1);
+		vm_munmap(as, from + PAGES m.n, PAGE_SIZE);
+		check_content(&m, from, from + m.to);
+		if (i % 2)
+			aspace_put(child);
+		vm_munmap(as, AT, 600 * GiB + GiB);
+	}
+}
+
+/* ---- a table that moves while somebody waits for its lock ------------------------------------ */
+
+static s64 move_result;
+static int fault_result;
+
+static void *move_elsewhere(void *arg)
+{
+	host_cpu = 1;
+	move_result = vm_mremap(as, AT, PAGES 4, PAGES 4, FIXED, AT + 64 * MiB);
+	return NULL;
+}
+
+static void *fault_elsewhere(void *arg)
+{
+	host_cpu = 2;
+	fault_result = vm_fault(as, AT + PAGE_SIZE, FAULT_WRITE);
+	return NULL;
+}
+
+static bool is_locked(struct frame *t)
+{
+	u32 word = __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
+
+	return (u16)word != word >> 16;
+}
+
+/* Who waits for the lock gets it, and we again as the next. */
+static void let_one_through(struct frame *t)
+{
+	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
+
+	table_unlock(t);
+	while (__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket)
+		cpu_relax();
+}
+
+/* Until one more waits than before. */
+static void wait_for_one(struct frame *t, u32 before)
+{
+	while (__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) >> 16 == before >> 16)
+		cpu_relax();
+}
+
+/* A fault at the old address has come down to the table when it moves: nothing is at that address any
+ * more, and the page that the table has there now is another address's. */
+static void test_moved_while_waiting(void **state)
+{
+	struct frame *t, *above;
+	pthread_t mover, other;
+	u32 before;
+
+	host_cpu = 1; /* the only one that knows translations: none is told to forget any here */
+	map(AT, PAGES 4);
+	poke(as, AT, 1000);
+	host_cpu = 0;
+	t = pte_table(*entry_of_level2(AT), 2);
+	above = virt_frame((void *)ALIGN_DOWN((u64)entry_of_level2(AT), PAGE_SIZE));
+	table_lock(t);
+	before = t->lock;
+	assert_int_equal(pthread_create(&mover, NULL, move_elsewhere, NULL), 0);
+	wait_for_one(t, before);
+	while (!is_locked(above)) { /* it has only looked */
+		before = t->lock + (1u << 16);
+		let_one_through(t);
+		wait_for_one(t, before);
+	}
+	before = t->lock;
+	assert_int_equal(pthread_create(&other, NULL, fault_elsewhere, NULL), 0);
+	wait_for_one(t, before);
+	table_unlock(t);
+	pthread_join(mover, NULL);
+	pthread_join(other, NULL);
+	host_cpu = 1;
+	tlb_leave_space(as);
+	host_cpu = 0;
+	assert_int_equal(move_result, AT + 64 * MiB);
+	assert_int_equal(fault_result, SEGV_MAPERR);
+	assert_true(table_at(AT + 64 * MiB) == frame_pa(t).v);
+	assert_false(pte_is_present(((pte_t *)frame_virt(t))[1]));
+	assert_int_equal(peek(as, AT + 64 * MiB), 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+		T(test_each_combination),
+		T(test_replaces),
+		T(test_several_regions),
+		T(test_place),
+		T(test_every_allocation_fails),
+		cmocka_unit_test_setup_teardown(test_moved_while_waiting, setup_three_cpus,
+						teardown),
+	};
+
+	return cmocka_run_group_tests_name("mremap", tests, NULL, NULL);
+}
