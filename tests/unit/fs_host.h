@@ -28,7 +28,6 @@ static int fs_mutexes; /* held */
 void mutex_init(struct mutex *m)
 {
 	atomic_store(&m->owner, 0ul);
-	waitq_init(&m->waiters);
 }
 void mutex_lock(struct mutex *m)
 {
