@@ -247,6 +247,11 @@ $(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
 
+$(O)/bench/hackbench: bench/user/hackbench.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $<"
+	$(Q)musl-gcc $(UFLAGS) -pthread $< -o $@
+
 # mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
 # ./jiffy bench --native says so). bench/native/mmu.c comes first and so takes the place of the simulated MMU. And its well-known relatives.
 $(O)/bench/native-memory: bench/native/memory.c bench/native/mmu.c bench/native/timing.h $(HO)/libjiffy.a
