@@ -168,7 +168,7 @@ SFLAGS := $(COMMON) $(WARN) -Wno-frame-larger-than -DCONFIG_HOST -DCONFIG_DEBUG 
 	-fsanitize=undefined -fno-sanitize-recover=all
 SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
 	-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-memintrinsics=0
-SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c) debug/audit.c
+SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
 SSRC := $(filter-out $(HSKIP) $(HSCHED),$(SSRC))
 SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
 STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain group run)
@@ -246,6 +246,11 @@ $(O)/bench/yield $(O)/bench/memory $(O)/bench/latency: $(O)/bench/%: bench/user/
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@
+
+$(O)/bench/hackbench: bench/user/hackbench.c
+	@mkdir -p $(@D)
+	@echo "  USERCC  $<"
+	$(Q)musl-gcc $(UFLAGS) -pthread $< -o $@
 
 # mm/ for this machine's silicon: the objects of the host tests without sanitizers and checks (HTAG=-native;
 # ./jiffy bench --native says so). bench/native/mmu.c comes first and so takes the place of the simulated MMU. And its well-known relatives.

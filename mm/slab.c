@@ -550,7 +550,8 @@ struct slab_cache *slab_cache_create(const char *name, size_t size, size_t align
 		.stride = (u32)stride,
 		.index = index,
 	};
-	spin_init(&c->lock, name, RANK_SLAB);
+	spin_init(&c->lock, "slab",
+		  RANK_SLAB); /* not `name`: lockcheck would take it for others' locks */
 	while (PAGE_SIZE << c->min_order < stride)
 		c->min_order++;
 	c->order = choose_order(c->stride, c->min_order);

@@ -111,7 +111,7 @@ static int is_active(struct thread *t, void *arg)
 static void audit_all(void)
 {
 	mm_audit(&run.audit);
-	sched_audit(&run.audit);
+	sched_audit(&run.audit, run.reader);
 	proc_audit(&run.audit);
 	if (!thread_for_each(is_active, NULL))
 		run.slots = aspace_audit();

@@ -85,7 +85,7 @@ static struct futex_bucket *lock_bucket(struct futex_waiter *w)
 	}
 }
 
-void futex_join(struct futex_waiter *w)
+static __always_inline void join(struct futex_waiter *w)
 {
 	struct futex_bucket *b = w->bucket = futex_bucket_of(&w->key);
 	u32 level = current()->level;
@@ -101,7 +101,12 @@ void futex_join(struct futex_waiter *w)
 	spin_unlock(&b->lock);
 }
 
-bool futex_leave(struct futex_waiter *w)
+void futex_join(struct futex_waiter *w)
+{
+	join(w);
+}
+
+static __always_inline bool leave(struct futex_waiter *w)
 {
 	struct futex_bucket *b = lock_bucket(w);
 	bool woken = w->woken;
@@ -110,6 +115,11 @@ bool futex_leave(struct futex_waiter *w)
 		list_del(&w->node);
 	spin_unlock(&b->lock);
 	return woken;
+}
+
+bool futex_leave(struct futex_waiter *w)
+{
+	return leave(w);
 }
 
 /* The bucket's lock held. */
@@ -132,13 +142,13 @@ int futex_wait(uaddr_t addr, bool shared, u32 value, u32 bitset, u64 deadline)
 	if (err)
 		return err;
 	waitq_init(&w.wait);
-	futex_join(&w);
+	join(&w);
 	err = get_user(now, addr);
 	if (!err && now != value)
 		err = -EAGAIN;
 	if (!err)
 		err = wait_event_deadline(&w.wait, READ_ONCE(w.woken), deadline);
-	if (futex_leave(&w))
+	if (leave(&w))
 		err = 0;
 	futex_put_key(w.pin); /* of the key that it has by now */
 	return err;

@@ -70,13 +70,13 @@ static void audit_queue(struct audit *a, struct rq *rq)
 #endif
 }
 
-void sched_audit(struct audit *a)
+void sched_audit(struct audit *a, struct thread *reader)
 {
 	struct sched_stats s;
 
 	found = (typeof(found)){ .a = a };
 	sched_stats(&s);
-	thread_for_each(count_thread, current());
+	thread_for_each(count_thread, reader);
 	audit_equal(a, found.threads, s.threads, "threads");
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
 		audit_queue(a, per_cpu_ptr(&runqueue, cpu));

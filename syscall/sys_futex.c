@@ -49,7 +49,7 @@ static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
 	return err;
 }
 
-static s64 lock_pi(uaddr_t addr, int op, uaddr_t utime)
+static __noinline s64 lock_pi(uaddr_t addr, int op, uaddr_t utime)
 {
 	u64 deadline;
 	int err = deadline_of(op, utime, &deadline);
@@ -57,7 +57,7 @@ static s64 lock_pi(uaddr_t addr, int op, uaddr_t utime)
 	return err ? err : futex_lock_pi(addr, !(op & FUTEX_PRIVATE_FLAG), deadline);
 }
 
-static s64 wait_requeue_pi(uaddr_t addr, int op, u32 val, uaddr_t utime, uaddr_t addr2)
+static __noinline s64 wait_requeue_pi(uaddr_t addr, int op, u32 val, uaddr_t utime, uaddr_t addr2)
 {
 	u64 deadline;
 	int err = deadline_of(op, utime, &deadline);
@@ -77,7 +77,7 @@ s64 sys_futex(uaddr_t addr, int op, u32 val, u64 timeout, uaddr_t addr2, u32 val
 	bool shared = !(op & FUTEX_PRIVATE_FLAG);
 	int n = (int)val, n2 = (int)timeout;
 
-	if ((op & FUTEX_CLOCK_REALTIME) && !may_name_clock(op & FUTEX_CMD_MASK))
+	if (unlikely(op & FUTEX_CLOCK_REALTIME) && !may_name_clock(op & FUTEX_CMD_MASK))
 		return -ENOSYS;
 	switch (op & FUTEX_CMD_MASK) {
 	case FUTEX_WAIT: return wait(addr, op, val, timeout, FUTEX_BITSET_ALL);
