@@ -446,6 +446,29 @@ static void test_shared_tables_are_dropped(void **state)
 	aspace_put(child);
 }
 
+/* mprotect of shared tables copies them all before it changes the first. */
+static void test_shared_tables_fail_as_a_whole(void **state)
+{
+	const u64 n = 80, step = 2 * MiB;
+	struct aspace *child;
+	struct vm_totals t;
+	int err = -1;
+
+	map(AT, n * step, RW, ANON | MAP_FIXED);
+	for (u64 i = 0; i < n; i++)
+		poke(as, AT + i * step, 1);
+	assert_int_equal(aspace_fork(as, &child), 0);
+	for (u64 k = 1; err; k += 7) {
+		alloc_fail_at = k;
+		err = vm_mprotect(as, AT, n * step, PROT_READ);
+		alloc_fail_at = 0;
+		vm_count(as, 0, USER_TOP, &t);
+		assert_int_equal(t.data, err ? n * step : 0);
+	}
+	use(as);
+	aspace_put(child);
+}
+
 /* MADV_DONTNEED has nothing to do where nothing was touched, so it needs no memory for it. */
 static void test_dontneed_splits_no_mark(void **state)
 {
@@ -511,6 +534,7 @@ int main(void)
 		T(test_large_fallback_is_counted),
 		T(test_pieces_fail_as_a_whole),
 		T(test_shared_tables_are_dropped),
+		T(test_shared_tables_fail_as_a_whole),
 		T(test_dontneed_splits_no_mark),
 		T(test_beyond_the_top),
 	};
