@@ -687,11 +687,7 @@ static int stats_slot(const struct pt_slot *s, void *arg)
 
 void aspace_stats(struct aspace *as, struct aspace_stats *out)
 {
-	*out = (struct aspace_stats){
-		.faults = atomic_load(&as->faults),
-		.minor_faults = atomic_load(&as->minor_faults),
-		.cow_faults = atomic_load(&as->cow_faults),
-	};
+	*out = (struct aspace_stats){ 0 };
 	pt_scan(as, 0, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS), stats_slot, out);
 	out->tables = pt_count_tables(as);
 	spin_lock(&as->lock);
@@ -708,9 +704,4 @@ void aspace_disable_large(struct aspace *as, bool disable)
 bool aspace_large_disabled(struct aspace *as)
 {
 	return READ_ONCE(as->no_large);
-}
-
-u64 aspace_minor_faults(struct aspace *as)
-{
-	return atomic_load(&as->minor_faults);
 }

@@ -24,6 +24,7 @@
 #include "lib/string.h"
 #include "mm/large.h"
 #include "mm/slab.h"
+#include "sched/thread.h"
 
 struct frame *zero_frame;
 pfn_t zero_pfn;
@@ -1050,18 +1051,41 @@ void pt_prune(struct aspace *as, u64 va)
 	}
 }
 
-/* The table that covered an operation has become empty. One of level 1 stays, until another one is empty: who maps
- * and unmaps a page again and again needs no table each time. */
+/*
+ * The table that covered an operation has become empty. One of level 1 stays, until the thread leaves another
+ * one empty: who maps and unmaps a page again and again needs no table each time, and not the lock above,
+ * which others may need. It is the thread that remembers it; of those that do not belong to the space the
+ * space itself.
+ */
 static void prune_later(struct aspace *as, u64 va, unsigned level)
 {
+	struct thread *me = current();
+
 	if (level == 1) {
 		va = ALIGN_DOWN(va, pt_span(2)) | 1;
-		if (as->empty_table == va)
-			return;
-		va = __atomic_exchange_n(&as->empty_table, va, __ATOMIC_RELAXED);
+		if (likely(me->as == as)) {
+			u64 last = me->empty_table;
+
+			me->empty_table = va;
+			va = last == va ? 0 : last;
+		} else {
+			va = __atomic_exchange_n(&as->empty_table, va, __ATOMIC_RELAXED);
+		}
 	}
 	if (va)
 		pt_prune(as, va & PAGE_MASK);
+}
+
+void aspace_thread_ends(void)
+{
+	struct thread *me = current();
+	u64 va = me->empty_table;
+
+	me->empty_table = 0;
+	if (me->as && va)
+		va = __atomic_exchange_n(&me->as->empty_table, va, __ATOMIC_RELAXED);
+	if (me->as && va)
+		pt_prune(me->as, va & PAGE_MASK);
 }
 
 /* The cursor holds the table that covers the range; it is given up. */

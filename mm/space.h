@@ -11,19 +11,19 @@
 #include "mm/frame.h"
 
 struct aspace {
+	/* Written by each flush, hence on a cache line of their own. */
+	atomic64_t tlb_gen;     /* [a] raised by each flush: see mm/tlb.c */
+	u64 cpus[NR_CPUS / 64]; /* [a] CPUs that use this root, running or lazily */
+	u64 unused[3];
+
 	/* Read by each switch and each fault. */
 	pte_t *root;              /* [I] the table itself */
 	pte_t root_entry;         /* [I] what an entry that points to it would say */
 	struct frame *root_frame; /* [I] */
 	u64 id;                   /* [I] never used twice: names the space in the CPUs' contexts */
-	atomic64_t tlb_gen;       /* [a] raised by each flush: see mm/tlb.c */
-	u64 cpus[NR_CPUS / 64];   /* [a] CPUs that use this root, running or lazily */
 	refcount_t refs;
 
-	/* Faults since its creation. [a] */
-	atomic64_t faults, minor_faults, cow_faults;
-
-	u64 empty_table; /* [a] a table of level 1 left empty by an unmapping: its address | 1; or 0 */
+	u64 empty_table; /* [a] as thread.empty_table, of threads that ended or are not of this space */
 
 	/* Where the next mapping without a wish goes: hints, see aspace.c. */
 	u64 gap_end;     /* [a] no free hole larger than gap_skipped lies above */
@@ -45,6 +45,7 @@ struct aspace {
 
 	struct list_node all; /* [aspaces_lock] */
 };
+_Static_assert(offsetof(struct aspace, root) == 64, "the first line");
 
 /* Every space, for the auditor and whoever must choose a victim. */
 extern spinlock_t aspaces_lock;

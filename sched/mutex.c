@@ -12,6 +12,7 @@
 #include "arch/api/upcall.h"
 #include "lib/kassert.h"
 #include "sched/thread.h"
+#include "sync/lockstat.h"
 
 #define SPINS    2000 /* looks at a running owner before we sleep */
 #define MAX_HOPS 16   /* of a circle of waiters */
@@ -143,8 +144,14 @@ static __noinline void lock_slowly(struct mutex *m)
 	struct blocked b;
 
 	kassert(!mutex_is_held(m));
+	preempt_disable();
+	lock_count_wait(LOCK_MUTEX, 0);
+	preempt_enable();
 	if (nr_cpus > 1 && spin_for(m))
 		return;
+	preempt_disable();
+	(*this_cpu_ptr(&lock_stats))[LOCK_MUTEX].slept++;
+	preempt_enable();
 	enter_blocked(&b, m);
 	wait_event(&m->waiters, mutex_trylock(m));
 	leave_blocked(&b);

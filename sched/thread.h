@@ -77,6 +77,10 @@ struct thread {
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each: how that divides */
 	u64 told_user, told_kernel;   /* [rq] what sched_times said last, ns */
 
+	/* What mm/ keeps with the thread, so that threads of one space do not write the same line. */
+	u64 minor_faults; /* [o] */
+	u64 empty_table;  /* [o] a table of level 1 left empty by an unmapping: its address | 1; or 0 */
+
 	/* Identity. */
 	u32 tid;         /* 0: a program's, not started yet */
 	char name[16];   /* [o] */

@@ -38,7 +38,7 @@ struct rcu_cpu {
 	u64 queued, done, periods;     /* [o] */
 };
 
-static DEFINE_PER_CPU(struct rcu_cpu, rcu_cpu);
+static DEFINE_PER_CPU_SHARED(struct rcu_cpu, rcu_cpu);
 static u64 rcu_period = 1;
 void (*rcu_begin_hook)(void);
 
