@@ -34,7 +34,7 @@ enum lock_class lock_class_of_rank(u32 rank)
 	u32 class = LOCK_CLASSES - 1;
 
 	while (class > LOCK_NONE && classes[class].rank != rank)
-		class --;
+		class--;
 	return class;
 }
 
