@@ -4,7 +4,8 @@
  * One worker for each CPU, pinned to it: threads of one process, or processes. A worker maps 1 MiB at
  * an address that nobody else uses (SPACING MiB from the next one's: 2, as near as ranges can be
  * without sharing a page table, or 1024; 0 is the control: 64 KiB each, all in one page table), writes and reads its pages, protects, unprotects, discards and
- * unmaps them; ROUNDS times. All begin together, when each has done two rounds to warm up.
+ * unmaps them; ROUNDS times, and lets
+ * the kernel choose a place for some more. All begin together, when each has done two rounds to warm up.
  *
  * Output: what /proc/jiffy/locks and the fault counters say of the time between, name and number; the
  * kernel's word for "did these threads get into each other's way?". On a kernel without that file: only
@@ -61,9 +62,26 @@ static void await(volatile int *word, int value)
 		__builtin_ia32_pause();
 }
 
+/* Where the kernel puts it: each thread should have a place for itself. */
+static void anywhere(unsigned long size, unsigned long touched)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	for (unsigned long i = 0; i < touched; i += PAGE)
+		*(volatile char *)(p + i) = 1;
+	if (munmap(p, size))
+		die("munmap");
+}
+
 static void one_round(char *p)
 {
 	volatile char *v = p;
+
+	anywhere(64 * 1024, 64 * 1024);
+	anywhere(MIB, 0);
+	anywhere(128 * MIB, 0);
 
 	if (mmap(p, range, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p)

@@ -7,7 +7,6 @@ import sys
 from memory import DIRECT_MAP, DIRECT_MAP_END, KERNEL_BASE, GuestError, Kernel, Memory
 from space import FRAME_TABLE, PAGE, Guest
 
-DEMAND_MAP = 0xFFFFC00000000000  # arch/x86/machine/memlayout.h: stacks, devices
 FRAME_TYPES = ("reserved", "free", "cached", "kernel", "slab", "table", "anon", "file")
 
 # Why a line must be shared: what lies in it, the functions that may write it, the reason. A line counts as
@@ -34,10 +33,11 @@ class Names:
         start, end = kernel["__percpu_start"], kernel["__percpu_end"]
         self.size = end - start
         data = sorted((at, name) for name, at in kernel.address.items()
-                      if at >= KERNEL_BASE or start <= at < end)
+                      if (at >= KERNEL_BASE or start <= at < end) and not name.startswith("__"))
         self.percpu = [d for d in data if d[0] < end]
         self.image = [d for d in data if d[0] >= KERNEL_BASE]
         base = kernel["percpu_base"]
+        self.lapic = memory.u64(kernel["lapic_base"]) // PAGE
         self.areas = [memory.u64(base + 8 * i) for i in range(256)]
 
     @staticmethod
@@ -89,12 +89,6 @@ class Line:
         return sorted({f for f, s, _ in self.sites if s == store})
 
 
-def is_device(line):
-    """The local APIC is at one address for all CPUs, and is another one for each."""
-    return DEMAND_MAP <= line.at < FRAME_TABLE and line.functions(True) and all(
-        f in ("send", "lapic_eoi", "set_oneshot", "lapic_send", "arm", "lapic_write") for f in line.functions(True))
-
-
 def read(path, kernel):
     lines, about = [], {}
     with open(path, encoding="ascii") as f:
@@ -120,8 +114,8 @@ def report(lines, names, out):
     """Rows by name and reason. Returns how many lines nothing explains."""
     rows = {}
     for line in lines:
-        if is_device(line):
-            continue
+        if line.at // PAGE == names.lapic:
+            continue  # at one address for all CPUs, but each has its own
         name = names.name(line.at)
         why = reason_for(name, line)
         row = rows.setdefault((why or "", name), [0, 0, 0, line])
