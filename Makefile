@@ -219,7 +219,7 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 # The suite of benchmarks: one static program for every kernel, and the program that it executes.
 SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))
 
-$(O)/bench/suite: $(SUITE) bench/suite/bench.h
+$(O)/bench/suite: $(SUITE) bench/suite/bench.h bench/raw.h
 	@mkdir -p $(@D)
 	@echo "  USERCC  $@"
 	$(Q)musl-gcc $(UFLAGS) $(SUITE) -o $@
@@ -231,7 +231,7 @@ $(O)/bench/suite-exit: bench/suite/exit.c
 		-Wl,-z,noseparate-code -s $< -o $@
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency $(O)/bench/disjoint $(O)/bench/scale: $(O)/bench/%: bench/user/%.c $(wildcard bench/user/*.h)
+$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency $(O)/bench/disjoint $(O)/bench/scale: $(O)/bench/%: bench/user/%.c bench/raw.h $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@

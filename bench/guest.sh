@@ -26,7 +26,7 @@ linux_options()
 # The image that both boot: the suite, what it executes, and the module if there is one.
 guest_image()
 {
-	make -s -j2 kernel build/bench/suite build/bench/suite-exit build/plugin/events.so \
+	make -s -j2 kernel build/bench/suite build/bench/suite-exit build/plugin/events.so build/plugin/where.so \
 		>"$1/make.log" 2>&1 || { cat "$1/make.log" >&2; die 125 'the build failed'; }
 	set -- "$1" "$PWD/build/bench/suite=/suite" "$PWD/build/bench/suite-exit=/suite-exit"
 	[ ! -s "$linux_dir/kthread.ko" ] || set -- "$@" "$(abs_path "$linux_dir/kthread.ko")=/kthread.ko"
@@ -35,7 +35,8 @@ guest_image()
 	tools/mkinitramfs --add "$gi_out" "$@" || die 125 'the image could not be made'
 }
 
-# guest_command KIND MODE DIR NAME...: the shell command of the machine. MODE: icount or wall.
+# guest_command KIND MODE DIR NAME...: the shell command of the machine. MODE: icount or wall. With guest_plugin
+# set to the name of one (tools/plugin), it writes into DIR, to a file of that name.
 guest_command()
 {
 	gc_kind=$1 gc_mode=$2 gc_dir=$3
@@ -50,7 +51,8 @@ guest_command()
 	set --
 	[ "$gc_mode" != icount ] || set -- --icount
 	mkdir -p "$gc_dir/com2"
-	[ -z "${guest_events-}" ] || set -- "$@" -- -plugin "build/plugin/events.so,out=$gc_dir/events"
+	[ -z "${guest_plugin-}" ] ||
+		set -- "$@" -- -plugin "build/plugin/$guest_plugin.so,out=$(qemu_value "$gc_dir/$guest_plugin")"
 	tools/run-qemu --dry-run --io stream --scratch "$gc_dir/com2" --log "$gc_dir/log" --cpu "$guest_cpu" \
 		--mem "$guest_mem" --kernel "$gc_kernel" --initrd "${guest_initrd:-$gc_dir/../suite.cpio}" \
 		--append "$gc_append" "$@"

@@ -63,6 +63,44 @@ linux_fetch()
 	rm -rf "$linux_dir.new"
 }
 
+# linux_symbols: the names of that kernel's functions, as nm writes them, in linux_dir/symbols. Debian's package has
+# none; the kernel itself does, in /proc/kallsyms, and without KASLR they are those of every boot. Needs guest.sh.
+linux_symbols()
+{
+	[ ! -s "$linux_dir/symbols" ] || return 0
+	ls_dir=$(mktemp -d "${TMPDIR:-/tmp}/jiffy-symbols.XXXXXX")
+	cat >"$ls_dir/init" <<'SYMBOLS'
+#!/bin/sh
+mount -t proc proc /proc
+grep ' [tTwW] ' /proc/kallsyms
+echo 'end of symbols'
+poweroff -f
+SYMBOLS
+	chmod 755 "$ls_dir/init"
+	make -s build/initramfs.cpio >"$ls_dir/make.log" 2>&1 || die 125 'the image could not be made'
+	tools/mkinitramfs --add "$ls_dir/more.cpio" "$ls_dir/init=/symbols"
+	cat build/initramfs.cpio "$ls_dir/more.cpio" >"$ls_dir/image.cpio"
+	say "reading the names of Linux's functions from its /proc/kallsyms"
+	ls_command=$(tools/run-qemu --dry-run --io stream --scratch "$ls_dir/com2" --log "$ls_dir/log" --cpu "$guest_cpu" \
+		--mem "$guest_mem" --kernel "$(linux_kernel)" --initrd "$ls_dir/image.cpio" \
+		--append "$linux_base $linux_fair rdinit=/symbols")
+	mkdir -p "$ls_dir/com2"
+	timeout --foreground -k 3 240 sh -c "exec $ls_command" </dev/null 2>"$ls_dir/stderr" | tr -d '\r' >"$ls_dir/all" || :
+	# Kernel and modules alone: what is below belongs to single CPUs, and is a number, not a place.
+	if grep -q '^end of symbols' "$ls_dir/all"; then
+		{
+			sed -n 's/^\(.*\)\(ffffffff[0-9a-f]\{8\} [tTwW] [^ 	]*\).*/\2/p' "$ls_dir/all"
+			echo 'ffffffffc0000000 t (a module)'
+		} >"$linux_dir/symbols.new"
+		mv "$linux_dir/symbols.new" "$linux_dir/symbols"
+	fi
+	rm -rf "$ls_dir"
+	[ -s "$linux_dir/symbols" ] || {
+		say "Linux did not tell the names of its functions"
+		return 1
+	}
+}
+
 # linux_module: the module of bench/module for that kernel, built with Debian's headers, which are unpacked
 # beside it. False, with one line, if it cannot be had.
 linux_module()

@@ -121,7 +121,8 @@ static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass
 	}
 }
 
-static bool audit_arenas; /* the space at hand has some: their tables of level 3 stay (mm/aspace.c) */
+/* The space at hand has arenas: their tables of level 3 stay (mm/aspace.c). */
+static bool audit_arenas;
 
 static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass);
 

@@ -1072,6 +1072,8 @@ static void prune_later(struct aspace *as, u64 va, unsigned level)
 		if (likely(*last == va))
 			return;
 		va = __atomic_exchange_n(last, va, __ATOMIC_RELAXED);
+	} else if (level == PT_LEVELS - 1 && aspace_is_arena(as, va)) {
+		return; /* stays, and is what is empty */
 	}
 	if (va)
 		pt_prune(as, va & PAGE_MASK);

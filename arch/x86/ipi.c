@@ -49,8 +49,7 @@ struct ipi_request {
 
 DEFINE_PER_CPU_SHARED(u32, cpu_apic_id);
 static DEFINE_PER_CPU_SHARED(struct ipi_request, request);
-static DEFINE_PER_CPU_SHARED(u64, asked)
-[MASK_WORDS]; /* [a] CPUs that ask something of this one */
+static DEFINE_PER_CPU_SHARED(u64, asked)[MASK_WORDS]; /* [a] CPUs that ask something of this one */
 DEFINE_PER_CPU(struct ipi_counts, ipi_counts);
 
 void ipi_reschedule(u32 cpu)

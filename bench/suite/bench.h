@@ -22,6 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../raw.h"
+
 #define PAGE        4096ul
 #define MIB         (1ul << 20)
 #define HUGE        (2 * MIB)
@@ -46,14 +48,6 @@
 			 : "i"(0x4a420000 + (k))                                                   \
 			 : "memory")
 
-static inline uint64_t stamp(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
-
 static inline uint64_t mark_begin(void)
 {
 	MARK(MARK_BEGIN);
@@ -69,20 +63,6 @@ static inline uint64_t mark_end(void)
 }
 
 /* ---- system calls ---------------------------------------------------------------------------- */
-
-static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
 
 static inline long sys3(long nr, long a, long b, long c)
 {

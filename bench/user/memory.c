@@ -27,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../raw.h"
 #include "where.h"
 
 #define PAGE   4096ul
@@ -36,28 +37,6 @@
 
 static uint64_t overhead; /* of a pair of time stamps */
 
-static inline uint64_t stamp(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
-
-static inline long call(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-
 static void fail(const char *what)
 {
 	perror(what);
@@ -66,7 +45,7 @@ static void fail(const char *what)
 
 static inline char *map(unsigned long size)
 {
-	long va = call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+	long va = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		       -1, 0);
 
 	if (va < 0 && va > -4096)
@@ -76,7 +55,7 @@ static inline char *map(unsigned long size)
 
 static inline void unmap(char *p, unsigned long size)
 {
-	if (call(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0))
+	if (sys6(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0))
 		fail("munmap");
 }
 
@@ -181,7 +160,7 @@ static void measure_overhead(void)
 	for (int i = 0; i < ROUNDS; i++) {
 		uint64_t start = begin("getppid");
 
-		call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+		sys6(SYS_getppid, 0, 0, 0, 0, 0, 0);
 		least(&min, start);
 	}
 	print("getppid", (long)min);
@@ -317,9 +296,9 @@ static uint64_t protect(const char *name, char *p, unsigned long pages)
 
 		/* Taking rights away is the dear half. */
 		start = begin(name);
-		call(SYS_mprotect, (long)p, (long)(pages * PAGE), PROT_READ, 0, 0, 0);
+		sys6(SYS_mprotect, (long)p, (long)(pages * PAGE), PROT_READ, 0, 0, 0);
 		least(&min, start);
-		call(SYS_mprotect, (long)p, (long)(pages * PAGE), PROT_READ | PROT_WRITE, 0, 0, 0);
+		sys6(SYS_mprotect, (long)p, (long)(pages * PAGE), PROT_READ | PROT_WRITE, 0, 0, 0);
 	}
 	return min;
 }
@@ -332,9 +311,9 @@ static uint64_t protect_written(char *p)
 	for (int i = 0; i < ROUNDS; i++) {
 		write_page(p);
 		start = begin("mprotect.one_written");
-		call(SYS_mprotect, (long)p, PAGE, PROT_READ, 0, 0, 0);
+		sys6(SYS_mprotect, (long)p, PAGE, PROT_READ, 0, 0, 0);
 		least(&min, start);
-		call(SYS_mprotect, (long)p, PAGE, PROT_READ | PROT_WRITE, 0, 0, 0);
+		sys6(SYS_mprotect, (long)p, PAGE, PROT_READ | PROT_WRITE, 0, 0, 0);
 	}
 	return min;
 }
@@ -391,11 +370,11 @@ static uint64_t fork_exit_wait(const char *name)
 
 	for (int i = 0; i < 5; i++) {
 		uint64_t start = begin(name);
-		long child = call(SYS_fork, 0, 0, 0, 0, 0, 0);
+		long child = sys6(SYS_fork, 0, 0, 0, 0, 0, 0);
 
 		if (child == 0)
-			call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
-		if (child < 0 || call(SYS_wait4, child, (long)&status, 0, 0, 0, 0) != child)
+			sys6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+		if (child < 0 || sys6(SYS_wait4, child, (long)&status, 0, 0, 0, 0) != child)
 			fail("fork");
 		least(&min, start);
 	}
@@ -446,7 +425,7 @@ static void measure_large(void)
 		if (madvise(p, size, MADV_HUGEPAGE))
 			fail("madvise");
 		start = begin("populate.2m");
-		if (call(SYS_madvise, (long)p, (long)size, 23 /* MADV_POPULATE_WRITE */, 0, 0, 0))
+		if (sys6(SYS_madvise, (long)p, (long)size, 23 /* MADV_POPULATE_WRITE */, 0, 0, 0))
 			fail("MADV_POPULATE_WRITE");
 		least(&populate, start);
 		if (i < 3)

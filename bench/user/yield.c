@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../raw.h"
+
 #define YIELDS  50000u
 #define SAMPLES (2 * YIELDS)
 
@@ -30,14 +32,6 @@ struct shared {
 };
 
 static struct shared *shared;
-
-static inline uint64_t stamp(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
 
 /* The system call itself, without the library's errno around it. */
 static inline void yield(void)

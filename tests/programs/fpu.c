@@ -16,9 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
-#define THREADS  8
-#define NO_CALL  -1
+#include "say.h"
+
+#define THREADS 8
+#define NO_CALL -1
 
 static int have_avx;
 static volatile int ticks, stop;

@@ -26,7 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
+#include "say.h"
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define PAGE     4096
 #define PLACE    ((char *)0x10000000) /* what random unmapping usually hits */

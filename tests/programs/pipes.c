@@ -23,13 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
-#define TRY(call)                                                                                  \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long ret_ = (long)(call);                                                          \
-		SAY("%s = %ld, errno %d\n", #call, ret_, ret_ < 0 ? errno : 0);                    \
-	} while (0)
+#include "say.h"
 
 static int ends[2];
 static char buf[70000];

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "say.h"
+
 extern char **environ;
 static const char *self;
 static void *volatile bad_address = (void *)16;
@@ -37,8 +39,6 @@ static const char *err(long ret)
 	snprintf(text, sizeof(text), "errno %d", errno);
 	return ret < 0 ? text : "ok";
 }
-
-#define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
 
 static void title(const char *name)
 {

@@ -19,13 +19,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define SAY(...) (printf(__VA_ARGS__), fflush(stdout))
-#define TRY(call)                                                                                  \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long ret_ = (long)(call);                                                          \
-		SAY("%s = %ld, errno %d\n", #call, ret_, ret_ == -1 ? errno : 0);                  \
-	} while (0)
+#include "say.h"
 
 static volatile int count, noted, note[64];
 
