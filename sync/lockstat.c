@@ -29,13 +29,14 @@ static const struct {
 	[LOCK_MUTEX] = { "mutex", UINT32_MAX },
 };
 
+/* The frequent ones come last. */
 enum lock_class lock_class_of_rank(u32 rank)
 {
-	u32 class = LOCK_CLASSES - 1;
+	u32 i = LOCK_CLASSES - 1;
 
-	while (class > LOCK_NONE && classes[class].rank != rank)
-		class--;
-	return class;
+	while (i > LOCK_NONE && classes[i].rank != rank)
+		i--;
+	return i;
 }
 
 const char *lock_class_name(enum lock_class class)

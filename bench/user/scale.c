@@ -49,7 +49,7 @@ struct item {
 	void (*prepare)(struct worker *w);
 	void (*work)(struct worker *w);
 	int shared; /* who meets in one thing: THREADS, PROCESSES */
-	int pair;           /* two of them work together on each CPU */
+	int pair;   /* two of them work together on each CPU */
 };
 
 /* In memory that processes share. */

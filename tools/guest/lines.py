@@ -107,6 +107,8 @@ def reason_for(name, line):
     for what, functions, why in REASONS:
         if name == what and set(line.functions(True)) <= set(functions):
             return why
+    if name == "cpu.runqueue" and bin(line.writers).count("1") == 1:
+        return "balancing: how many threads wait there"
     return None
 
 
