@@ -434,6 +434,9 @@ static __noinline s64 mmap_object(struct aspace *as, uaddr_t addr, u64 len, u64 
 	return ret;
 }
 
+/* With these there is more to do, or to check, than to write a mark. */
+#define MAP_SPECIAL (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE | MAP_STACK)
+
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
 	    u64 offset)
 {
@@ -442,17 +445,16 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 
 	if (unlikely(err))
 		return err;
+	len = ALIGN_UP(len, PAGE_SIZE);
+	if (likely(!obj && (flags & (MAP_TYPE | MAP_SPECIAL)) == MAP_PRIVATE && !as->lock_future &&
+		   !vm_has_limits(as)))
+		return map_somewhere(as, addr, len, bits, flags, NULL);
 	err = check_type(flags, obj);
 	if (unlikely(err))
 		return err;
-	len = ALIGN_UP(len, PAGE_SIZE);
 	if (obj || (flags & MAP_TYPE) != MAP_PRIVATE)
 		return mmap_object(as, addr, len, bits, flags, obj, offset);
-	if (unlikely((flags &
-		      (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE | MAP_STACK)) ||
-		     as->lock_future || vm_has_limits(as)))
-		return mmap_special(as, addr, len, bits, flags, NULL);
-	return map_somewhere(as, addr, len, bits, flags, NULL);
+	return mmap_special(as, addr, len, bits, flags, NULL);
 }
 
 /* ---- the rest of the family ------------------------------------------------------------------ */
