@@ -3,7 +3,12 @@
  *
  * A table begins with room for 64 descriptors inside itself and grows to FD_LIMIT by doubling.
  * Two bitmaps say which are taken (an installed file, or one about to be) and which close on
- * exec. A spinlock guards all of it; no file is put under the lock, because that may sleep.
+ * exec. A spinlock guards all changes; no file is put under the lock, because that may sleep.
+ *
+ * Who looks a descriptor up takes no lock, so that threads with one table do not meet there: with
+ * preemption off (sync/rcu.h) he reads size, array and file, and takes a reference of the file unless it has
+ * none left. Files, and arrays that were replaced, keep their memory for a grace period. The array is
+ * replaced before the size says that it is larger.
  */
 #include "fs/vfs.h"
 
@@ -16,8 +21,8 @@
 struct fdtable {
 	refcount_t refs; /* [a] threads, and readers of /proc/<pid>/fd for a moment */
 	spinlock_t lock;
-	u32 size;           /* [lock] slots */
-	struct file **file; /* [lock] */
+	u32 size;           /* [lock] slots; read without */
+	struct file **file; /* [lock] read without */
 	u64 *open;          /* [lock] bit: file[] is set */
 	u64 *cloexec;       /* [lock] */
 	struct file *small_file[FD_SMALL];
@@ -43,9 +48,34 @@ struct fdtable *fdtable_create(void)
 }
 
 /* Arrays for `size` descriptors in one piece: files, then both bitmaps. */
+struct arrays {
+	struct rcu_head end;
+	struct file *file[];
+};
+
 static struct file **alloc_arrays(u32 size)
 {
-	return kzalloc(size * sizeof(struct file *) + 2 * (size / 8));
+	struct arrays *a = kzalloc(sizeof(*a) + size * sizeof(struct file *) + 2 * (size / 8));
+
+	return a ? a->file : NULL;
+}
+
+static void free_arrays_now(struct rcu_head *end)
+{
+	kfree(container_of(end, struct arrays, end));
+}
+
+/* NULL: nothing. */
+static void free_arrays(struct file **file)
+{
+	struct arrays *a = (struct arrays *)((char *)file - offsetof(struct arrays, file));
+
+	if (!file)
+		return;
+	if (nr_cpus == 1)
+		kfree(a);
+	else
+		call_rcu(&a->end, free_arrays_now);
 }
 
 /* Copies what t has into new arrays and uses those. Lock held; returns the old ones for kfree. */
@@ -55,13 +85,13 @@ static struct file **set_arrays(struct fdtable *t, struct file **arrays, u32 siz
 	u64 *open = (u64 *)(arrays + size);
 	u64 *cloexec = open + size / 64;
 
-	memcpy(arrays, t->file, t->size * sizeof(*arrays));
+	memcpy(arrays, t->file, t->size * sizeof(*arrays)); /* nobody reads them yet */
 	memcpy(open, t->open, t->size / 8);
 	memcpy(cloexec, t->cloexec, t->size / 8);
-	t->file = arrays;
+	store_release(&t->file, arrays);
 	t->open = open;
 	t->cloexec = cloexec;
-	t->size = size;
+	store_release(&t->size, size);
 	return old;
 }
 
@@ -80,7 +110,7 @@ static int grow(struct fdtable *t, u32 fd)
 	if (t->size < size)
 		arrays = set_arrays(t, arrays, size);
 	spin_unlock(&t->lock);
-	kfree(arrays);
+	free_arrays(arrays);
 	return 0;
 }
 
@@ -142,7 +172,7 @@ void fdtable_put(struct fdtable *t)
 			close_file(t, t->file[w * 64 + (u32)__builtin_ctzl(bits)]);
 	}
 	if (t->file != t->small_file)
-		kfree(t->file);
+		free_arrays(t->file);
 	kfree(t);
 }
 
@@ -154,7 +184,7 @@ static struct file *take(struct fdtable *t, u32 fd)
 	if (fd >= t->size || !(t->open[WORD(fd)] & BIT(fd)))
 		return NULL;
 	f = t->file[fd];
-	t->file[fd] = NULL;
+	WRITE_ONCE(t->file[fd], NULL);
 	t->open[WORD(fd)] &= ~BIT(fd);
 	t->cloexec[WORD(fd)] &= ~BIT(fd);
 	return f;
@@ -183,12 +213,16 @@ struct file *fdtable_file(struct fdtable *t, int fd)
 {
 	struct file *f = NULL;
 
-	spin_lock(&t->lock);
-	if ((u32)fd < t->size)
-		f = t->file[fd];
-	if (f)
-		file_get(f);
-	spin_unlock(&t->lock);
+	preempt_disable();
+	if ((u32)fd < load_acquire(&t->size)) {
+		struct file **slot = &load_acquire(&t->file)[fd];
+
+		/* Closed while we look: another may be there by now. */
+		do
+			f = load_acquire(slot);
+		while (f && !refcount_get_unless_zero(&f->refs));
+	}
+	preempt_enable();
 	return f;
 }
 
@@ -245,7 +279,7 @@ static u32 find_free(struct fdtable *t, u32 min)
 
 static void put_at(struct fdtable *t, u32 fd, struct file *f, bool cloexec)
 {
-	t->file[fd] = f;
+	store_release(&t->file[fd], f);
 	t->open[WORD(fd)] |= BIT(fd);
 	if (cloexec)
 		t->cloexec[WORD(fd)] |= BIT(fd);

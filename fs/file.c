@@ -43,6 +43,11 @@ void file_get(struct file *f)
 	refcount_get(&f->refs);
 }
 
+static void free_file(struct rcu_head *end)
+{
+	slab_free(file_slab, container_of(end, struct file, end));
+}
+
 void file_put(struct file *f)
 {
 	if (!refcount_put(&f->refs))
@@ -61,7 +66,10 @@ void file_put(struct file *f)
 	inode_put(f->inode);
 	super_unuse(sb);
 	super_put(sb);
-	slab_free(file_slab, f);
+	if (nr_cpus == 1)
+		slab_free(file_slab, f);
+	else
+		call_rcu(&f->end, free_file); /* somebody may just be looking at its count */
 }
 
 ssize_t file_read_at(struct file *f, struct uio *dst, u64 pos)

@@ -7,6 +7,7 @@
 #include "lib/refcount.h"
 #include "lib/uio.h"
 #include "sched/mutex.h"
+#include "sync/rcu.h"
 
 struct inode;
 struct dentry;
@@ -38,7 +39,8 @@ struct file {
 	u32 flags;                  /* [a] O_* without creation flags */
 	u64 pos;                    /* [pos_lock] none is needed while fd_is_private() */
 	struct mutex pos_lock;
-	void *data; /* [ops] set by open, [I] then */
+	void *data;          /* [ops] set by open, [I] then */
+	struct rcu_head end; /* the memory goes after a grace period: fs/fd.c */
 };
 
 /* [a] beside the O_* in file.flags: an advisory lock was taken through this file; it claims its inode

@@ -19,6 +19,7 @@
 #include "mm/slab.h"
 #include "mm/tlb.h"
 #include "sched/sched.h"
+#include "sync/lockstat.h"
 #include "sync/rcu.h"
 #include "time/clock.h"
 #include "time/timer.h"
@@ -332,6 +333,23 @@ static void show_smp(struct textbuf *t)
 		       rcu.periods);
 }
 
+/* Waits for locks, by class: name, how often, how long (looks at the lock). */
+static void show_locks(struct textbuf *t)
+{
+	for (u32 class = 0; class < LOCK_CLASSES; class ++) {
+		const char *name = lock_class_name(class);
+		struct lock_stats s;
+
+		lock_stats_sum(class, &s);
+		textbuf_printf(t, "contended %s %lu\nlooks %s %lu\n", name, s.contended, name,
+			       s.looks);
+		if (class == LOCK_MUTEX)
+			textbuf_printf(t, "slept %s %lu\n", name, s.slept);
+		if (s.acquired) /* debug builds */
+			textbuf_printf(t, "acquired %s %lu\n", name, s.acquired);
+	}
+}
+
 static void show_version(struct textbuf *t)
 {
 	textbuf_printf(t, "Linux version 6.1.0-jiffy (Jiffy %s) (%s) #1\n", JIFFY_COMMIT,
@@ -412,6 +430,7 @@ void procfs_add_kernel_files(void)
 		{ "jiffy/slab", show_slab },
 		{ "jiffy/tlb", show_tlb },
 		{ "jiffy/smp", show_smp },
+		{ "jiffy/locks", show_locks },
 		{ "jiffy/vm", show_vm },
 		{ "jiffy/transparent_hugepage", show_large_policy },
 		{ "jiffy/sched", show_sched },

@@ -41,6 +41,8 @@ __used const struct layout_entry inspect_layout[] = {
 	FIELD(frame, refs),
 	FIELD(frame, type),
 	FIELD(frame, side),
+	FIELD(frame, slab),
+	FIELD(frame, slab_free),
 	FIELD(vm_mapping, obj),
 	FIELD(vm_mapping, va),
 	FIELD(vm_mapping, offset),

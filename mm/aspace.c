@@ -4,9 +4,14 @@
  * is the only record of what is mapped.
  *
  * Where a mapping without a wish goes: the highest hole below VM_MMAP_TOP that is large enough. So
- * that the search need not start at the top each time, the space remembers `gap_end`, above which
- * it found no hole larger than `gap_skipped`. What an unmapping frees above gap_end moves it up.
+ * that the search need not start at the top each time, the space remembers `gap.end`, above which
+ * it found no hole larger than `gap.skipped`. What an unmapping frees above gap.end moves it up.
  * It is a hint only: the operation itself finds out whether the place is free, under its locks.
+ *
+ * The hints belong to the first thread that maps something. Each further thread of the space gets an
+ * arena: a slot of the root table, 512 GiB, in which its search begins, with hints of its own in struct thread.
+ * So threads that map and unmap in parallel write no common line and lock no common table. A thread whose
+ * arena is full, or that comes when all are given out, shares.
  */
 #include "mm/aspace.h"
 
@@ -60,7 +65,7 @@ struct aspace *aspace_create(void)
 	atomic_store(&as->tlb_gen, 1ul);
 	refcount_init(&as->refs, 1);
 	spin_init(&as->lock, "aspace", RANK_ASPACE);
-	as->gap_end = as->gap_start = VM_MMAP_TOP;
+	as->gap = (struct vm_gap){ VM_MMAP_TOP, 0, VM_MMAP_TOP, VM_MMAP_TOP };
 	as->limit[VM_LIMIT_AS] = as->limit[VM_LIMIT_DATA] = as->limit[VM_LIMIT_LOCK] = UINT64_MAX;
 	spin_lock(&aspaces_lock);
 	list_add_tail(&aspaces, &as->all);
@@ -96,8 +101,8 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from)
 	to->brk_start = from->brk_start;
 	to->brk = from->brk;
 	spin_unlock(&from->lock);
-	to->gap_end = to->gap_start = READ_ONCE(from->gap_end);
-	to->gap_skipped = READ_ONCE(from->gap_skipped);
+	to->gap.end = to->gap.start = READ_ONCE(from->gap.end);
+	to->gap.skipped = READ_ONCE(from->gap.skipped);
 	memcpy(to->limit, from->limit, sizeof(to->limit));
 	to->grows = from->grows;
 	to->no_large = from->no_large;
@@ -117,26 +122,62 @@ static inline u64 own_slots(u64 len)
 	return len >= 64 * MiB ? GiB : 2 * MiB;
 }
 
-/*
- * The three hints are read and written without a lock: two threads that search at once may take the
- * same place (the second finds it taken, and searches on) or miss a hole, which the search from the top
- * finds.
- */
-static inline u64 gap_take(struct aspace *as, u64 va, u64 skipped)
+/* Slots of the root below the one at the top; programs' images lie further down. */
+#define ARENAS    62u
+#define ARENA_TOP ALIGN_DOWN(VM_MMAP_TOP, pt_span(PT_LEVELS))
+
+bool aspace_is_arena(const struct aspace *as, u64 va)
 {
-	WRITE_ONCE(as->gap_skipped, skipped);
-	WRITE_ONCE(as->gap_start, va);
-	WRITE_ONCE(as->gap_end, va);
+	return va < ARENA_TOP &&
+	       (ARENA_TOP - va - 1) / pt_span(PT_LEVELS) < MIN(READ_ONCE(as->arenas), ARENAS);
+}
+
+/* The first thread of the space that asks, or a further one. */
+static __noinline struct vm_gap *gap_choose(struct aspace *as, struct thread *me)
+{
+	struct thread *nobody = NULL;
+	u64 top;
+
+	if (me->as != as)
+		return &as->gap;
+	if (me->gap.top)
+		return &me->gap;
+	if (__atomic_compare_exchange_n(&as->gap_user, &nobody, me, false, __ATOMIC_RELAXED,
+					__ATOMIC_RELAXED))
+		return &as->gap;
+	top = ARENA_TOP -
+	      __atomic_fetch_add(&as->arenas, 1, __ATOMIC_RELAXED) % ARENAS * pt_span(PT_LEVELS);
+	me->gap = (struct vm_gap){ top, 0, top, top };
+	return &me->gap;
+}
+
+static inline struct vm_gap *gap_of(struct aspace *as)
+{
+	struct thread *me = current();
+
+	return likely(READ_ONCE(as->gap_user) == me) ? &as->gap : gap_choose(as, me);
+}
+
+/*
+ * The hints are read and written without a lock: two that search at once may take the same place (the
+ * second finds it taken, and searches on) or miss a hole, which the search from the top finds.
+ */
+static inline u64 gap_take(struct vm_gap *g, u64 va, u64 skipped)
+{
+	WRITE_ONCE(g->skipped, skipped);
+	WRITE_ONCE(g->start, va);
+	WRITE_ONCE(g->end, va);
 	return va;
 }
 
 /* `room` bytes, of which len are needed. */
-static __noinline u64 gap_search(struct aspace *as, u64 len, u64 room, u64 align, u64 skipped)
+static __noinline u64 gap_search(struct aspace *as, struct vm_gap *g, u64 len, u64 room, u64 align,
+				 u64 skipped)
 {
-	u64 from = READ_ONCE(as->gap_end), largest, va;
+	u64 from = READ_ONCE(g->end), largest, va;
 
 	if (room <= skipped) {
-		from = VM_MMAP_TOP;
+		from = g->top;
 		skipped = 0;
 	}
 	va = pt_find_gap(as, room, align, VM_MMAP_BOTTOM, from, &largest);
@@ -149,22 +190,23 @@ static __noinline u64 gap_search(struct aspace *as, u64 len, u64 room, u64 align
 	if (!va)
 		return 0;
 	largest = MAX(largest, room - len);
-	return gap_take(as, va, MAX(skipped, largest));
+	return gap_take(g, va, MAX(skipped, largest));
 }
 
 static inline u64 find_gap(struct aspace *as, u64 len)
 {
-	u64 align = PAGE_SIZE, room = len, skipped = READ_ONCE(as->gap_skipped);
-	u64 from = READ_ONCE(as->gap_end), va;
+	struct vm_gap *g = gap_of(as);
+	u64 align = PAGE_SIZE, room = len, skipped = READ_ONCE(g->skipped);
+	u64 from = READ_ONCE(g->end), va;
 
 	if (len >= OWN_SLOTS) {
 		align = own_slots(len);
 		room = ALIGN_UP(len, align);
 	}
 	va = (from - room) & -align;
-	if (unlikely(room <= skipped || room >= from || va < READ_ONCE(as->gap_start)))
-		return gap_search(as, len, room, align, skipped);
-	return gap_take(as, va, MAX(skipped, from - (va + len)));
+	if (unlikely(room <= skipped || room >= from || va < READ_ONCE(g->start)))
+		return gap_search(as, g, len, room, align, skipped);
+	return gap_take(g, va, MAX(skipped, from - (va + len)));
 }
 
 u64 aspace_find_gap_like(struct aspace *as, u64 len, u64 like)
@@ -184,15 +226,16 @@ u64 aspace_find_gap_like(struct aspace *as, u64 len, u64 like)
  */
 static inline void gap_freed(struct aspace *as, u64 start, u64 end)
 {
-	u64 gap_end = READ_ONCE(as->gap_end), rest = own_slots(end - start) - 1;
+	struct vm_gap *g = gap_of(as);
+	u64 gap_end = READ_ONCE(g->end), rest = own_slots(end - start) - 1;
 
 	if (end - start >= OWN_SLOTS && !(start & rest))
 		end = (end + rest) & ~rest; /* the rest of its slots, no doubt */
-	if (end <= gap_end || end > VM_MMAP_TOP)
+	if (end <= gap_end || end > g->top)
 		return;
-	if (start > gap_end || start < READ_ONCE(as->gap_start))
-		WRITE_ONCE(as->gap_start, start);
-	WRITE_ONCE(as->gap_end, end);
+	if (start > gap_end || start < READ_ONCE(g->start))
+		WRITE_ONCE(g->start, start);
+	WRITE_ONCE(g->end, end);
 }
 
 void aspace_gap_freed(struct aspace *as, u64 start, u64 end)
@@ -391,6 +434,9 @@ static __noinline s64 mmap_object(struct aspace *as, uaddr_t addr, u64 len, u64 
 	return ret;
 }
 
+/* With these there is more to do, or to check, than to write a mark. */
+#define MAP_SPECIAL (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE | MAP_STACK)
+
 s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struct vm_object *obj,
 	    u64 offset)
 {
@@ -399,17 +445,16 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 
 	if (unlikely(err))
 		return err;
+	len = ALIGN_UP(len, PAGE_SIZE);
+	if (likely(!obj && (flags & (MAP_TYPE | MAP_SPECIAL)) == MAP_PRIVATE && !as->lock_future &&
+		   !vm_has_limits(as)))
+		return map_somewhere(as, addr, len, bits, flags, NULL);
 	err = check_type(flags, obj);
 	if (unlikely(err))
 		return err;
-	len = ALIGN_UP(len, PAGE_SIZE);
 	if (obj || (flags & MAP_TYPE) != MAP_PRIVATE)
 		return mmap_object(as, addr, len, bits, flags, obj, offset);
-	if (unlikely((flags &
-		      (MAP_LOCKED | MAP_GROWSDOWN | MAP_NORESERVE | MAP_POPULATE | MAP_STACK)) ||
-		     as->lock_future || vm_has_limits(as)))
-		return mmap_special(as, addr, len, bits, flags, NULL);
-	return map_somewhere(as, addr, len, bits, flags, NULL);
+	return mmap_special(as, addr, len, bits, flags, NULL);
 }
 
 /* ---- the rest of the family ------------------------------------------------------------------ */
@@ -708,11 +753,7 @@ static int stats_slot(const struct pt_slot *s, void *arg)
 
 void aspace_stats(struct aspace *as, struct aspace_stats *out)
 {
-	*out = (struct aspace_stats){
-		.faults = atomic_load(&as->faults),
-		.minor_faults = atomic_load(&as->minor_faults),
-		.cow_faults = atomic_load(&as->cow_faults),
-	};
+	*out = (struct aspace_stats){ 0 };
 	pt_scan(as, 0, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS), stats_slot, out);
 	out->tables = pt_count_tables(as);
 	spin_lock(&as->lock);
@@ -729,9 +770,4 @@ void aspace_disable_large(struct aspace *as, bool disable)
 bool aspace_large_disabled(struct aspace *as)
 {
 	return READ_ONCE(as->no_large);
-}
-
-u64 aspace_minor_faults(struct aspace *as)
-{
-	return atomic_load(&as->minor_faults);
 }

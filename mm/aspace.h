@@ -136,12 +136,11 @@ struct aspace_stats {
 	u64 resident;                   /* pages: VmRSS */
 	u64 tables;                     /* page-table pages */
 	u64 peak_mapped, peak_resident; /* aspace_note_peak */
-	u64 faults, minor_faults, cow_faults;
 	uaddr_t brk_start, brk;
 };
 void aspace_stats(struct aspace *as, struct aspace_stats *out);
-u64 aspace_minor_faults(
-	struct aspace *as); /* alone, without the walk that the other figures cost */
+/* The current thread leaves its space: what it has kept there passes to the space. May sleep. */
+void aspace_thread_ends(void);
 
 /* Machine-wide counters, since boot. */
 struct vm_stats {

@@ -11,12 +11,17 @@
  *
  * Lists are last in, first out: what was freed last may still be in the caches.
  *
- * Lock: buddy.lock, interrupts off, since interrupt handlers allocate. Type, order and link of a
+ * Several buddy systems may share a span (mm/frame.c). The head of a free block says in frame.owner whose it
+ * is. A neighbour merges only if it is free and ours, and it becomes ours, or ceases to be, under
+ * our lock alone: what another one does to it meanwhile cannot mislead us.
+ *
+ * Lock: buddy.lock, interrupts off, since interrupt handlers allocate. Type, order, link and owner of a
  * free frame belong to it.
  */
 #include "mm/buddy.h"
 
 #include "lib/kassert.h"
+#include "mm/internal.h"
 
 void buddy_init(struct buddy *b, pfn_t start, pfn_t end)
 {
@@ -32,13 +37,22 @@ void buddy_init(struct buddy *b, pfn_t start, pfn_t end)
 static inline void block_push(struct buddy *b, struct frame *f, unsigned order)
 {
 	f->order = (u8)order;
+	f->owner = (u64)b;
 	list_add(&b->free[order], &f->link);
 	b->orders |= 1u << order;
+}
+
+/* Is f the head of a free block of this order, and ours? Others' frames change under our eyes. */
+static inline __racy bool is_ours(const struct buddy *b, const struct frame *f, unsigned order)
+{
+	return READ_ONCE(f->owner) == (u64)b && READ_ONCE(f->type) == FRAME_FREE &&
+	       READ_ONCE(f->order) == order;
 }
 
 static inline void block_remove(struct buddy *b, struct frame *f, unsigned order)
 {
 	list_del(&f->link);
+	f->owner = 0;
 	if (list_empty(&b->free[order]))
 		b->orders &= ~(1u << order);
 }
@@ -64,13 +78,44 @@ struct frame *buddy_alloc_locked(struct buddy *b, unsigned order)
 }
 
 /* Free, inside a block: type and order in one store. */
-static inline void mark_inside(struct frame *f, u64 n)
+static inline void mark_inside(struct frame *f)
 {
 	_Static_assert(offsetof(struct frame, order) == offsetof(struct frame, type) + 1, "a pair");
-#pragma GCC unroll 4
-	for (u64 i = 0; i < n; i++)
-		__atomic_store_n((u16 *)&f[i].type, FRAME_FREE | BUDDY_INSIDE << 8,
-				 __ATOMIC_RELAXED);
+	__atomic_store_n((u16 *)&f->type, FRAME_FREE | BUDDY_INSIDE << 8, __ATOMIC_RELAXED);
+}
+
+static inline void mark_all_inside(struct frame *f, unsigned order)
+{
+	struct frame *end = f + (1ul << order);
+
+	if (order < 3) {
+		for (; f < end; f++)
+			mark_inside(f);
+		return;
+	}
+	do {
+#pragma GCC unroll 8
+		for (unsigned i = 0; i < 8; i++)
+			mark_inside(&f[i]);
+		f += 8;
+	} while (f < end);
+}
+
+/* Neighbours that are free in different systems do not merge until one has both. */
+static __always_inline void merge_and_push(struct buddy *b, pfn_t pfn, unsigned order)
+{
+	while (order < FRAME_MAX_ORDER) {
+		pfn_t other = pfn ^ (1ul << order);
+		struct frame *buddy = pfn_frame(other);
+
+		if (other < b->start || other >= b->end || !is_ours(b, buddy, order))
+			break;
+		block_remove(b, buddy, order);
+		buddy->order = BUDDY_INSIDE;
+		pfn &= ~(1ul << order);
+		order++;
+	}
+	block_push(b, pfn_frame(pfn), order);
 }
 
 void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
@@ -80,23 +125,21 @@ void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
 	kassert(order <= FRAME_MAX_ORDER && IS_ALIGNED(pfn, 1ul << order));
 	kassert(pfn >= b->start && pfn + (1ul << order) <= b->end);
 	b->nr_free += 1ul << order;
-	mark_inside(f, 1ul << order);
-	while (order < FRAME_MAX_ORDER) {
-		pfn_t other = pfn ^ (1ul << order);
-		struct frame *buddy = pfn_frame(other);
+	mark_all_inside(f, order);
+	merge_and_push(b, pfn, order);
+}
 
-		if (other < b->start || other >= b->end)
-			break;
-		/* Owners change types without our lock, but never from or to FRAME_FREE. */
-		if (__atomic_load_n(&buddy->type, __ATOMIC_RELAXED) != FRAME_FREE ||
-		    buddy->order != order)
-			break;
-		block_remove(b, buddy, order);
-		buddy->order = BUDDY_INSIDE;
-		pfn &= ~(1ul << order);
-		order++;
-	}
-	block_push(b, pfn_frame(pfn), order);
+/* Larger ones than asked for are split here, so that `to` gets one with its order. */
+bool buddy_move_locked(struct buddy *from, struct buddy *to, unsigned order)
+{
+	struct frame *f = buddy_alloc_locked(from, order);
+
+	if (!f)
+		return false;
+	f->order = BUDDY_INSIDE; /* until it is merged */
+	to->nr_free += 1ul << order;
+	merge_and_push(to, frame_pfn(f), order);
+	return true;
 }
 
 /* [pfn, pfn + n) as the largest blocks that fit. */
@@ -114,12 +157,20 @@ static void free_run(struct buddy *b, pfn_t pfn, u64 n)
 	}
 }
 
+/* Do four frames follow on `next`? */
+static inline bool four_follow(struct frame *const *f, const struct frame *next)
+{
+	return f[0] == next && f[1] == next + 1 && f[2] == next + 2 && f[3] == next + 3;
+}
+
 void buddy_free_frames_locked(struct buddy *b, struct frame *const *f, unsigned n)
 {
 	for (unsigned i = 0; i < n;) {
 		const struct frame *first = f[i], *next = first + 1;
 		unsigned k = i + 1;
 
+		for (; k + 4 <= n && four_follow(f + k, next); next += 4)
+			k += 4;
 		for (; k < n && f[k] == next; next++)
 			k++;
 		if (k == i + 1) /* perhaps downwards */

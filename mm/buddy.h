@@ -1,13 +1,14 @@
 /*
  * The buddy system: naturally aligned blocks of 2^order frames, for one span of frame numbers
- * with any holes. mm/frame.c has the kernel's one; tests make small ones.
+ * with any holes. Several may have frames of the same span: mm/frame.c has one for all, and one for each
+ * CPU, whose blocks come from there; tests make small ones.
  */
 #pragma once
 
 #include "mm/frame.h"
 
 struct buddy {
-	spinlock_t lock;
+	spinlock_t lock;  /* what [l] says; the owner of a CPU's has no need of it */
 	u32 orders;       /* [l] bit n: free[n] is not empty */
 	pfn_t start, end; /* [I] the span; the table covers it in whole blocks of FRAME_MAX_ORDER */
 	u64 nr_free;      /* [l] frames */
@@ -29,6 +30,9 @@ void buddy_add(struct buddy *b, pfn_t start, pfn_t end);
  */
 struct frame *buddy_alloc_locked(struct buddy *b, unsigned order);
 void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order);
+
+/* Moves a block as it is, without looking at its frames; with both locks. False: `from` has none so large. */
+bool buddy_move_locked(struct buddy *from, struct buddy *to, unsigned order);
 
 /* Single frames, in any order; neighbours in it that are neighbours in memory go as blocks. */
 void buddy_free_frames_locked(struct buddy *b, struct frame *const *f, unsigned n);

@@ -33,6 +33,7 @@
 #include "lib/err.h"
 #include "mm/large.h"
 #include "mm/pt.h"
+#include "sched/thread.h"
 
 #define FAULT_SIGBUS (FAULT_BUS | BUS_ADRERR)
 #define FAULT_NOMEM  (FAULT_BUS | FAULT_OOM | BUS_ADRERR)
@@ -260,7 +261,6 @@ static int fault_cow(struct fault *f, pte_t *slot, pte_t e)
 		copy_page(frame_virt(new), frame_virt(old));
 		count_kind(cow_copied);
 	}
-	atomic_fetch_add(&f->as->cow_faults, 1ul);
 	/* No CPU may write the new frame while another still reads the old one. */
 	pte_exchange(slot, pte_make_pfn(frame_pfn(new), e.v & ~PTE_ADDR));
 	tlb_flush_page(f->as, f->va);
@@ -438,7 +438,6 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 	f.fetched = false;
 	f.dead = NULL;
 	count(faults);
-	atomic_fetch_add(&as->faults, 1ul);
 	if (va >= USER_TOP)
 		return SEGV_MAPERR;
 	for (;;) {
@@ -463,7 +462,7 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access)
 		fault_release(&f);
 	if (!ret) {
 		count(minor_faults); /* nothing here waits for a disk */
-		atomic_fetch_add(&as->minor_faults, 1ul);
+		current()->minor_faults++;
 	}
 	return ret;
 }

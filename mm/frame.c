@@ -1,16 +1,18 @@
 /*
- * Frames: the table, the per-CPU stacks in front of the buddy system, and reference counts.
+ * Frames: the table, what each CPU keeps in front of the buddy system, and reference counts.
  *
  * A CPU has two stacks of single free frames: `hot` (freed lately, content arbitrary) and
- * `zeroed` (all bytes zero: cleared in idle time, or given back by somebody who knows). Taking
- * and giving touch nothing that another CPU writes. Interrupts are off meanwhile, because
- * handlers allocate too; that also keeps the thread on its CPU. The stacks exchange BATCH frames
- * at a time with the buddy system, under its lock. Frames on another CPU's stacks are out of
- * reach, at most HOT_MAX + ZEROED_MAX of each; when nothing else is left the CPUs are asked to give
- * theirs back.
+ * `zeroed` (all bytes zero: cleared in idle time, or given back by somebody who knows). Behind them it
+ * has a buddy system of its own, `local`, with which the stacks exchange BATCH frames at a time, and
+ * where larger blocks come from and go to, too. Taking and giving touch nothing that another CPU
+ * writes, not even the struct frames beside: blocks move between `local` and the common buddy system
+ * as a whole, when the one is empty or has more than its share (local_limit), under the one lock
+ * that there is. Interrupts are off meanwhile, because handlers allocate too; that also keeps
+ * the thread on its CPU. What another CPU keeps is out of reach; when nothing else is left the CPUs are
+ * asked to give it back.
  *
  * The books: a CPU counts what it took from the buddy system and has not given back, as `used` by
- * type plus the heights of its stacks. (A frame allocated here and freed there makes one CPU's
+ * type plus the heights of its stacks and what is free in `local`. (A frame allocated here and freed there makes one CPU's
  * `used` negative; the sum is right.) Frames move between a CPU and the buddy system only under
  * the buddy lock, and within a CPU only between owner_begin and owner_end; so a reader with the
  * lock gets figures that add up exactly, at any time.
@@ -34,11 +36,18 @@
 #define BATCH_ORDER 4
 #define BATCH       (1u << BATCH_ORDER)
 
+/* A CPU's own share of free memory: this much, but all together at most a sixteenth of RAM. */
+#define LOCAL_MAX 2048
+
+/* Blocks up to this order are needed; who asks for larger ones can do without. */
+#define FRAME_NICE_ORDER 3
+
 struct frame_cpu {
 	u32 seq; /* see owner_begin */
 	u32 hot_n, zeroed_n;
 	u64 frees; /* frames given back */
 	s64 used[FRAME_TYPES];
+	struct buddy local; /* its lock is not used; empty until local_of has seen it */
 	struct frame *hot[HOT_MAX];
 	struct frame *zeroed[ZEROED_MAX];
 };
@@ -214,37 +223,98 @@ static inline void frame_set_used(struct frame *f, enum frame_type type)
 	__atomic_store_n((u64 *)f, 1 | (u64)type << 32, __ATOMIC_RELAXED);
 }
 
+/* ---- the CPU's own buddy system, with interrupts off ------------------------------------------- */
+
+static inline struct buddy *local_of(struct frame_cpu *cpu)
+{
+	if (unlikely(cpu->local.end == 0))
+		buddy_init(&cpu->local, buddy.start, buddy.end);
+	return &cpu->local;
+}
+
+static u64 local_limit(void)
+{
+	return MIN((u64)LOCAL_MAX, total_frames / 16 / READ_ONCE(nr_cpus));
+}
+
+static unsigned order_of(u64 n)
+{
+	return MIN(63u - (unsigned)__builtin_clzl(n | 1), (unsigned)FRAME_MAX_ORDER);
+}
+
+/* A block of a quarter of what a CPU may have, or the largest there is. False: nothing is left. */
+static __noinline bool local_refill(struct frame_cpu *cpu)
+{
+	struct buddy *local = local_of(cpu);
+	unsigned order = order_of(local_limit() / 4);
+	bool moved;
+
+	spin_acquire(&buddy.lock);
+	do
+		moved = buddy_move_locked(&buddy, local, order);
+	while (!moved && order-- > 0);
+	spin_release(&buddy.lock);
+	return moved;
+}
+
+/* Too much is free here: half of it goes, the largest blocks first, for they cost no more than small ones. */
+static __noinline void local_give_back(struct frame_cpu *cpu, u64 keep)
+{
+	struct buddy *local = local_of(cpu);
+
+	spin_acquire(&buddy.lock);
+	while (local->nr_free > keep)
+		buddy_move_locked(local, &buddy, order_of(local->orders));
+	spin_release(&buddy.lock);
+}
+
+static inline void local_trim(struct frame_cpu *cpu)
+{
+	if (likely(cpu->local.nr_free <= LOCAL_MAX / 8))
+		return; /* the usual case, without a division */
+	u64 limit = local_limit();
+
+	if (cpu->local.nr_free > limit)
+		local_give_back(cpu, limit / 2);
+}
+
 /*
- * Up to BATCH frames from the buddy system onto the empty hot stack. False: there are none. With
- * interrupts off, so the bare lock does. One block if there is one, taken upwards from its start:
- * what a program touches in order is then in order in memory, and can go back as a block.
+ * Up to BATCH frames onto the empty hot stack. False: there are none. One block if there is one, taken
+ * upwards from its start: what a program touches in order is then in order in memory, and can go back
+ * as a block.
  */
 static __noinline bool hot_refill(struct frame_cpu *cpu)
 {
+	struct buddy *local = local_of(cpu);
 	struct frame *block;
 
-	spin_acquire(&buddy.lock);
-	block = buddy_alloc_locked(&buddy, BATCH_ORDER);
+	if (local->nr_free < BATCH && !local_refill(cpu) && local->nr_free == 0)
+		return false;
+	owner_begin(&cpu->seq);
+	block = buddy_alloc_locked(local, BATCH_ORDER);
 	for (unsigned i = 0; i < BATCH; i++) {
-		struct frame *f = block ? block + (BATCH - 1 - i) : buddy_alloc_locked(&buddy, 0);
+		struct frame *f = block ? block + (BATCH - 1 - i) : buddy_alloc_locked(local, 0);
 
 		if (!f)
 			break;
 		f->type = FRAME_CACHED;
 		cpu->hot[cpu->hot_n++] = f;
 	}
-	spin_release(&buddy.lock);
-	return cpu->hot_n != 0;
+	owner_end(&cpu->seq);
+	return true;
 }
 
 /* The coldest BATCH frames of the full hot stack go back. */
 static __noinline void hot_spill(struct frame_cpu *cpu)
 {
-	spin_acquire(&buddy.lock);
-	buddy_free_frames_locked(&buddy, cpu->hot, BATCH);
+	struct buddy *local = local_of(cpu);
+
+	owner_begin(&cpu->seq);
+	buddy_free_frames_locked(local, cpu->hot, BATCH);
 	cpu->hot_n -= BATCH;
-	spin_release(&buddy.lock);
 	memmove(cpu->hot, cpu->hot + BATCH, cpu->hot_n * sizeof(cpu->hot[0]));
+	owner_end(&cpu->seq);
+	local_trim(cpu);
 }
 
 static inline void count_alloc(struct frame_cpu *cpu, struct frame *f, enum frame_type type)
@@ -365,20 +435,34 @@ static inline void set_used_many(struct frame *f, size_t n, enum frame_type type
 	}
 }
 
+/* Interrupts off. */
+static inline struct frame *block_take(struct buddy *from, struct frame_cpu *cpu, unsigned order,
+				       enum frame_type type)
+{
+	struct frame *f;
+
+	owner_begin(&cpu->seq);
+	f = buddy_alloc_locked(from, order);
+	if (f)
+		cpu->used[type] += 1l << order;
+	owner_end(&cpu->seq);
+	return f;
+}
+
 static struct frame *block_alloc(unsigned order, enum frame_type type)
 {
-	u64 irq = spin_lock_irqsave(&buddy.lock);
-	struct frame *f = buddy_alloc_locked(&buddy, order);
+	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	struct frame *f = block_take(local_of(cpu), cpu, order, type);
 
-	if (f) {
-		owner_begin(&cpu->seq);
-		cpu->used[type] += 1l << order;
-		owner_end(&cpu->seq);
-		/* Before the lock is dropped nobody may take them for a free block. */
-		set_used_many(f, 1ul << order, type);
+	if (!f) {
+		spin_acquire(&buddy.lock);
+		f = block_take(&buddy, cpu, order, type);
+		spin_release(&buddy.lock);
 	}
-	spin_unlock_irqrestore(&buddy.lock, irq);
+	if (f)
+		set_used_many(f, 1ul << order, type);
+	irq_restore(irq);
 	return f;
 }
 
@@ -394,6 +478,9 @@ struct frame *frame_alloc_order(unsigned order, enum frame_type type, unsigned f
 	if (!f) {
 		frame_drain();
 		f = block_alloc(order, type);
+		/* For a large page the other CPUs are left alone. */
+		if (!f && order <= FRAME_NICE_ORDER && drain_others())
+			f = block_alloc(order, type);
 		if (!f)
 			return NULL;
 	}
@@ -422,15 +509,17 @@ static __noinline void block_free(struct frame *f)
 			frame_panic(&f[i], "freed with its block, but in use otherwise");
 		frame_poison(&f[i]);
 	}
-	u64 irq = spin_lock_irqsave(&buddy.lock);
+	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
+	struct buddy *local = local_of(cpu);
 
 	owner_begin(&cpu->seq);
 	cpu->used[type] -= 1l << order;
 	cpu->frees += 1ul << order;
+	buddy_free_locked(local, f, order);
 	owner_end(&cpu->seq);
-	buddy_free_locked(&buddy, f, order);
-	spin_unlock_irqrestore(&buddy.lock, irq);
+	local_trim(cpu);
+	irq_restore(irq);
 }
 
 /* The last reference is gone. A frame without an owner's type had no reference to drop. */
@@ -526,15 +615,13 @@ void frame_put(struct frame *f)
 }
 
 /* n frames of anonymous memory whose last reference is gone, to the hot stack or, if that has no
- * room for them, to the buddy system as they are: a stack full of them is hot enough. */
+ * room for them, to the CPU's buddy system as they are: a stack full of them is hot enough. */
 static void anon_free_many(struct frame **f, unsigned n)
 {
 	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
 	bool to_stack = cpu->hot_n + n <= HOT_MAX;
 
-	if (!to_stack)
-		spin_acquire(&buddy.lock);
 	owner_begin(&cpu->seq);
 	cpu->used[FRAME_ANON] -= n;
 	cpu->frees += n;
@@ -542,12 +629,11 @@ static void anon_free_many(struct frame **f, unsigned n)
 		for (unsigned i = 0; i < n; i++)
 			cpu->hot[cpu->hot_n + i] = f[i];
 		cpu->hot_n += n;
+	} else {
+		buddy_free_frames_locked(local_of(cpu), f, n);
 	}
 	owner_end(&cpu->seq);
-	if (!to_stack) {
-		buddy_free_frames_locked(&buddy, f, n);
-		spin_release(&buddy.lock);
-	}
+	local_trim(cpu);
 	irq_restore(irq);
 }
 
@@ -595,10 +681,11 @@ void frame_put_zeroed(struct frame *f)
 /* Leaves memory alone when there is little: clearing ahead would only empty the last lists. */
 bool frame_prezero(void)
 {
-	u64 irq = spin_lock_irqsave(&buddy.lock);
-	bool wanted = this_cpu_ptr(&frame_cpu)->zeroed_n < ZEROED_MAX && buddy.nr_free >= 1024;
+	preempt_disable();
+	bool wanted =
+		this_cpu_ptr(&frame_cpu)->zeroed_n < ZEROED_MAX && READ_ONCE(buddy.nr_free) >= 1024;
 
-	spin_unlock_irqrestore(&buddy.lock, irq);
+	preempt_enable();
 	if (!wanted)
 		return false;
 	bool clear;
@@ -620,6 +707,8 @@ void frame_drain(void)
 		buddy_free_locked(&buddy, cpu->hot[--cpu->hot_n], 0);
 	while (cpu->zeroed_n != 0)
 		buddy_free_locked(&buddy, cpu->zeroed[--cpu->zeroed_n], 0);
+	while (cpu->local.nr_free != 0)
+		buddy_move_locked(&cpu->local, &buddy, order_of(cpu->local.orders));
 	spin_unlock_irqrestore(&buddy.lock, irq);
 }
 
@@ -636,7 +725,8 @@ static __racy void add_cpu_stats(struct frame_stats *out, const struct frame_cpu
 		while ((seq = READ_ONCE(cpu->seq)) & 1)
 			cpu_relax();
 		barrier();
-		cached = READ_ONCE(cpu->hot_n) + READ_ONCE(cpu->zeroed_n);
+		cached = READ_ONCE(cpu->hot_n) + READ_ONCE(cpu->zeroed_n) +
+			 READ_ONCE(cpu->local.nr_free);
 		frees = READ_ONCE(cpu->frees);
 		for (unsigned i = 0; i < FRAME_TYPES; i++)
 			used[i] = READ_ONCE(cpu->used[i]);

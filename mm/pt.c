@@ -24,6 +24,7 @@
 #include "lib/string.h"
 #include "mm/large.h"
 #include "mm/slab.h"
+#include "sched/thread.h"
 
 struct frame *zero_frame;
 pfn_t zero_pfn;
@@ -1034,9 +1035,12 @@ int pt_visit_tables(struct pt_cursor *c, u64 start, u64 end, pt_visit_fn *fn, vo
 	return fn(&s, NULL, arg);
 }
 
+/* A thread's arena keeps its table of level 3: so nobody locks the root for it again. */
 void pt_prune(struct aspace *as, u64 va)
 {
-	for (unsigned level = 2; level <= PT_LEVELS; level++) {
+	unsigned top = aspace_is_arena(as, va) ? PT_LEVELS - 1 : PT_LEVELS;
+
+	for (unsigned level = 2; level <= top; level++) {
 		__attribute__((uninitialized)) struct pt_op op;
 		bool empty;
 		pte_t *slot, e;
@@ -1078,15 +1082,26 @@ void pt_prune_kept(struct aspace *as, u64 va)
 		pt_prune(as, va);
 }
 
-/* The table that covered an operation has become empty. One of level 1 stays, until another one is empty: who maps
- * and unmaps a page again and again needs no table each time. */
+/*
+ * The table that covered an operation has become empty. One of level 1 stays, until the thread leaves another
+ * one empty: who maps and unmaps a page again and again needs no table each time, and not the lock above,
+ * which others may need. It is the thread that remembers it, one in its arena and one elsewhere; of those
+ * that do not belong to the space the space itself.
+ */
 static void prune_later(struct aspace *as, u64 va, unsigned level)
 {
+	struct thread *me = current();
+	u64 *last = &as->empty_table;
+
 	if (level == 1) {
+		if (likely(me->as == as))
+			last = &me->empty_table[me->gap.top - va - 1 < pt_span(PT_LEVELS)];
 		va = ALIGN_DOWN(va, pt_span(2)) | 1;
-		if (as->empty_table == va)
+		if (likely(*last == va))
 			return;
-		va = __atomic_exchange_n(&as->empty_table, va, __ATOMIC_RELAXED);
+		va = __atomic_exchange_n(last, va, __ATOMIC_RELAXED);
+	} else if (level == PT_LEVELS - 1 && aspace_is_arena(as, va)) {
+		return; /* stays, and is what is empty */
 	}
 	if (va)
 		pt_prune(as, va & PAGE_MASK);
@@ -1104,6 +1119,22 @@ static void prune_emptied(struct aspace *as, u64 start, u64 end, unsigned level)
 		pt_prune(as, start);
 	else
 		prune_later(as, start, level);
+}
+
+void aspace_thread_ends(void)
+{
+	struct thread *me = current();
+
+	for (unsigned i = 0; i < ARRAY_SIZE(me->empty_table); i++) {
+		u64 va = me->empty_table[i];
+
+		me->empty_table[i] = 0;
+		if (me->as && va)
+			va = __atomic_exchange_n(&me->as->empty_table, va, __ATOMIC_RELAXED);
+		if (me->as && va)
+			pt_prune(me->as, va & PAGE_MASK);
+	}
+	me->gap = (struct vm_gap){ 0 };
 }
 
 /* The cursor holds the table that covers the range; it is given up. */

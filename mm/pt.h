@@ -30,6 +30,7 @@
 #include "mm/mark.h"
 #include "mm/space.h"
 #include "mm/tlb.h"
+#include "sync/lockstat.h"
 
 /* Where user space ends, in slots of the root. */
 #define PT_USER_ROOT_SLOTS 256u
@@ -94,6 +95,7 @@ static inline void table_lock_bare(struct frame *t)
 
 	if (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
 		spin_wait(served, ticket, NULL);
+	lock_count_acquired(LOCK_PT);
 }
 
 static inline void table_lock(struct frame *t)

@@ -52,6 +52,8 @@ struct slab_cache {
 	u64 frames;      /* [l] */
 };
 
+_Static_assert(offsetof(struct slab_cache, stride) == 12, "tools/guest/lines.py");
+
 struct slab_cpu {
 	void **loaded, **previous; /* NULL: this CPU has no magazines for the cache */
 	u32 n, previous_n;

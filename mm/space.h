@@ -9,26 +9,28 @@
 #include "lib/refcount.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
+#include "sched/thread.h"
 
 struct aspace {
-	/* Read by each switch and each fault. */
+	/* Written by each flush, hence on a cache line of their own. */
+	atomic64_t tlb_gen;     /* [a] raised by each flush: see mm/tlb.c */
+	u64 cpus[NR_CPUS / 64]; /* [a] CPUs that use this root, running or lazily */
+	u64 unused[3];
+
+	/* Read by each switch, fault and call. */
 	pte_t *root;              /* [I] the table itself */
 	pte_t root_entry;         /* [I] what an entry that points to it would say */
 	struct frame *root_frame; /* [I] */
 	u64 id;                   /* [I] never used twice: names the space in the CPUs' contexts */
-	atomic64_t tlb_gen;       /* [a] raised by each flush: see mm/tlb.c */
-	u64 cpus[NR_CPUS / 64];   /* [a] CPUs that use this root, running or lazily */
 	refcount_t refs;
+	u32 arenas;              /* [a] how many threads have got one: see aspace.c */
+	struct thread *gap_user; /* [a] the thread whose `gap` is, by its address */
+	u64 unused1[2];
 
-	/* Faults since its creation. [a] */
-	atomic64_t faults, minor_faults, cow_faults;
-
-	u64 empty_table; /* [a] a table of level 1 left empty by an unmapping: its address | 1; or 0 */
-
-	/* Where the next mapping without a wish goes: hints, see aspace.c. */
-	u64 gap_end;     /* [a] no free hole larger than gap_skipped lies above */
-	u64 gap_skipped; /* [a] */
-	u64 gap_start;   /* [a] [gap_start, gap_end) was free when last looked at */
+	/* Written by the thread gap_user. */
+	struct vm_gap gap; /* [a] where the next mapping without a wish goes: hints, see aspace.c */
+	u64 empty_table; /* [a] as thread.empty_table, of threads that ended or are not of this space */
+	u64 unused2[3];
 
 	spinlock_t lock;        /* protects what follows */
 	uaddr_t brk_start, brk; /* [lock] */
@@ -45,10 +47,16 @@ struct aspace {
 
 	struct list_node all; /* [aspaces_lock] */
 };
+_Static_assert(offsetof(struct aspace, root) == 64 && offsetof(struct aspace, gap) == 128 &&
+		       offsetof(struct aspace, lock) == 192,
+	       "cache lines");
 
 /* Every space, for the auditor and whoever must choose a victim. */
 extern spinlock_t aspaces_lock;
 extern struct list_node aspaces; /* [aspaces_lock] */
+
+/* mm/aspace.c: is va in a slot of the root that was given to a thread? */
+bool aspace_is_arena(const struct aspace *as, u64 va);
 
 /* Kernel's table: mm/kmap.c. early: where tables come from while booting, or NULL. */
 void kmap_set_root(paddr_t root, paddr_t (*early)(void));

@@ -258,6 +258,8 @@ static __always_inline void flush_here(struct aspace *as, u64 start, u64 end, u6
 		c->gen = gen;
 }
 
+static DEFINE_PER_CPU_SHARED(struct tlb_request, tlb_request); /* [o] preemption off */
+
 static void flush_by_message(void *arg)
 {
 	const struct tlb_request *r = arg;
@@ -276,13 +278,14 @@ static enum trace_flush kind_of(const struct aspace *as, u64 start, u64 end, boo
 static __noinline void flush_others(struct aspace *as, u64 start, u64 end, u64 gen, bool whole,
 				    bool tables)
 {
-	struct tlb_request r = { as, start, end, gen, whole, tables };
+	struct tlb_request *r = this_cpu_ptr(&tlb_request); /* not the stack, which is ours alone */
 	u64 mask[NR_CPUS / 64];
 
+	*r = (struct tlb_request){ as, start, end, gen, whole, tables };
 	if (!as)
-		shootdown(NULL, flush_by_message, &r);
+		shootdown(NULL, flush_by_message, r);
 	else if (others_in(as, tables, mask))
-		shootdown(mask, flush_by_message, &r);
+		shootdown(mask, flush_by_message, r);
 	else
 		count(alone);
 }

@@ -169,9 +169,9 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
 	p->pdeath_signal = 0;
-	p->minflt += old ? aspace_minor_faults(old) : 0;
 	process_limit_space(p, im->as); /* again: prlimit has told the old one since */
 	spin_unlock_irqrestore(&proc_lock, flags);
+	aspace_thread_ends();
 	thread_set_aspace(im->as);
 	vfork_release(current_task());
 	if (old)

@@ -265,6 +265,7 @@ static void leave(struct process *p, struct task *t, struct aftermath *after)
 	p->stime_ns += kernel;
 	p->nivcsw += me->switches_forced;
 	p->nvcsw += me->switches - me->switches_forced;
+	p->minflt += me->minor_faults;
 	if (p->nr_threads == 0) {
 		signal_flush(p, &p->pending);
 		memcpy(p->last_name, me->name, sizeof(p->last_name));
@@ -295,11 +296,12 @@ static void release_memory(struct process *p, bool last)
 	struct file *exe = p->exe;
 	u64 flags;
 
+	if (!last)
+		aspace_thread_ends();
 	thread_set_aspace(NULL);
 	if (!last)
 		return;
 	flags = spin_lock_irqsave(&proc_lock);
-	p->minflt += as ? aspace_minor_faults(as) : 0;
 	p->as = NULL;
 	p->exe = NULL;
 	spin_unlock_irqrestore(&proc_lock, flags);

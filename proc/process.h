@@ -115,7 +115,7 @@ struct process {
 	u64 start_ns;           /* [I] clock_ns() */
 	u64 utime_ns, stime_ns; /* [s] of threads that ended */
 	u64 nvcsw, nivcsw;      /* [s] the same */
-	u64 minflt;             /* [x] of spaces that it has left */
+	u64 minflt;             /* [s] the same */
 	struct {
 		u64 utime_ns, stime_ns, nvcsw, nivcsw, minflt;
 	} children_usage;   /* [t] of children waited for */

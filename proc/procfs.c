@@ -98,7 +98,7 @@ static void take(struct snapshot *s, struct process *p)
 	s->stack_top = p->stack_top;
 	usage_self(p, &ru);
 	usage_times(p, &s->utime_ns, &s->stime_ns);
-	s->minflt = p->minflt;
+	s->minflt = (u64)ru.minflt;
 	s->nvcsw = (u64)ru.nvcsw;
 	s->nivcsw = (u64)ru.nivcsw;
 	spin_lock(&p->sig_lock);
@@ -139,7 +139,6 @@ static struct snapshot *snapshot(int pid)
 	}
 	if (s->as) {
 		aspace_stats(s->as, &s->mem);
-		s->minflt += s->mem.minor_faults;
 		aspace_put(s->as);
 		s->as = NULL;
 	}

@@ -9,7 +9,7 @@
 #include "sched/sched.h"
 
 struct sums {
-	u64 utime_ns, stime_ns, nvcsw, nivcsw;
+	u64 utime_ns, stime_ns, nvcsw, nivcsw, minflt;
 };
 
 static void add_thread(struct sums *s, struct thread *t)
@@ -21,6 +21,7 @@ static void add_thread(struct sums *s, struct thread *t)
 	s->stime_ns += kernel;
 	s->nivcsw += forced;
 	s->nvcsw += READ_ONCE(t->switches) - forced; /* read behind: never below zero */
+	s->minflt += READ_ONCE(t->minor_faults);
 }
 
 static struct sums sum_threads(struct process *p)
@@ -29,7 +30,7 @@ static struct sums sum_threads(struct process *p)
 	struct task *t;
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
-	s = (struct sums){ p->utime_ns, p->stime_ns, p->nvcsw, p->nivcsw };
+	s = (struct sums){ p->utime_ns, p->stime_ns, p->nvcsw, p->nivcsw, p->minflt };
 	list_for_each(t, &p->threads, node)
 		add_thread(&s, t->thread);
 	spin_unlock_irqrestore(&p->sig_lock, flags);
@@ -49,6 +50,7 @@ static void fill(struct linux_rusage *out, const struct sums *s)
 	out->stime = from_ns(s->stime_ns);
 	out->nvcsw = (s64)s->nvcsw;
 	out->nivcsw = (s64)s->nivcsw;
+	out->minflt = (s64)s->minflt;
 }
 
 void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns)
@@ -73,7 +75,6 @@ void usage_self(struct process *p, struct linux_rusage *out)
 	struct sums s = sum_threads(p);
 
 	fill(out, &s);
-	out->minflt = (s64)p->minflt;
 }
 
 void usage_current(struct linux_rusage *out)
@@ -85,7 +86,6 @@ void usage_current(struct linux_rusage *out)
 	aspace_stats(p->as, &st);
 	aspace_note_peak(p->as, &st);
 	out->maxrss = (s64)(st.peak_resident * (PAGE_SIZE / KiB)); /* as far as anybody looked */
-	out->minflt += (s64)st.minor_faults;
 }
 
 void usage_thread(struct linux_rusage *out)
@@ -100,9 +100,9 @@ void usage_children(struct process *p, struct linux_rusage *out)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct sums s = { p->children_usage.utime_ns, p->children_usage.stime_ns,
-			  p->children_usage.nvcsw, p->children_usage.nivcsw };
+			  p->children_usage.nvcsw, p->children_usage.nivcsw,
+			  p->children_usage.minflt };
 
 	fill(out, &s);
-	out->minflt = (s64)p->children_usage.minflt;
 	spin_unlock_irqrestore(&proc_lock, flags);
 }

@@ -38,8 +38,8 @@
 _Static_assert(offsetof(struct thread, arch) == 0, "entry.S, ctx.c");
 _Static_assert(offsetof(struct thread, work) == sizeof(struct arch_thread), "entry.S");
 
-DEFINE_PER_CPU(struct rq, runqueue);
-DEFINE_PER_CPU(struct thread *, current_thread);
+DEFINE_PER_CPU_SHARED(struct rq, runqueue);
+DEFINE_PER_CPU_SHARED(struct thread *, current_thread);
 
 #define TICK_NS    (NSEC_PER_SEC / SCHED_HZ)
 #define SLOW_TICKS (SCHED_HZ / 10) /* between two ticks of a thread that is alone */

@@ -25,6 +25,8 @@
 #include "arch/api/upcall.h"
 #include "lib/kassert.h"
 #include "sched/sched.h"
+#include "sched/thread.h"
+#include "sync/lockstat.h"
 
 #define SPINS         2000 /* looks at a running owner before we sleep */
 #define MUTEX_WAITERS 1ul
@@ -152,8 +154,14 @@ static __noinline void lock_slowly(struct mutex *m)
 	struct pi_waiter me = { .lock = NULL };
 
 	kassert(!mutex_is_held(m));
+	preempt_disable();
+	lock_count_wait(LOCK_MUTEX, 0);
+	preempt_enable();
 	if (nr_cpus > 1 && spin_for(m))
 		return;
+	preempt_disable();
+	(*this_cpu_ptr(&lock_stats))[LOCK_MUTEX].slept++;
+	preempt_enable();
 	u64 flags = pi_begin();
 	while (!take(m, me.lock ? &me : NULL)) {
 		if (!me.lock && pi_wait(&m->pi, &me, current()))

@@ -23,6 +23,13 @@ struct process;
 struct fdtable;
 struct fsctx;
 
+/* Hints for the search for a free place. No hole larger than `skipped` lies between end and top. */
+struct vm_gap {
+	u64 end, skipped;
+	u64 start; /* [start, end) was free when last looked at */
+	u64 top;
+};
+
 enum thread_state {
 	T_RUNNABLE = 0,
 	T_SLEEPING = 1,      /* only its event wakes it: 'D' */
@@ -85,6 +92,12 @@ struct thread {
 	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */
 	u64 user_ticks, kernel_ticks; /* [o] of the scheduler's tick, 1 ms each: how that divides */
 	u64 told_user, told_kernel;   /* [rq] what sched_times said last, ns */
+
+	/* What mm/ keeps with the thread, so that threads of one space do not write the same line. */
+	u64 minor_faults; /* [o] */
+	u64 empty_table
+		[2];       /* [o] tables of level 1 left empty by an unmapping: address | 1; or 0 */
+	struct vm_gap gap; /* [o] where its next mapping goes, if top is set: mm/aspace.c */
 
 	/* Identity. */
 	u32 tid;         /* 0: a program's, not started yet */

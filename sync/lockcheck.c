@@ -25,6 +25,7 @@
 #ifdef CONFIG_DEBUG
 
 #include "lib/string.h"
+#include "sync/lockstat.h"
 
 #define HELD_MAX 16
 
@@ -157,6 +158,7 @@ void spin_debug_locked(spinlock_t *l)
 	u64 flags = irq_save();
 	struct held_locks *h = this_cpu_ptr(&held_locks);
 
+	lock_count_acquired(lock_class_of_rank(l->rank));
 	__atomic_store_n(&l->holder, this_holder(), __ATOMIC_RELAXED);
 	if (h->n == HELD_MAX)
 		panic("CPU %u holds %u spin locks, taking %s", cpu_id(), h->n, lock_name(l));

@@ -38,8 +38,11 @@ struct rcu_cpu {
 	u64 queued, done, periods;     /* [o] */
 };
 
-static DEFINE_PER_CPU(struct rcu_cpu, rcu_cpu);
-static u64 rcu_period = 1;
+static DEFINE_PER_CPU_SHARED(struct rcu_cpu, rcu_cpu);
+/* Alone on its cache line. */
+static struct {
+	u64 now;
+} __attribute__((aligned(64))) rcu_period = { 1 };
 void (*rcu_begin_hook)(void);
 
 static void list_append(struct rcu_list *l, struct rcu_head *h)
@@ -69,7 +72,7 @@ void rcu_quiescent(void)
 {
 	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
 
-	store_release(&c->seen, load_acquire(&rcu_period));
+	store_release(&c->seen, load_acquire(&rcu_period.now));
 	c->moments++;
 }
 
@@ -98,7 +101,7 @@ bool rcu_poll(void)
 	if (!c->waiting.first && c->next.first) {
 		c->waiting.first = c->next.first;
 		c->next.first = NULL;
-		c->target = __atomic_add_fetch(&rcu_period, 1, __ATOMIC_SEQ_CST);
+		c->target = __atomic_add_fetch(&rcu_period.now, 1, __ATOMIC_SEQ_CST);
 		c->periods++;
 	}
 	while ((h = due)) {

@@ -4,8 +4,7 @@
 #include "sync/spinlock.h"
 
 #include "debug/watchdog.h"
-
-DEFINE_PER_CPU(u64, spin_contended);
+#include "sync/lockstat.h"
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -36,10 +35,9 @@ static __cold void report(const u16 *owner, u16 ticket, const spinlock_t *lock)
 
 void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock)
 {
-	u64 begun = 0, limit = STUCK_CYCLES;
+	u64 begun = 0, limit = STUCK_CYCLES, n;
 
-	this_cpu_inc(spin_contended);
-	for (u64 n = 1; __atomic_load_n(owner, __ATOMIC_ACQUIRE) != ticket; n++) {
+	for (n = 1; __atomic_load_n(owner, __ATOMIC_ACQUIRE) != ticket; n++) {
 		if (n % 64 == 0)
 			cpu_relax();
 		if (n % 0x10000 != 0)
@@ -51,4 +49,5 @@ void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock)
 			report(owner, ticket, lock);
 		}
 	}
+	lock_count_wait(lock ? lock_class_of_rank(lock->rank) : LOCK_PT, n);
 }

@@ -1,5 +1,5 @@
 /*
- * Ticket spin locks: fair, four bytes. A holder is not preempted. A lock that an interrupt handler
+ * Ticket spin locks: fair, eight bytes. A holder is not preempted. A lock that an interrupt handler
  * also takes is taken with interrupts off, everywhere (spin_lock_irqsave).
  *
  * Debug builds record holder and rank and panic on recursion, on an unlock by a stranger, and on
@@ -21,8 +21,8 @@ typedef struct spinlock {
 			u16 next;  /* the next ticket to draw */
 		};
 	};
+	u16 rank; /* whose counter it is if we wait (sync/lockstat.h) */
 #ifdef CONFIG_DEBUG
-	u16 rank;
 	s16 holder; /* CPU + 1, or 0 */
 	u8 class;   /* sync/lockcheck.c */
 	const char *name;
@@ -43,7 +43,7 @@ u32 lockcheck_held(u32 cpu); /* how many that CPU holds */
 #else
 #define SPINLOCK_INIT(lock_name, lock_rank)                                                        \
 	{                                                                                          \
-		.word = 0                                                                          \
+		.word = 0, .rank = (lock_rank)                                                     \
 	}
 #define spin_debug_before(l) ((void)(l))
 #define spin_debug_locked(l) ((void)(l))
@@ -81,11 +81,9 @@ static inline void spin_init(spinlock_t *l, const char *name, enum lock_rank ran
 
 /*
  * Waits until *owner is our ticket, and says so if that takes too long (debug/watchdog.h). lock: to
- * name it, or NULL. For the other users of such tickets, too (mm/pt.h).
+ * name it, or NULL: a page table's (mm/pt.h). Counts the wait.
  */
 void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock);
-/* Times that a lock was not free, this CPU. */
-DECLARE_PER_CPU(u64, spin_contended);
 
 /* The bare lock, for callers that already cannot be preempted. */
 static inline void spin_acquire(spinlock_t *l)

@@ -49,7 +49,7 @@ struct timer_cpu {
 	u64 interrupts;                   /* [o] */
 };
 
-static DEFINE_PER_CPU(struct timer_cpu, timer_cpus);
+static DEFINE_PER_CPU_SHARED(struct timer_cpu, timer_cpus);
 
 /* ---- the tree ---- */
 

@@ -19,10 +19,20 @@ u32 nr_cpus = 1;
 DEFINE_PER_CPU(u32, cpu_number);
 DEFINE_PER_CPU(const struct regs *, irq_regs);
 
+/*
+ * Tests without the scheduler have no threads, but mm/ counts in the current one: memory of zeroes,
+ * larger than a struct thread, for each CPU.
+ */
+struct thread;
+__attribute__((weak)) DEFINE_PER_CPU(struct thread *, current_thread);
+static u64 nobody[NR_CPUS][512] __attribute__((aligned(64)));
+
 __attribute__((constructor)) static void host_cpus_init(void)
 {
-	for (u32 i = 0; i < NR_CPUS; i++)
+	for (u32 i = 0; i < NR_CPUS; i++) {
 		cpu_number[i] = i;
+		current_thread[i] = (struct thread *)nobody[i];
+	}
 }
 
 __attribute__((weak)) u64 host_cycles(void)

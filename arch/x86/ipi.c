@@ -47,10 +47,9 @@ struct ipi_request {
 	u32 halted; /* [a] the caller wants to be woken by the last one */
 };
 
-DEFINE_PER_CPU(u32, cpu_apic_id);
-static DEFINE_PER_CPU(struct ipi_request, request);
-static DEFINE_PER_CPU(u64, asked)
-[MASK_WORDS]; /* [a] CPUs that ask something of this one */
+DEFINE_PER_CPU_SHARED(u32, cpu_apic_id);
+static DEFINE_PER_CPU_SHARED(struct ipi_request, request);
+static DEFINE_PER_CPU_SHARED(u64, asked)[MASK_WORDS]; /* [a] CPUs that ask something of this one */
 DEFINE_PER_CPU(struct ipi_counts, ipi_counts);
 
 void ipi_reschedule(u32 cpu)

@@ -269,7 +269,7 @@ void call_run(struct call *c)
 	c->stack_limit = as->limit[VM_LIMIT_STACK];
 	c->grown = as->grown;
 	c->grown_end = as->grown_end;
-	c->hints = (struct aspace_hints){ as->gap_end, as->gap_start, as->gap_skipped };
+	c->hints = (struct aspace_hints){ as->gap.end, as->gap.start, as->gap.skipped };
 	if (!call_concurrent) {
 		if (c->fail_at) {
 			cpus_settle();

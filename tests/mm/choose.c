@@ -435,7 +435,7 @@ void call_choose(struct call *c, unsigned cpu)
 static bool room_at_top(const struct proc *p)
 {
 	const struct window *w = &windows[W_TOP];
-	u64 end = READ_ONCE(p->as->gap_end), need = 8 * MAX_CPUS * GROUP_MOST;
+	u64 end = READ_ONCE(p->as->gap.end), need = 8 * MAX_CPUS * GROUP_MOST;
 
 	return none_mapped(p->w[W_TOP], need) &&
 	       (end <= w->base || end >= w->base + need * PAGE_SIZE);

@@ -226,6 +226,25 @@ static void tell_anywhere(void)
 		printf("anywhere: %s\n", line);
 }
 
+/* What a short run on a busy machine may not come to: each way of exec and of signals, alone. */
+static void tour(uint64_t seed)
+{
+	struct rng r = { seed };
+
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = do_fork();
+
+		if (pid == 0) {
+			execl("/proc/self/exe", "soak", "exec", "7", NULL);
+			_exit(98);
+		}
+		if (reap(pid) != 7 << 8)
+			fail("the program that was executed returned something else");
+	}
+	for (int i = 0; i < 2; i++)
+		signals_round(&r);
+}
+
 /* Runs all kinds for so long. False: something failed, or somebody does not end. */
 static bool run(unsigned seconds, uint64_t seed, bool talk)
 {
@@ -290,6 +309,8 @@ int main(int argc, char **argv)
 	if (!has_books)
 		printf("soak: no /proc/jiffy here: the kernel's books are not looked at\n");
 	stepped = anywhere("on");
+	if (stepped)
+		tour(seed);
 	if (ok)
 		ok = run(seconds, seed, true);
 	if (stepped)

@@ -2,8 +2,9 @@
  * costs the same). */
 #pragma once
 
-#define DEFINE_PER_CPU(type, name)  __typeof__(type) name
-#define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
+#define DEFINE_PER_CPU(type, name)        __typeof__(type) name
+#define DEFINE_PER_CPU_SHARED(type, name) DEFINE_PER_CPU(type, name)
+#define DECLARE_PER_CPU(type, name)       extern __typeof__(type) name
 #define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
 	DEFINE_PER_CPU(type, name)                                                                 \
 	= (value)
