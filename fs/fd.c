@@ -68,10 +68,11 @@ static void free_arrays_now(struct rcu_head *end)
 /* NULL: nothing. */
 static void free_arrays(struct file **file)
 {
-	struct arrays *a = (struct arrays *)((char *)file - offsetof(struct arrays, file));
+	struct arrays *a;
 
 	if (!file)
 		return;
+	a = (struct arrays *)((char *)file - offsetof(struct arrays, file));
 	if (nr_cpus == 1)
 		kfree(a);
 	else

@@ -121,7 +121,7 @@ static void audit_slot(struct frame *table, unsigned i, pte_t e, enum audit_pass
 	}
 }
 
-/* The space at hand has arenas: their tables of level 3 stay (mm/aspace.c). */
+/* The space at hand has arenas: their tables of levels 2 and 3 may stay (mm/aspace.c). */
 static bool audit_arenas;
 
 static u64 audit_table(struct frame *table, unsigned level, enum audit_pass pass);
@@ -135,8 +135,7 @@ static u64 audit_entry(pte_t e, unsigned level, enum audit_pass pass)
 	struct frame *t = pte_table(e, level);
 
 	kassert_eq(e.v & ~PTE_ADDR & ~PTE_DIRTY & ~PTE_WRITE, PTE_TABLE & ~PTE_WRITE);
-	kassert(t->used > 0 || (level == 2 && !pte_is_shared(e)) ||
-		(level == PT_LEVELS && audit_arenas));
+	kassert(t->used > 0 || (level == 2 && !pte_is_shared(e)) || (level > 2 && audit_arenas));
 	if (pass == AUDIT_CLEAR)
 		t->owner = 0;
 	else if (pass == AUDIT_COUNT && ++t->owner > 1)

@@ -1085,18 +1085,19 @@ void pt_prune_kept(struct aspace *as, u64 va)
 /*
  * The table that covered an operation has become empty. One of level 1 stays, until the thread leaves another
  * one empty: who maps and unmaps a page again and again needs no table each time, and not the lock above,
- * which others may need. It is the thread that remembers it, one in its arena and one elsewhere; of those
- * that do not belong to the space the space itself.
+ * which others may need. It is the thread that remembers it, one elsewhere and in its arena one of level 1
+ * and one of level 2; of those that do not belong to the space the space itself.
  */
 static void prune_later(struct aspace *as, u64 va, unsigned level)
 {
 	struct thread *me = current();
-	u64 *last = &as->empty_table;
+	bool mine = likely(me->as == as);
+	bool arena = mine && me->gap.top - va - 1 < pt_span(PT_LEVELS);
 
-	if (level == 1) {
-		if (likely(me->as == as))
-			last = &me->empty_table[me->gap.top - va - 1 < pt_span(PT_LEVELS)];
-		va = ALIGN_DOWN(va, pt_span(2)) | 1;
+	if (level == 1 || (arena && level == 2)) {
+		u64 *last = mine ? &me->empty_table[arena ? level : 0] : &as->empty_table;
+
+		va = ALIGN_DOWN(va, pt_span(level + 1)) | 1;
 		if (likely(*last == va))
 			return;
 		va = __atomic_exchange_n(last, va, __ATOMIC_RELAXED);

@@ -95,8 +95,8 @@ struct thread {
 
 	/* What mm/ keeps with the thread, so that threads of one space do not write the same line. */
 	u64 minor_faults; /* [o] */
-	u64 empty_table
-		[2];       /* [o] tables of level 1 left empty by an unmapping: address | 1; or 0 */
+	/* [o] Tables left empty by an unmapping, address | 1 or 0: mm/pt.c. [1], [2]: of that level. */
+	u64 empty_table[3];
 	struct vm_gap gap; /* [o] where its next mapping goes, if top is set: mm/aspace.c */
 
 	/* Identity. */
