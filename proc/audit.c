@@ -178,10 +178,7 @@ static void show_objects(struct textbuf *t)
 	static const struct {
 		const char *name;
 		enum frame_type type;
-	} types[] = { { "kernel", FRAME_KERNEL },
-		      { "table", FRAME_TABLE },
-		      { "anon", FRAME_ANON },
-		      { "file", FRAME_FILE } };
+	} types[] = { { "kernel", FRAME_KERNEL }, { "anon", FRAME_ANON }, { "file", FRAME_FILE } };
 	struct frame_stats frames;
 	struct large_stats large;
 	struct sched_stats sched;
@@ -198,6 +195,8 @@ static void show_objects(struct textbuf *t)
 	rcu_stats(&rcu);
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
 		textbuf_printf(t, "frames-%s %lu\n", types[i].name, frames.used[types[i].type]);
+	/* The kernel keeps its own tables: where many stacks once were. Those of the boot are no such frames. */
+	textbuf_printf(t, "frames-table %ld\n", (s64)(frames.used[FRAME_TABLE] - kmap.tables));
 	textbuf_printf(t, "threads %u\nprocesses %u\nlarge-pages %lu\n", sched.threads,
 		       process_count(), large.in_use);
 	textbuf_printf(t, "pages-mapped %lu\nrcu-waiting %lu\n",

@@ -434,9 +434,14 @@ static void let_one_through(struct frame *t)
 }
 
 /* Until one more waits than before. */
+static u32 lock_word(struct frame *t)
+{
+	return __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
+}
+
 static void wait_for_one(struct frame *t, u32 before)
 {
-	while (__atomic_load_n(&t->lock, __ATOMIC_ACQUIRE) >> 16 == before >> 16)
+	while (lock_word(t) >> 16 == before >> 16)
 		cpu_relax();
 }
 
@@ -455,15 +460,15 @@ static void test_moved_while_waiting(void **state)
 	t = pte_table(*entry_of_level2(AT), 2);
 	above = virt_frame((void *)ALIGN_DOWN((u64)entry_of_level2(AT), PAGE_SIZE));
 	table_lock(t);
-	before = t->lock;
+	before = lock_word(t);
 	assert_int_equal(pthread_create(&mover, NULL, move_elsewhere, NULL), 0);
 	wait_for_one(t, before);
 	while (!is_locked(above)) { /* it has only looked */
-		before = t->lock + (1u << 16);
+		before = lock_word(t) + (1u << 16);
 		let_one_through(t);
 		wait_for_one(t, before);
 	}
-	before = t->lock;
+	before = lock_word(t);
 	assert_int_equal(pthread_create(&other, NULL, fault_elsewhere, NULL), 0);
 	wait_for_one(t, before);
 	table_unlock(t);
