@@ -257,24 +257,17 @@ static __noinline bool local_refill(struct frame_cpu *cpu)
 	return moved;
 }
 
-/*
- * Too much is free here: half of it goes. First some of the smallest blocks, which may find their neighbours there,
- * then the largest ones, for they cost no more than small ones. Interrupts are off: not too many.
- */
-#define GIVE_BACK_SMALL 32
-#define GIVE_BACK_MAX   128
+/* Too much is free here: half of it goes, the largest blocks first, for they cost no more than small ones. Interrupts are
+ * off: not too many. */
+#define GIVE_BACK_MAX 16
 
 static __noinline void local_give_back(struct frame_cpu *cpu, u64 keep)
 {
 	struct buddy *local = local_of(cpu);
 
 	spin_acquire(&buddy.lock);
-	for (unsigned i = 0; i < GIVE_BACK_MAX && local->nr_free > keep; i++) {
-		unsigned smallest = (unsigned)__builtin_ctz(local->orders);
-
-		buddy_move_locked(local, &buddy,
-				  i < GIVE_BACK_SMALL ? smallest : order_of(local->orders));
-	}
+	for (unsigned i = 0; i < GIVE_BACK_MAX && local->nr_free > keep; i++)
+		buddy_move_locked(local, &buddy, order_of(local->orders));
 	spin_release(&buddy.lock);
 }
 

@@ -1116,7 +1116,7 @@ static void prune_later(struct aspace *as, u64 va, unsigned level)
 
 static void prune_emptied(struct aspace *as, u64 start, u64 end, unsigned level)
 {
-	if (level == 1 && end - start >= KEEP_BELOW)
+	if (level == 1 && end - start >= KEEP_BELOW && !READ_ONCE(as->arenas))
 		pt_prune(as, start);
 	else
 		prune_later(as, start, level);
