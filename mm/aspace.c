@@ -605,7 +605,7 @@ static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool 
 	pte_t *slot, e;
 	bool done = false;
 
-	pt_lock_page(&c, as, va);
+	pt_lock_read(&c, as, va);
 	if (!write)
 		pt_peek_shared(&c, va);
 	slot = &c.entry[pt_index(va, c.level)];

@@ -34,7 +34,7 @@ static void zap_region(struct aspace *as, const struct region *r, const struct z
 	op.first = z->first;
 	op.last = z->last;
 	op.cows = z->cows;
-	if (pt_op_run(&op, as, r->start + (skip << PAGE_SHIFT), r->start + (n << PAGE_SHIFT)))
+	if (pt_op_large(&op, as, r->start + (skip << PAGE_SHIFT), r->start + (n << PAGE_SHIFT)))
 		log_warn("out of memory: a page cut off a file stays mapped\n");
 }
 

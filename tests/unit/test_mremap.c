@@ -380,7 +380,8 @@ static void test_every_allocation_fails(void **state)
 			if (alloc_fail_at != 0)
 				break;
 			assert_int_equal(ret, -ENOMEM);
-			assert_true(frames_named() <= frames); /* empty tables may go */
+			/* Empty tables may go; at the edges, what was shared has been copied. */
+			assert_true(frames_named() <= frames + 2);
 			aspace_audit();
 			for (u64 j = 0; j < m.n; j += 100)
 				assert_int_equal(peek(as, from + PAGES j), content(&m, j));
