@@ -161,25 +161,30 @@ static __noinline void lock_page_again(struct pt_cursor *c, struct aspace *as, u
 	lock_below(c, va, claims);
 }
 
-/* pt_lock for one page, the way that all faults take. */
-void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+/* pt_lock for one page. */
+static __always_inline void lock_page(struct pt_cursor *c, struct aspace *as, u64 va, bool claims)
 {
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, va, 1, true, &entry))) {
-		lock_page_again(c, as, va, true);
+	if (unlikely(!lock_on_the_way(as, va, 1, claims, &entry))) {
+		lock_page_again(c, as, va, claims);
 		return;
 	}
 	cursor_start(c, as, entry);
 	if (unlikely(c->level > 1))
-		lock_below(c, va, true);
+		lock_below(c, va, claims);
+}
+
+/* The way that all faults take. */
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	lock_page(c, as, va, true);
 }
 
 void pt_lock_read(struct pt_cursor *c, struct aspace *as, u64 va)
 {
-	preempt_disable();
-	lock_page_again(c, as, va, false);
+	lock_page(c, as, va, false);
 }
 
 __noinline void pt_free_spare(struct pt_cursor *c)
