@@ -94,7 +94,7 @@ static inline void table_lock_bare(struct frame *t)
 	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
 
 	if (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
-		spin_wait(served, ticket, NULL);
+		call_keeping3(spin_wait, served, ticket, NULL);
 	lock_count_acquired(LOCK_PT);
 }
 

@@ -51,3 +51,4 @@ void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock)
 	}
 	lock_count_wait(lock ? lock_class_of_rank(lock->rank) : LOCK_PT, n);
 }
+DEFINE_KEEPING(spin_wait);

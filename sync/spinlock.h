@@ -11,6 +11,7 @@
 #include "arch/api/preempt.h"
 #include "lib/atomic.h"
 #include "lib/kassert.h"
+#include "machine/call.h" /* call_keeping: seldom calls that change no register */
 #include "machine/spin.h" /* spin_release_ticket(u16 *owner): one up, a store with release order */
 
 typedef struct spinlock {
@@ -91,7 +92,7 @@ static inline void spin_acquire(spinlock_t *l)
 	spin_debug_before(l);
 	u16 ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_ACQUIRE);
 	if (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
-		spin_wait(&l->owner, ticket, l);
+		call_keeping3(spin_wait, &l->owner, ticket, l);
 	spin_debug_locked(l);
 }
 
