@@ -92,7 +92,7 @@ static inline void table_init(struct frame *t, unsigned level)
 static inline void table_lock_bare(struct frame *t)
 {
 	if (unlikely(!spin_word_try(&t->lock)))
-		spin_wait(&t->lock, NULL);
+		call_keeping2(spin_wait, &t->lock, NULL);
 	lock_count_acquired(LOCK_PT);
 }
 

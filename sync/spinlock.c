@@ -119,3 +119,4 @@ void spin_wait(struct spin_word *word, const spinlock_t *lock)
 		take_in_turn(&w, __atomic_fetch_add(&word->next, 1, __ATOMIC_RELAXED));
 	lock_count_wait(lock ? lock_class_of_rank(lock->rank) : LOCK_PT, w.looks + 1);
 }
+DEFINE_KEEPING(spin_wait);

@@ -12,6 +12,7 @@
 #include "arch/api/preempt.h"
 #include "lib/atomic.h"
 #include "lib/kassert.h"
+#include "machine/call.h" /* call_keeping: seldom calls that change no register */
 #include "sync/spinword.h"
 
 typedef struct spinlock {
@@ -91,7 +92,7 @@ static inline void spin_acquire(spinlock_t *l)
 {
 	spin_debug_before(l);
 	if (unlikely(!spin_word_try(&l->word)))
-		spin_wait(&l->word, l);
+		call_keeping2(spin_wait, &l->word, l);
 	spin_debug_locked(l);
 }
 
