@@ -32,8 +32,9 @@ struct member {
 	int index;       /* receivers: which pipe; senders: -1 */
 };
 
-static int ready[2], go[2]; /* pipes: each member writes a byte to ready, and goes when there is one in go */
-static int *failed;         /* in memory that processes share */
+static int ready[2],
+	go[2]; /* pipes: each member writes a byte to ready, and goes when there is one in go */
+static int *failed; /* in memory that processes share */
 
 static void fail(const char *what)
 {
