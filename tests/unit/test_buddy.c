@@ -476,7 +476,6 @@ static void test_frames_random(void **state)
 /* Free frames on the stacks must not stand in the way of a large block. */
 static void test_block_drains(void **state)
 {
-
 	for (unsigned i = 0; i < FRAMES; i++)
 		assert_non_null(have[i] = frame_alloc(FRAME_ANON, 0));
 	for (unsigned i = 0; i < FRAMES; i++)
