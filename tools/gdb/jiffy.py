@@ -325,7 +325,7 @@ class Rq(gdb.Command):
             print("cpu %d: %d runnable, current %s (%d), %d switches, %d of them forced, %d wake-ups, lock %s" % (
                 cpu, int(rq["runnable"]), current["name"].string(errors="replace"), int(current["tid"]),
                 int(rq["switches"]), int(rq["preemptions"]), int(rq["wakeups"]),
-                "free" if int(rq["lock"]["owner"]) == int(rq["lock"]["next"]) else "HELD"))
+                "HELD" if int(rq["lock"]["word"]["locked"]) else "free"))
             self.levels(rq)
 
     def levels(self, rq):
