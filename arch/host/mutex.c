@@ -7,27 +7,39 @@
 #include "lib/atomic.h"
 #include "lib/kassert.h"
 
+struct thread;
 struct mutex {
-	atomic64_t owner; /* its CPU + 1 */
+	atomic64_t owner;
 };
+DECLARE_PER_CPU(struct thread *, current_thread);
 
-void mutex_lock(struct mutex *m);
-void mutex_unlock(struct mutex *m);
+void mutex_init(struct mutex *m);
+void mutex_lock_slowly(struct mutex *m);
+void mutex_unlock_slowly(struct mutex *m);
+void might_sleep(void);
 
-void mutex_lock(struct mutex *m)
+void mutex_init(struct mutex *m)
 {
-	u64 free = 0;
+	atomic_store(&m->owner, 0ul);
+}
 
-	kassert_eq(preempt_count(), 0);
-	while (!atomic_cas(&m->owner, &free, host_cpu + 1ul)) {
-		kassert(free != host_cpu + 1ul); /* a deadlock */
-		free = 0;
+void mutex_lock_slowly(struct mutex *m)
+{
+	u64 me = (u64)this_cpu_read(current_thread), word = 0;
+
+	while (!atomic_cas(&m->owner, &word, me)) {
+		kassert(word != me); /* a deadlock */
+		word = 0;
 		cpu_relax();
 	}
 }
 
-void mutex_unlock(struct mutex *m)
+void mutex_unlock_slowly(struct mutex *m)
 {
-	kassert_eq(atomic_load(&m->owner), host_cpu + 1ul);
-	atomic_store_release(&m->owner, 0);
+	panic("a mutex of %#lx is given up by somebody else", atomic_load(&m->owner));
+}
+
+void might_sleep(void)
+{
+	kassert_eq(preempt_count(), 0);
 }
