@@ -202,7 +202,7 @@ struct move {
 	u64 last[PT_LEVELS]; /* counting: the table at the new place counted last, per level */
 	u64 last_side;
 	unsigned tables, sides;
-	u64 work;             /* counted, in instructions */
+	u64 work, leaves;     /* counted, in instructions: all; of it what moves leaves */
 	bool pieces;          /* with a claim; the new place has its mark already */
 	u64 from, end;        /* this piece of the old range */
 	bool congruent;       /* the old address and the new one are the same modulo 2 MiB */
@@ -336,8 +336,9 @@ static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
 		m->tables++;
 		m->prepare = true;
 		count_leaves(m, from, end, false);
-		m->work += WORK_SPLIT + WORK_LEAF * ((end - from) >> PAGE_SHIFT);
-		return too_much(&m->old, m->work);
+		m->work += WORK_SPLIT;
+		m->leaves += WORK_LEAF * ((end - from) >> PAGE_SHIFT);
+		return too_much(&m->old, m->work + m->leaves);
 	}
 	if (is_movable(m, s) && takes_table(m, moved(m, from))) {
 		count_tables_for(m, moved(m, from), 2);
@@ -350,8 +351,8 @@ static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
 		m->work += frame_refs(t) > 1 ? WORK_COPY : WORK_TAKE_BACK;
 	}
 	count_leaves(m, from, end, t->side != NULL);
-	m->work += (t->side ? WORK_LEAF_SIDE : WORK_LEAF) * ((end - from) >> PAGE_SHIFT);
-	return too_much(&m->old, m->work);
+	m->leaves += (t->side ? WORK_LEAF_SIDE : WORK_LEAF) * ((end - from) >> PAGE_SHIFT);
+	return too_much(&m->old, m->work + m->leaves);
 }
 
 static int alloc_sides(struct move *m)
@@ -563,7 +564,7 @@ static void move_init(struct move *m)
 		m->last[k] = UINT64_MAX;
 	m->last_side = UINT64_MAX;
 	m->tables = m->sides = 0;
-	m->work = 0;
+	m->work = m->leaves = 0;
 	m->from = m->old.start;
 	m->end = m->from + m->len;
 	m->congruent = IS_ALIGNED(m->to - m->from, pt_span(2));
@@ -664,8 +665,9 @@ static int look(struct aspace *as, struct old_region *r, u64 start, u64 end, boo
 	return err;
 }
 
-/* Calls fn for all slots of the old range, a piece at a time, with the tables that have been taken at hand. */
-static void visit_pieces(struct move *m, struct aspace *as, pt_visit_fn *fn)
+/* Calls fn for all slots of the old range, a piece at a time or all at once, with the tables that have been
+ * taken at hand. */
+static void visit_pieces(struct move *m, struct aspace *as, pt_visit_fn *fn, bool at_once)
 {
 	u64 end = m->old.start + m->len;
 
@@ -673,7 +675,7 @@ static void visit_pieces(struct move *m, struct aspace *as, pt_visit_fn *fn)
 		u64 to = moved(m, at), last;
 
 		m->from = at;
-		m->end = piece_end(as, at, end, m->plain ? 2 : 1, m->plain);
+		m->end = at_once ? end : piece_end(as, at, end, m->plain ? 2 : 1, m->plain);
 		last = MAX(m->end, moved(m, m->end)) - 1;
 		tlb_gather_init(&m->op.tlb, as);
 		pt_lock(&m->op.c, as, MIN(at, to), last, 2);
@@ -725,7 +727,7 @@ static int prepare_pieces(struct move *m, struct aspace *as)
 	if (!err)
 		err = pt_map(as, m->to, new_end, m->mark, true);
 	if (!err) {
-		visit_pieces(m, as, count_slot);
+		visit_pieces(m, as, count_slot, false);
 		err = alloc_sides(m);
 		if (!err)
 			err = spare_tables(m);
@@ -751,8 +753,9 @@ static __noinline int move_pieces(struct move *m, struct aspace *as)
 	err = prepare_pieces(m, as);
 	if (!err) {
 		if (m->prepare)
-			visit_pieces(m, as, prepare_slot);
-		visit_pieces(m, as, move_slot);
+			visit_pieces(m, as, prepare_slot, false);
+		/* Mostly it was the looking, or the preparing, that was too much. */
+		visit_pieces(m, as, move_slot, m->len <= MOVE_AT_ONCE && m->leaves <= WORK_AT_ONCE);
 		if (!m->keep) {
 			unmap_claimed(m, as, start, end);
 			pt_prune(as, end - PAGE_SIZE);

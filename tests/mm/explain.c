@@ -788,7 +788,7 @@ bool call_goes_by_region(const struct call *c)
 	u64 first = page_va(c->w, c->at) / (2 * MiB),
 	    last = page_va(c->w, c->at + c->n - 1) / (2 * MiB);
 
-	return w->unit == PAGE_SIZE && first == last;
+	return w->unit == PAGE_SIZE && first == last && c->n <= 128; /* SCAN_AT_ONCE of mm/pt.c */
 }
 
 /* The next region, as it is now. */
