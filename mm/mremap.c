@@ -968,6 +968,22 @@ static s64 resize(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, 
 	return len == new_len ? (s64)addr : grow(as, addr, len, new_len, flags, claimed);
 }
 
+/*
+ * With MREMAP_FIXED Linux asks whether the region may grow as if nothing were replaced; but whether it may be there
+ * twice (MREMAP_DONTUNMAP) when what was at the new place has gone, which then stays so.
+ */
+static int unmap_new_place(struct aspace *as, u64 addr, u64 len, u64 new_addr)
+{
+	struct old_region r;
+	int err;
+
+	claim_begin(as, addr, addr + len);
+	err = look(as, &r, addr, addr + len, true);
+	look_done(&r);
+	claim_end(as);
+	return err ? err : vm_munmap(as, new_addr, len);
+}
+
 static s64 resize_claimed(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags,
 			  u64 new_addr)
 {
@@ -1019,6 +1035,11 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 	}
 	if (len > USER_TOP - addr && (to_len > len || moves))
 		return -EFAULT; /* as it is, it may even stay: Linux looks at the first page alone */
+	if ((flags & MREMAP_FIXED) && (flags & MREMAP_DONTUNMAP) && vm_has_limits(as)) {
+		ret = unmap_new_place(as, addr, len, new_addr);
+		if (ret)
+			return ret;
+	}
 	ret = -E2BIG;
 	if (len <= MOVE_AT_ONCE)
 		ret = resize(as, addr, len, to_len, flags, new_addr, false);

@@ -89,8 +89,6 @@ static inline bool vm_has_limits(const struct aspace *as)
 }
 /* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
-/* RLIMIT_DATA: may so many bytes of what is mapped already become data? */
-bool vm_may_have_data(struct aspace *as, u64 more);
 /* May len bytes more be locked? 0, -EAGAIN. */
 int vm_may_lock(struct aspace *as, u64 len);
 /* Does a stack that grows start less than its gap above `end`? */

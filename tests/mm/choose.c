@@ -363,6 +363,7 @@ static void choose_failure(struct call *c)
 	    c->kind == CALL_EXIT || c->kind == CALL_MINCORE || c->kind == CALL_LIMIT ||
 	    (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
 	    (c->kind == CALL_MREMAP && (c->n2 < c->n || c->n == 0 || c->p->as->locked)) ||
+	    (c->kind == CALL_MPROTECT && c->p->limit[VM_LIMIT_DATA] != UINT64_MAX) ||
 	    (c->kind == CALL_MADVISE && c->advice != MADV_DONTNEED))
 		c->fail_at = 0;
 }
