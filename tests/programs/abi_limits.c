@@ -129,6 +129,7 @@ static int data_regions(void *arg)
 
 	protect(p + 4 * PAGE, 4 * PAGE, RW);
 	protect(p + 8 * PAGE, 4 * PAGE, PROT_READ | PROT_EXEC);
+	now("VmData:"); /* the library's memory for that is there from now on */
 	limit(RLIMIT_DATA, now("VmData:") + 5 * PAGE);
 	call("three regions, the third is too much", protect(p, 12 * PAGE, RW));
 	text("the first", try_write(p));
