@@ -694,19 +694,6 @@ static void visit_pieces(struct move *m, struct aspace *as, pt_visit_fn *fn, boo
 	}
 }
 
-/* Each in a section of its own: they may be many. */
-static int spare_tables(struct move *m)
-{
-	int err = 0;
-
-	for (; m->tables > 0 && !err; m->tables--) {
-		preempt_disable();
-		err = pt_spare(&m->spare, 1);
-		preempt_enable();
-	}
-	return err;
-}
-
 static int unmap_claimed(struct move *m, struct aspace *as, u64 start, u64 end)
 {
 	m->op.kind = PT_UNMAP;
@@ -730,7 +717,7 @@ static int prepare_pieces(struct move *m, struct aspace *as)
 		visit_pieces(m, as, count_slot, false);
 		err = alloc_sides(m);
 		if (!err)
-			err = spare_tables(m);
+			err = pt_spare(&m->spare, m->tables);
 		m->op.kind = PT_UNMAP;
 		if (err)
 			pt_op_reserved(&m->op, as, m->to, new_end, &reserve);

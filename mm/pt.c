@@ -1256,12 +1256,7 @@ static int op_locked(struct pt_op *op, u64 start, u64 end)
 
 int pt_reserve(struct pt_cursor *reserve)
 {
-	int err;
-
-	preempt_disable();
-	err = pt_spare(reserve, 2 * (PT_LEVELS - 1));
-	preempt_enable();
-	return err;
+	return pt_spare(reserve, 2 * (PT_LEVELS - 1));
 }
 
 void pt_op_reserved(struct pt_op *op, struct aspace *as, u64 start, u64 end,
