@@ -210,7 +210,7 @@ struct move {
 	bool prepare;         /* something is to be split or unshared first */
 	struct vm_side *side; /* spare ones, through their first words */
 
-	struct pt_cursor spare; /* in pieces: what is at hand for all of them */
+	struct pt_cursor *spare; /* in pieces: what is at hand for all of them */
 };
 
 /* Where an old address goes. */
@@ -679,13 +679,13 @@ static void visit_pieces(struct move *m, struct aspace *as, pt_visit_fn *fn, boo
 		last = MAX(m->end, moved(m, m->end)) - 1;
 		tlb_gather_init(&m->op.tlb, as);
 		pt_lock(&m->op.c, as, MIN(at, to), last, 2);
-		m->op.c.spare = m->spare.spare;
-		m->op.c.spare_side = m->spare.spare_side;
+		m->op.c.spare = m->spare->spare;
+		m->op.c.spare_side = m->spare->spare_side;
 		pt_visit_tables(&m->op.c, at, m->end, fn, m);
 		tlb_gather_finish(&m->op.tlb);
-		m->spare.spare = m->op.c.spare;
-		m->spare.spare_side = m->op.c.spare_side;
-		m->spare.want_sides += m->op.c.want_sides;
+		m->spare->spare = m->op.c.spare;
+		m->spare->spare_side = m->op.c.spare_side;
+		m->spare->want_sides += m->op.c.want_sides;
 		m->op.c.spare = NULL;
 		m->op.c.spare_side = NULL;
 		pt_unlock(&m->op.c);
@@ -717,7 +717,7 @@ static int prepare_pieces(struct move *m, struct aspace *as)
 		visit_pieces(m, as, count_slot, false);
 		err = alloc_sides(m);
 		if (!err)
-			err = pt_spare(&m->spare, m->tables);
+			err = pt_spare(m->spare, m->tables);
 		m->op.kind = PT_UNMAP;
 		if (err)
 			pt_op_reserved(&m->op, as, m->to, new_end, &reserve);
@@ -730,10 +730,11 @@ static int prepare_pieces(struct move *m, struct aspace *as)
 static __noinline int move_pieces(struct move *m, struct aspace *as)
 {
 	u64 start = m->old.start, end = start + m->len;
+	struct pt_cursor spare = { .as = as };
 	int err;
 
 	move_init(m);
-	m->spare = (struct pt_cursor){ .as = as };
+	m->spare = &spare;
 	pt_prune_kept(as, m->to);
 	pt_prune_kept(as, m->to + m->new_len - 1);
 	claim_also(as, m->to, m->to + m->new_len);
@@ -749,7 +750,7 @@ static __noinline int move_pieces(struct move *m, struct aspace *as)
 		}
 	}
 	free_sides(m);
-	pt_free_spare(&m->spare);
+	pt_free_spare(m->spare);
 	return err;
 }
 
@@ -765,6 +766,7 @@ static void look_done(struct old_region *r)
 static int move_to(struct move *m, struct aspace *as)
 {
 	struct vm_mapping *from = m->old.mapping;
+	struct zap_moment moment;
 	int err;
 
 	m->mapping = NULL;
@@ -776,9 +778,13 @@ static int move_to(struct move *m, struct aspace *as)
 			return -ENOMEM;
 		m->mark = mark_mapped(mark_kind(m->old.mark), m->mapping, m->old.mark.v & VM_BITS);
 	}
+	if (from)
+		vm_object_moving(from->obj, &moment);
 	err = m->pieces ? move_pieces(m, as) : move_run(m, as);
 	if (m->mapping)
 		mapping_put(m->mapping, 1);
+	if (!err && from)
+		vm_object_moved(from->obj, &moment, as, m->to, m->to + m->new_len);
 	if (!err && !m->keep)
 		aspace_gap_freed(as, m->old.start, m->old.start + m->len);
 	return err;

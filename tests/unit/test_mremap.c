@@ -553,7 +553,12 @@ static void *unmap_elsewhere(void *arg)
 static void *claim_elsewhere(void *arg)
 {
 	host_cpu = 2;
-	claim_begin(as, AT, AT + 4 * MiB);
+	if (arg) { /* as the second range */
+		claim_begin(as, 8 * GiB, 9 * GiB);
+		claim_also(as, AT, AT + 4 * MiB);
+	} else {
+		claim_begin(as, AT, AT + 4 * MiB);
+	}
 	__atomic_store_n(&claimed, 1, __ATOMIC_RELEASE);
 	claim_end(as);
 	return NULL;
@@ -561,7 +566,7 @@ static void *claim_elsewhere(void *arg)
 
 /* Who has locked the table that covers two others, and waits for the second, has begun before the claim: it
  * must be waited for. */
-static void test_claim_waits(void **state)
+static void claim_waits(bool second_range)
 {
 	struct frame *t, *above;
 	pthread_t first, second;
@@ -580,7 +585,8 @@ static void test_claim_waits(void **state)
 	assert_int_equal(pthread_create(&first, NULL, unmap_elsewhere, NULL), 0);
 	wait_for_one(t, before);
 	before = tickets(above);
-	assert_int_equal(pthread_create(&second, NULL, claim_elsewhere, NULL), 0);
+	assert_int_equal(
+		pthread_create(&second, NULL, claim_elsewhere, second_range ? &claimed : NULL), 0);
 	while (tickets(above) == before && !__atomic_load_n(&claimed, __ATOMIC_ACQUIRE))
 		cpu_relax();
 	early = __atomic_load_n(&claimed, __ATOMIC_ACQUIRE);
@@ -591,6 +597,14 @@ static void test_claim_waits(void **state)
 	assert_int_equal(claimed, 1);
 	assert_int_equal(read_error(AT + 2 * MiB), SEGV_MAPERR);
 	assert_int_equal(peek(as, AT + 2 * MiB + PAGES 2), 0);
+}
+
+static void test_claim_waits(void **state)
+{
+	claim_waits(false);
+	vm_munmap(as, AT, 4 * MiB);
+	tlb_leave_space(as);
+	claim_waits(true);
 }
 
 int main(void)

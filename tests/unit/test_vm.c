@@ -97,6 +97,38 @@ static void test_cut_before_it_is_mapped(void **state)
 	file_stop();
 }
 
+static u64 resident(void)
+{
+	struct aspace_stats s;
+
+	aspace_stats(as, &s);
+	return s.resident;
+}
+
+/* While pages are taken from all who map them: those that move meanwhile are asked for again. */
+static void test_moved_while_cut(void **state)
+{
+	file_start();
+	map_file(AT, 3, RW, MAP_PRIVATE);
+	peek(as, AT);
+	peek(as, AT + 2 * PAGE_SIZE);
+	poke(as, AT + PAGE_SIZE, 5);
+	assert_int_equal(resident(), 3);
+	assert_int_equal(vm_mremap(as, AT, 3 * PAGE_SIZE, 3 * PAGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + MiB),
+			 AT + MiB);
+	assert_int_equal(resident(), 3);
+	atomic_store(&file.obj.zaps, 1ul); /* somewhere on the way */
+	assert_int_equal(vm_mremap(as, AT + MiB, 3 * PAGE_SIZE, 3 * PAGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT),
+			 AT);
+	atomic_store(&file.obj.zaps, 0ul);
+	assert_int_equal(resident(), 1); /* our own copy */
+	assert_int_equal(peek(as, AT + PAGE_SIZE), 5);
+	assert_int_equal(peek(as, AT), 100);
+	file_stop();
+}
+
 /* What may be executed no more is forgotten by the processor. */
 static void test_exec_goes(void **state)
 {
@@ -544,6 +576,7 @@ int main(void)
 		T(test_write_takes_one_fault),
 		T(test_shared_page_comes_back),
 		T(test_cut_before_it_is_mapped),
+		T(test_moved_while_cut),
 		T(test_exec_goes),
 		T(test_dontfork_stack_grows),
 		T(test_stack_is_replaced),
