@@ -29,33 +29,21 @@
 #include "lib/kassert.h"
 #include "mm/pt.h"
 
-/* The table of this level over va, if there is one. Where the next one may be. */
-static u64 settle_at(struct aspace *as, u64 va, unsigned level)
-{
-	pte_t *entry, above;
-	unsigned at;
-
-	preempt_disable();
-	entry = pt_table_over(as, va, level, &at, &above);
-	if (at == level) {
-		table_lock_bare(page_frame(entry));
-		table_unlock(page_frame(entry));
-		va = ALIGN_DOWN(va, pt_span(at + 1)) + pt_span(at + 1);
-	} else {
-		do
-			va = ALIGN_DOWN(va, pt_span(at)) + pt_span(at);
-		while (pt_index(va, at) && pte_is_none(pte_load(&entry[pt_index(va, at)])));
-	}
-	preempt_enable();
-	return va;
-}
-
 /* Tables of level 2 and above, that others have locked meanwhile: until they have done what they had begun. */
 static void settle(struct aspace *as, u64 start, u64 end)
 {
 	for (unsigned level = PT_LEVELS; level > 1; level--)
-		for (u64 va = start; va < end;)
-			va = settle_at(as, va, level);
+		for (u64 va = start; va < end;) {
+			pte_t *entry;
+
+			preempt_disable();
+			va = pt_next_table(as, va, level, &entry);
+			if (entry) {
+				table_lock_bare(page_frame(entry));
+				table_unlock(page_frame(entry));
+			}
+			preempt_enable();
+		}
 }
 
 static void set_range(struct aspace *as, unsigned i, u64 start, u64 end)

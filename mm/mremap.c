@@ -766,7 +766,7 @@ static void look_done(struct old_region *r)
 static int move_to(struct move *m, struct aspace *as)
 {
 	struct vm_mapping *from = m->old.mapping;
-	struct zap_moment moment;
+	u64 before = from ? vm_object_moving(from->obj) : 0;
 	int err;
 
 	m->mapping = NULL;
@@ -778,13 +778,11 @@ static int move_to(struct move *m, struct aspace *as)
 			return -ENOMEM;
 		m->mark = mark_mapped(mark_kind(m->old.mark), m->mapping, m->old.mark.v & VM_BITS);
 	}
-	if (from)
-		vm_object_moving(from->obj, &moment);
 	err = m->pieces ? move_pieces(m, as) : move_run(m, as);
 	if (m->mapping)
 		mapping_put(m->mapping, 1);
 	if (!err && from)
-		vm_object_moved(from->obj, &moment, as, m->to, m->to + m->new_len);
+		vm_object_moved(from->obj, before, as, m->to, m->to + m->new_len);
 	if (!err && !m->keep)
 		aspace_gap_freed(as, m->old.start, m->old.start + m->len);
 	return err;

@@ -1687,6 +1687,21 @@ pte_t *pt_table_over(struct aspace *as, u64 va, unsigned lowest, unsigned *level
 	return entry;
 }
 
+u64 pt_next_table(struct aspace *as, u64 va, unsigned level, pte_t **entry)
+{
+	pte_t *table, above;
+	unsigned at;
+
+	table = pt_table_over(as, va, level, &at, &above);
+	*entry = at == level ? table : NULL;
+	if (at == level)
+		return ALIGN_DOWN(va, pt_span(at + 1)) + pt_span(at + 1);
+	do
+		va = ALIGN_DOWN(va, pt_span(at)) + pt_span(at);
+	while (pt_index(va, at) && pte_is_none(pte_load(&table[pt_index(va, at)])));
+	return va;
+}
+
 /* A hole in the making, from above. */
 struct gap {
 	u64 len, align, bottom;
@@ -1870,27 +1885,20 @@ void pt_put_table(struct frame *t, struct vm_mapping **dead)
 	*dead = op.dead;
 }
 
-static u64 count_tables(struct frame *table)
-{
-	pte_t *entry = frame_virt(table);
-	unsigned n = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
-	u64 count = 1;
-
-	for (unsigned i = 0; i < n && table->level > 1; i++) {
-		pte_t e = pte_load(&entry[i]); /* once: it may change */
-
-		if (pte_is_table(e, table->level))
-			count += count_tables(pte_table(e, table->level));
-	}
-	return count;
-}
-
 u64 pt_count_tables(struct aspace *as)
 {
-	u64 n;
+	u64 n = 0;
 
-	preempt_disable();
-	n = count_tables(as->root_frame);
-	preempt_enable();
+	for (unsigned level = PT_LEVELS; level > 1; level--)
+		for (u64 va = 0; va < PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS);) {
+			pte_t *entry;
+
+			preempt_disable(); /* for one table: there may be many */
+			va = pt_next_table(as, va, level, &entry);
+			n += entry != NULL;
+			for (unsigned i = 0; entry && level == 2 && i < PT_ENTRIES; i++)
+				n += pte_is_table(pte_load(&entry[i]), level);
+			preempt_enable();
+		}
 	return n;
 }

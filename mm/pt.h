@@ -384,6 +384,8 @@ static inline bool slot_is_table(const struct pt_slot *s)
  * Preemption off: the table stays, what it says may change.
  */
 pte_t *pt_table_over(struct aspace *as, u64 va, unsigned lowest, unsigned *level, pte_t *above);
+/* The entries of the table of this level that has va, or NULL. Returns where the next one may be. Preemption off. */
+u64 pt_next_table(struct aspace *as, u64 va, unsigned level, pte_t **entry);
 
 /*
  * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with

@@ -72,8 +72,7 @@ void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows)
 	struct zap z = { .obj = obj, .first = first, .last = last, .cows = cows };
 	struct aspace *as, *before = NULL;
 
-	atomic_fetch_add(&obj->zaps, 1ul);
-	atomic_fetch_add(&obj->cuts, 1ul);
+	atomic_fetch_add(&obj->cuts, ZAP_BEGUN + 1ul);
 	/* The one at hand stays in the list while we have a reference. */
 	while (atomic_load(&obj->mappings) && (as = next_space(before))) {
 		if (before)
@@ -83,21 +82,19 @@ void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows)
 	}
 	if (before)
 		aspace_put(before);
-	atomic_fetch_sub(&obj->zaps, 1ul);
+	atomic_fetch_sub(&obj->cuts, 1ul);
 }
 
-void vm_object_moving(struct vm_object *obj, struct zap_moment *m)
+u64 vm_object_moving(struct vm_object *obj)
 {
-	m->cuts = atomic_load(&obj->cuts);
-	m->zaps = atomic_load(&obj->zaps);
+	return atomic_load(&obj->cuts);
 }
 
-void vm_object_moved(struct vm_object *obj, const struct zap_moment *m, struct aspace *as,
-		     u64 start, u64 end)
+void vm_object_moved(struct vm_object *obj, u64 before, struct aspace *as, u64 start, u64 end)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
-	if (likely(!m->zaps && !atomic_load(&obj->zaps) && m->cuts == atomic_load(&obj->cuts)))
+	if (likely(before == atomic_load(&obj->cuts) && before % ZAP_BEGUN == 0))
 		return;
 	pt_op_init(&op, PT_DONTNEED);
 	op.obj = obj;

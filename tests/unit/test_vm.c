@@ -118,11 +118,11 @@ static void test_moved_while_cut(void **state)
 				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + MiB),
 			 AT + MiB);
 	assert_int_equal(resident(), 3);
-	atomic_store(&file.obj.zaps, 1ul); /* somewhere on the way */
+	atomic_store(&file.obj.cuts, ZAP_BEGUN + 1); /* somewhere on the way */
 	assert_int_equal(vm_mremap(as, AT + MiB, 3 * PAGE_SIZE, 3 * PAGE_SIZE,
 				   MREMAP_MAYMOVE | MREMAP_FIXED, AT),
 			 AT);
-	atomic_store(&file.obj.zaps, 0ul);
+	atomic_store(&file.obj.cuts, ZAP_BEGUN);
 	assert_int_equal(resident(), 1); /* our own copy */
 	assert_int_equal(peek(as, AT + PAGE_SIZE), 5);
 	assert_int_equal(peek(as, AT), 100);
