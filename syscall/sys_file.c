@@ -31,7 +31,7 @@ static ssize_t file_write(struct file *f, struct uio *src, u64 *pos)
 }
 
 /* Does the file have a position that others may use at the same time? */
-static bool must_lock(struct fd_loan l)
+static inline bool must_lock(struct fd_loan l)
 {
 	return l.f->ops->seek && !fd_is_private(l);
 }
@@ -51,7 +51,8 @@ static inline ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
 	return n;
 }
 
-static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
+/* Of a file that is counted, or locked, or not there. */
+static __noinline s64 move_shared(int fd, uaddr_t buf, size_t count, bool write)
 {
 	struct fd_loan l = fd_borrow(fd);
 	struct file *f = l.f;
@@ -59,7 +60,6 @@ static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool wri
 
 	if (!f)
 		return -EBADF;
-	count = MIN(count, LINUX_RW_MAX);
 	if (!(write ? file_writable(f) : file_readable(f))) {
 		n = -EBADF;
 	} else if (!user_range_ok(buf, count)) {
@@ -71,6 +71,22 @@ static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool wri
 	}
 	fd_return(l);
 	return n;
+}
+
+static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
+{
+	struct file *f = fd_own(fd);
+	struct uio u;
+
+	count = MIN(count, LINUX_RW_MAX);
+	if (unlikely(!f) || must_lock((struct fd_loan){ f, false }))
+		return move_shared(fd, buf, count, write);
+	if (!(write ? file_writable(f) : file_readable(f)))
+		return -EBADF;
+	if (!user_range_ok(buf, count))
+		return -EFAULT;
+	u = uio_user(buf, count);
+	return write ? file_write(f, &u, &f->pos) : file_read(f, &u, &f->pos);
 }
 
 s64 sys_read(int fd, uaddr_t buf, size_t count)
