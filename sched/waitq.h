@@ -34,7 +34,7 @@ void waitq_init(struct waitq *q);
 
 /*
  * For everything that sleeps, also when it need not today. Debug builds panic where sleeping is not
- * allowed: preemption or interrupts off. (Those that ship notice who really sleeps: sched_block.)
+ * allowed: preemption or interrupts off. Those that ship do so for who really sleeps (waitq_prepare, sched_block).
  */
 #ifdef CONFIG_DEBUG
 void might_sleep(void);
