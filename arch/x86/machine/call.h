@@ -39,11 +39,11 @@
 
 register unsigned long stack_pointer __asm__("rsp");
 
-/* fn(), fn(a, b, c): without a result. */
+/* fn(), fn(a, b): without a result. */
 #define call_keeping(fn)                                                                           \
 	__asm__ volatile("call keeping_" #fn : "+r"(stack_pointer) : : "memory", "cc")
-#define call_keeping3(fn, a, b, c)                                                                 \
+#define call_keeping2(fn, a, b)                                                                    \
 	__asm__ volatile("call keeping_" #fn                                                       \
 			 : "+r"(stack_pointer)                                                     \
-			 : "D"(a), "S"((unsigned long)(b)), "d"(c)                                 \
+			 : "D"(a), "S"(b)                                                          \
 			 : "memory", "cc")
