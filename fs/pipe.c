@@ -396,10 +396,13 @@ int pipe_create(int flags, struct file **rd, struct file **wr)
 
 /* ---- FIFOs: fifo(7) ------------------------------------------------------------------------ */
 
-/* Waits until the other side has been opened since `seen`, or is open. 0 or -ERESTARTSYS. */
-static int wait_for_partner(struct pipe *p, u32 *count, u32 *opens, u32 seen)
+/*
+ * Waits until the other side, which was not open, has been opened since `seen`. Whether it still is does not
+ * matter: a writer may have come, written and gone. 0 or -ERESTARTSYS.
+ */
+static int wait_for_partner(struct pipe *p, const u32 *opens, u32 seen)
 {
-	return wait_event_interruptible(&p->wait, READ_ONCE(*count) || READ_ONCE(*opens) != seen);
+	return wait_event_interruptible(&p->wait, READ_ONCE(*opens) != seen);
 }
 
 static int fifo_pipe(struct inode *inode, struct pipe **out)
@@ -421,6 +424,7 @@ int fifo_open(struct inode *inode, struct file *f)
 	bool reads = file_readable(f), writes = file_writable(f);
 	/* A pipe(2) that is opened again through /proc/self/fd waits for nobody. */
 	bool fifo = inode->sb != pipefs;
+	bool alone;
 	u32 reader_opens, writer_opens;
 	struct pipe *p;
 	int err = fifo_pipe(inode, &p);
@@ -437,13 +441,15 @@ int fifo_open(struct inode *inode, struct file *f)
 	p->writers += writes;
 	reader_opens = p->reader_opens += reads;
 	writer_opens = p->writer_opens += writes;
+	alone = !p->readers || !p->writers;
 	f->data = p->writers ? HANGS_UP : (void *)(u64)writer_opens;
 	mutex_unlock(&p->lock);
 	wake(p);
-	if (fifo && reads && !writes && !(f->flags & O_NONBLOCK))
-		err = wait_for_partner(p, &p->writers, &p->writer_opens, writer_opens);
-	else if (fifo && writes && !reads)
-		err = wait_for_partner(p, &p->readers, &p->reader_opens, reader_opens);
+	/* Who has found its partner does not wait: that one may be gone again by now. */
+	if (fifo && alone && reads && !(f->flags & O_NONBLOCK))
+		err = wait_for_partner(p, &p->writer_opens, writer_opens);
+	else if (fifo && alone && writes)
+		err = wait_for_partner(p, &p->reader_opens, reader_opens);
 	if (err)
 		pipe_release(f);
 	return err;
