@@ -136,6 +136,7 @@ INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/
 $(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc
 $(HO)/arch/host/sim.o $(HO)/arch/host/fiber.o: HFLAGS += -fno-sanitize=thread
 $(SCHED_TESTS:%=$(HO)/test_%): $(HO)/libsched.a
+$(SCHED_TESTS:%=$(HO)/test_%): HFIRST := $(HO)/libsched.a
 $(SCHED_TESTS:%=$(HO)/test_%): HLIBS := $(HO)/libsched.a $(HO)/libjiffy.a
 
 # The machine under test_mm_threads: its threads leave each other's translations alone, but not its counters.
@@ -143,7 +144,7 @@ $(HO)/arch/host/mmu.o: HFLAGS += -fno-sanitize=thread
 
 $(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
-	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HO)/libjiffy.a $(HLIBS) -lcmocka -lpthread -lz
+	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HFIRST) $(HO)/libjiffy.a $(HLIBS) -lcmocka -lpthread -lz
 
 $(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain group run) $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"

@@ -496,15 +496,32 @@ static int growing_start(struct aspace *as, u64 *addr, u64 end, int grows)
 	return err;
 }
 
-/* RLIMIT_DATA: what is private and becomes writable counts from now on. */
-static bool may_write(struct aspace *as, u64 start, u64 end)
+/*
+ * RLIMIT_DATA: what is private and becomes writable counts from now on. As on Linux region by region: those before one
+ * that is too much have changed. And what is beyond RLIMIT_AS anyway is not asked.
+ */
+static int protect_regions(struct aspace *as, u64 at, u64 end, u64 bits)
 {
-	struct vm_totals t;
-	u64 more;
+	struct region r;
+	int err = 0;
 
-	vm_count(as, start, MIN(end, USER_TOP), &t);
-	more = t.mapped - t.shared - t.data - t.stack;
-	return !more || vm_may_have_data(as, more);
+	for (; at < end && !err; at = r.end) {
+		u64 len;
+
+		if (!region_next(as, at, end, &r) || r.start > at) {
+			region_put(&r);
+			return -ENOMEM;
+		}
+		len = r.end - r.start;
+		if (!vm_may_expand(as, len, mark_kind(r.mark), bits | (r.mark.v & VM_FLAGS), 0,
+				   0) &&
+		    vm_may_expand(as, len, mark_kind(r.mark), r.mark.v, 0, 0))
+			err = -ENOMEM;
+		else
+			err = pt_protect(as, r.start, r.end, bits);
+		region_put(&r);
+	}
+	return err;
 }
 
 int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
@@ -528,10 +545,10 @@ int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
 		if (err)
 			return err;
 	}
-	if ((prot & PROT_WRITE) && unlikely(as->limit[VM_LIMIT_DATA] != UINT64_MAX) &&
-	    !may_write(as, addr, end))
-		return -ENOMEM;
-	err = pt_protect(as, addr, MIN(end, USER_TOP), prot_to_bits(prot));
+	if ((prot & PROT_WRITE) && unlikely(as->limit[VM_LIMIT_DATA] != UINT64_MAX))
+		err = protect_regions(as, addr, MIN(end, USER_TOP), prot_to_bits(prot));
+	else
+		err = pt_protect(as, addr, MIN(end, USER_TOP), prot_to_bits(prot));
 	return !err && end > USER_TOP ? -ENOMEM : err;
 }
 
@@ -605,7 +622,7 @@ static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool 
 	pte_t *slot, e;
 	bool done = false;
 
-	pt_lock_page(&c, as, va);
+	pt_lock_read(&c, as, va);
 	if (!write)
 		pt_peek_shared(&c, va);
 	slot = &c.entry[pt_index(va, c.level)];

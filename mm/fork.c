@@ -11,13 +11,16 @@
  * runs nowhere yet, so nobody needs its locks. When memory runs out the half-built child is torn
  * down; the parent keeps tables that it shares with nobody, which is invisible.
  *
- * The parent is locked as a whole (its root, then each upper table on the way): another thread of
- * it sees all of the fork or nothing. Where there is no other thread (aspace_fork_alone) the locks are
- * given up after some tables of level 1, so that whoever waits for the CPU may have it, and the walk goes
- * on where it was: nobody can have changed the space meanwhile but by faults in it, which fork may come
- * before or after.
+ * The parent's locks (its root, then each upper table on the way) are given up after some tables of level
+ * 1, so that whoever waits for the CPU may have it, and the walk goes on where it was. Where others may
+ * change the space meanwhile the fork has a claim on all of it (mm/claim.c): another thread sees all of the
+ * fork or nothing. What it goes on writing without a fault is what the child gets later: a write to what the
+ * child has already takes a fault, and waits. Where there is nobody else (aspace_fork_alone) faults from outside may
+ * come between, which the fork may come before or after.
  */
+#include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/claim.h"
 #include "mm/large.h"
 #include "mm/pt.h"
 
@@ -205,7 +208,7 @@ static int fork_piece(struct fork *f, struct aspace *parent, struct aspace *chil
 	int err;
 
 	f->flush = false;
-	pt_lock(&f->c, parent, 0, 0, PT_LEVELS);
+	pt_lock(&f->c, parent, 0, USER_TOP - 1, PT_LEVELS);
 	err = fork_table(f, f->c.table, child->root_frame);
 	if (f->flush)
 		tlb_flush_space(parent);
@@ -215,7 +218,7 @@ static int fork_piece(struct fork *f, struct aspace *parent, struct aspace *chil
 	return err;
 }
 
-static int fork_space(struct aspace *parent, u32 budget, struct aspace **child)
+static int fork_space(struct aspace *parent, struct aspace **child)
 {
 	__attribute__((uninitialized)) struct fork f;
 	struct aspace *as = aspace_create();
@@ -225,7 +228,7 @@ static int fork_space(struct aspace *parent, u32 budget, struct aspace **child)
 		return -ENOMEM;
 	f.resuming = false;
 	do {
-		f.budget = budget;
+		f.budget = FORK_PIECE;
 		err = fork_piece(&f, parent, as);
 		f.resuming = true;
 	} while (err == FORK_PAUSE);
@@ -242,12 +245,17 @@ static int fork_space(struct aspace *parent, u32 budget, struct aspace **child)
 
 int aspace_fork(struct aspace *parent, struct aspace **child)
 {
-	return fork_space(parent, UINT32_MAX, child);
+	int err;
+
+	claim_begin(parent, 0, USER_TOP);
+	err = fork_space(parent, child);
+	claim_end(parent);
+	return err;
 }
 
 int aspace_fork_alone(struct aspace *parent, struct aspace **child)
 {
 	bool shared = refcount_read(&parent->refs) > 1; /* with a child of vfork */
 
-	return fork_space(parent, shared ? UINT32_MAX : FORK_PIECE, child);
+	return shared ? aspace_fork(parent, child) : fork_space(parent, child);
 }

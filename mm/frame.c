@@ -647,16 +647,16 @@ void frame_put(struct frame *f)
 		frame_free(f);
 }
 
-/* n frames of anonymous memory whose last reference is gone, to the hot stack or, if that has no
+/* n frames of one type whose last reference is gone, to the hot stack or, if that has no
  * room for them, to the CPU's buddy system as they are: a stack full of them is hot enough. */
-static void anon_free_many(struct frame **f, unsigned n)
+static void free_many(struct frame **f, unsigned n, enum frame_type type)
 {
 	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
 	bool to_stack = cpu->hot_n + n <= HOT_MAX;
 
 	owner_begin(&cpu->seq);
-	cpu->used[FRAME_ANON] -= n;
+	cpu->used[type] -= n;
 	cpu->frees += n;
 	if (to_stack) {
 		for (unsigned i = 0; i < n; i++)
@@ -670,11 +670,10 @@ static void anon_free_many(struct frame **f, unsigned n)
 	irq_restore(irq);
 }
 
-/* Is f one of ANON with no reference but ours? Nobody can get another: then it is nobody's any more. */
-static inline bool anon_last(struct frame *f)
+/* Is f one with that first word, which says that nobody names it but us? Nobody can get it: then it is nobody's any more. */
+static inline bool is_last(struct frame *f, u64 word)
 {
-	/* In one word: refs, type, order, flags. */
-	if (unlikely(__atomic_load_n((u64 *)f, __ATOMIC_ACQUIRE) != (1 | (u64)FRAME_ANON << 32)))
+	if (unlikely(__atomic_load_n((u64 *)f, __ATOMIC_ACQUIRE) != word))
 		return false;
 	mmu_check_unreachable(frame_pfn(f));
 	__atomic_store_n((u64 *)f, (u64)FRAME_CACHED << 32, __ATOMIC_RELAXED);
@@ -684,12 +683,14 @@ static inline bool anon_last(struct frame *f)
 
 void frame_put_many(struct frame **f, unsigned n)
 {
+	enum frame_type type = n > 0 && f[0]->type == FRAME_FILE ? FRAME_FILE : FRAME_ANON;
+	u64 last = 1 | (u64)type << 32; /* refs, type, order, flags */
 	unsigned dead = 0;
 
-	while (dead < n && likely(anon_last(f[dead])))
+	while (dead < n && likely(is_last(f[dead], last)))
 		dead++;
 	for (unsigned i = dead; i < n; i++) {
-		if (anon_last(f[i])) {
+		if (is_last(f[i], last)) {
 			f[dead++] = f[i];
 			continue;
 		}
@@ -698,7 +699,7 @@ void frame_put_many(struct frame **f, unsigned n)
 		frame_put(f[i]);
 	}
 	if (dead)
-		anon_free_many(f, dead);
+		free_many(f, dead, type);
 }
 
 void frame_put_zeroed(struct frame *f)

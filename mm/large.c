@@ -255,7 +255,7 @@ u64 large_next(struct aspace *as, u64 va, bool first)
 
 	if (!first && !IS_ALIGNED(va, LARGE_SIZE))
 		return va + PAGE_SIZE; /* the one before was small, so this is */
-	pt_lock_page(&c, as, va);
+	pt_lock_read(&c, as, va);
 	size = pte_is_leaf(c.entry[pt_index(va, c.level)], c.level) ? pt_span(c.level) : PAGE_SIZE;
 	pt_unlock(&c);
 	return (va | (size - 1)) + 1;

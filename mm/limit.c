@@ -78,14 +78,6 @@ bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from
 	return !is_data(kind, bits) || all.data + len <= ALIGN_DOWN(limit_data, PAGE_SIZE);
 }
 
-bool vm_may_have_data(struct aspace *as, u64 more)
-{
-	struct vm_totals all;
-
-	vm_count(as, 0, USER_TOP, &all);
-	return all.data + more <= ALIGN_DOWN(READ_ONCE(as->limit[VM_LIMIT_DATA]), PAGE_SIZE);
-}
-
 int vm_may_lock(struct aspace *as, u64 len)
 {
 	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);

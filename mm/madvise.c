@@ -17,8 +17,7 @@ static int zap(struct aspace *as, u64 start, u64 end, bool *holes)
 	int err;
 
 	pt_op_init(&op, PT_DONTNEED);
-	err = end - start > PT_PIECE ? pt_op_pieces(&op, as, start, end) :
-				       pt_op_run(&op, as, start, end);
+	err = pt_op_large(&op, as, start, end);
 	*holes |= op.holes;
 	return err;
 }
@@ -30,7 +29,7 @@ static int change_flags(struct aspace *as, const struct region *r, u64 set, u64 
 	pt_op_init(&op, PT_FLAGS);
 	op.set = set;
 	op.clear = clear;
-	return pt_op_run(&op, as, r->start, r->end);
+	return pt_op_large(&op, as, r->start, r->end);
 }
 
 /* A hole in the object itself. */

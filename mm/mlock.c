@@ -16,7 +16,7 @@ static int change_flags(struct aspace *as, const struct region *r, u64 set, u64 
 	pt_op_init(&op, PT_FLAGS);
 	op.set = set;
 	op.clear = clear;
-	return pt_op_run(&op, as, r->start, r->end);
+	return pt_op_large(&op, as, r->start, r->end);
 }
 
 /* Sets or clears flags up to the first hole: -ENOMEM there. */

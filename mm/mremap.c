@@ -16,6 +16,13 @@
  *			the addresses agree where the choice is ours
  *	leaves		one by one otherwise; a shared table is copied before
  *
+ * What is long, or turns out to be much work under the lock (-E2BIG), is done with a claim on both ranges
+ * (mm/claim.c) and in pieces, between which others have the CPU: for other calls and for faults it is one step all the
+ * same. Nothing changes in the ranges meanwhile, so each step is made for all pieces before the next one begins:
+ * the region is looked at; the edges of the old range are split, and what is in the new one goes (MREMAP_FIXED); the new
+ * range gets its mark; the tables to come are counted, and taken; and then, without a way to fail, what cannot
+ * move as it is is made movable, all moves, and the old range is unmapped.
+ *
  * Only tables of level 1 move. A walker without locks that came down to one by its old address waits
  * for its lock, reads the entry above again, which names it no longer, and starts anew (mm/pt.c). It
  * compares that one entry, which is enough only because the table of level 2 with the entry stays
@@ -28,17 +35,42 @@
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/claim.h"
 #include "mm/internal.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+
+/*
+ * More than this is not even tried under one lock; and what is must not be more than so many instructions, or so,
+ * beside those of tables that move as a whole.
+ */
+#define MOVE_AT_ONCE (16 * MiB)
+#define WORK_AT_ONCE 16000u
+
+/* What each page costs, roughly, while the locks are held. */
+#define WORK_LOOK_TABLE 1100 /* 512 leaves that are alike */
+#define WORK_LOOK_ALIKE 7
+#define WORK_LOOK       30
+#define WORK_LEAF       16
+#define WORK_LEAF_SIDE  60
+#define WORK_SPLIT      6500  /* of a large page */
+#define WORK_TAKE_BACK  6500  /* of a table that was shared */
+#define WORK_COPY       16000 /* of one that is */
 
 /* What is at the old place: one region, all of it alike. */
 struct old_region {
 	u64 start, end; /* [start, end) asked for */
 	u64 at;         /* seen up to here */
+	u64 work;       /* done, in instructions */
+	bool at_once;   /* -E2BIG if that is too much */
 	pte_t mark;     /* of its first slot */
 	struct vm_mapping *mapping;
 };
+
+static int too_much(const struct old_region *r, u64 work)
+{
+	return r->at_once && work > WORK_AT_ONCE ? -E2BIG : 0;
+}
 
 static int region_mark(struct old_region *r, pte_t mark)
 {
@@ -125,18 +157,22 @@ static int region_leaves(struct old_region *r, struct frame *t, u64 va, u64 end)
 
 			if (mark_kind(r->mark) != MARK_ANON)
 				return -EFAULT;
-			if (seen || !leaves_are_alike(&entry[i], n, bits))
+			r->work += n * WORK_LOOK_TABLE / PT_ENTRIES;
+			if (seen || !leaves_are_alike(&entry[i], n, bits)) {
 				n = count_alike(&entry[i], n, bits);
+				r->work += n * WORK_LOOK_ALIKE;
+			}
 			if (n == 0)
 				return -EFAULT;
 			seen = true;
 			va += (n - 1) << PAGE_SHIFT;
 		} else {
 			err = region_mark(r, mark_of_slot(e, t->side, i));
+			r->work += WORK_LOOK;
 		}
 	}
 	r->at = end;
-	return err;
+	return err ? err : too_much(r, r->work);
 }
 
 static int region_slot(const struct pt_slot *s, struct frame *table, void *arg)
@@ -149,7 +185,8 @@ static int region_slot(const struct pt_slot *s, struct frame *table, void *arg)
 		return region_leaves(r, pte_table(s->e, 2), r->at, end);
 	err = region_mark(r, s->mark);
 	r->at = end;
-	return err;
+	r->work += WORK_LOOK;
+	return err ? err : too_much(r, r->work);
 }
 
 struct move {
@@ -165,10 +202,15 @@ struct move {
 	u64 last[PT_LEVELS]; /* counting: the table at the new place counted last, per level */
 	u64 last_side;
 	unsigned tables, sides;
+	u64 work, leaves;     /* counted, in instructions: all; of it what moves leaves */
+	bool pieces;          /* with a claim; the new place has its mark already */
+	u64 from, end;        /* this piece of the old range */
 	bool congruent;       /* the old address and the new one are the same modulo 2 MiB */
 	bool plain;           /* so are they, and it is private anonymous memory: tables may move */
 	bool prepare;         /* something is to be split or unshared first */
 	struct vm_side *side; /* spare ones, through their first words */
+
+	struct pt_cursor *spare; /* in pieces: what is at hand for all of them */
 };
 
 /* Where an old address goes. */
@@ -180,12 +222,12 @@ static inline u64 moved(const struct move *m, u64 va)
 /* What of a slot moves. */
 static inline u64 slot_from(const struct move *m, const struct pt_slot *s)
 {
-	return MAX(s->va, m->old.start);
+	return MAX(s->va, m->from);
 }
 
 static inline u64 slot_end(const struct move *m, const struct pt_slot *s)
 {
-	return MIN(s->va + s->size, m->old.start + m->len);
+	return MIN(s->va + s->size, m->end);
 }
 
 /* Can the large page at this slot stay one? Only as a whole, and to an aligned address. */
@@ -267,14 +309,14 @@ static bool is_movable(const struct move *m, const struct pt_slot *s)
 	return likely(!pte_is_shared(s->e)) || new_end_in(m, s) == moved(m, end);
 }
 
-/* Will the slot of level 2 around `to` say only that mark? As pt_op_range makes it. */
+/* Will the slot of level 2 around `to` say only that mark? As pt_op_range makes it, or has made it. */
 static bool takes_table(struct move *m, u64 to)
 {
 	pte_t e = PTE_NONE;
 
 	if (fills_slot(m, to, 2))
 		return true;
-	return !(m->mark.v & VM_FORK) && level_at(m, to, &e) > 1 && pte_is_none(e);
+	return !(m->mark.v & VM_FORK) && level_at(m, to, &e) > 1 && (pte_is_none(e) || m->pieces);
 }
 
 /* Counts what the frames of this slot may need at their new place, and before they move. */
@@ -294,7 +336,9 @@ static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
 		m->tables++;
 		m->prepare = true;
 		count_leaves(m, from, end, false);
-		return 0;
+		m->work += WORK_SPLIT;
+		m->leaves += WORK_LEAF * ((end - from) >> PAGE_SHIFT);
+		return too_much(&m->old, m->work + m->leaves);
 	}
 	if (is_movable(m, s) && takes_table(m, moved(m, from))) {
 		count_tables_for(m, moved(m, from), 2);
@@ -304,25 +348,15 @@ static int count_slot(const struct pt_slot *s, struct frame *table, void *arg)
 	if (pte_is_shared(s->e)) {
 		m->tables += pt_unshare_needs(&m->op.c, t);
 		m->prepare = true;
+		m->work += frame_refs(t) > 1 ? WORK_COPY : WORK_TAKE_BACK;
 	}
 	count_leaves(m, from, end, t->side != NULL);
-	return 0;
+	m->leaves += (t->side ? WORK_LEAF_SIDE : WORK_LEAF) * ((end - from) >> PAGE_SHIFT);
+	return too_much(&m->old, m->work + m->leaves);
 }
 
-static int move_alloc(struct move *m)
+static int alloc_sides(struct move *m)
 {
-	u64 start = m->old.start, end = start + m->len;
-
-	for (unsigned k = 0; k < PT_LEVELS; k++)
-		m->last[k] = UINT64_MAX;
-	m->last_side = UINT64_MAX;
-	m->op.kind = PT_MAP;
-	m->tables += pt_op_missing(&m->op, m->to, m->to + m->new_len);
-	if (!m->keep) {
-		m->op.kind = PT_UNMAP;
-		m->tables += pt_op_missing(&m->op, start, end);
-	}
-	pt_visit_tables(&m->op.c, start, end, count_slot, m);
 	for (; m->sides > 0; m->sides--) {
 		struct vm_side *side = pt_alloc_side();
 
@@ -331,7 +365,24 @@ static int move_alloc(struct move *m)
 		*(struct vm_side **)side = m->side;
 		m->side = side;
 	}
-	return pt_spare(&m->op.c, m->tables);
+	return 0;
+}
+
+static int move_alloc(struct move *m)
+{
+	u64 start = m->old.start, end = start + m->len;
+	int err;
+
+	m->op.kind = PT_MAP;
+	m->tables += pt_op_missing(&m->op, m->to, m->to + m->new_len);
+	if (!m->keep) {
+		m->op.kind = PT_UNMAP;
+		m->tables += pt_op_missing(&m->op, start, end);
+	}
+	err = pt_visit_tables(&m->op.c, start, end, count_slot, m);
+	if (!err)
+		err = alloc_sides(m);
+	return err ? err : pt_spare(&m->op.c, m->tables);
 }
 
 /* ---- the move: cannot fail ------------------------------------------------------------------- */
@@ -506,9 +557,36 @@ static void move_commit(struct move *m)
 	tlb_gather_finish(&m->op.tlb);
 }
 
+static void move_init(struct move *m)
+{
+	pt_op_init(&m->op, PT_MAP);
+	for (unsigned k = 0; k < PT_LEVELS; k++)
+		m->last[k] = UINT64_MAX;
+	m->last_side = UINT64_MAX;
+	m->tables = m->sides = 0;
+	m->work = m->leaves = 0;
+	m->from = m->old.start;
+	m->end = m->from + m->len;
+	m->congruent = IS_ALIGNED(m->to - m->from, pt_span(2));
+	m->plain = m->congruent && !m->old.mapping;
+	m->prepare = false;
+	m->side = NULL;
+}
+
+/* What was not needed. */
+static void free_sides(struct move *m)
+{
+	while (m->side) {
+		struct vm_side *side = m->side;
+
+		m->side = *(struct vm_side **)side;
+		pt_free_side(side);
+	}
+}
+
 /*
- * Locks, checks the old range again, and moves it to m->to. -EEXIST: the new place is taken. The
- * mapping for the new place has been made for what was seen before; -EAGAIN: that has changed.
+ * Locks, checks the old range again, and moves it to m->to. -EEXIST: the new place is taken; -E2BIG: this is too
+ * much for one step. The mapping for the new place has been made for what was seen before; -EAGAIN: that has changed.
  */
 static __noinline int move_run(struct move *m, struct aspace *as)
 {
@@ -516,19 +594,15 @@ static __noinline int move_run(struct move *m, struct aspace *as)
 	u64 start = now.start, end = start + m->len, new_end = m->to + m->new_len;
 	int err;
 
-	pt_op_init(&m->op, PT_MAP);
+	move_init(m);
 	tlb_gather_init(&m->op.tlb, as);
-	m->tables = m->sides = 0;
-	m->congruent = IS_ALIGNED(m->to - start, pt_span(2));
-	m->plain = m->congruent && !m->old.mapping;
-	m->prepare = false;
-	m->side = NULL;
 	pt_prune_kept(as, m->to); /* where a table may come */
 	pt_prune_kept(as, new_end - 1);
 	pt_lock(&m->op.c, as, MIN(start, m->to), MAX(end, new_end) - 1, 2);
 	now.at = start;
 	now.end = end;
 	err = pt_visit_tables(&m->op.c, start, end, region_slot, &now);
+	m->work = now.work;
 	if (!err && (now.mark.v != m->old.mark.v || now.mapping != m->old.mapping))
 		err = -EAGAIN;
 	if (!err && !m->replace && !pt_range_is_empty(&m->op.c, m->to, new_end))
@@ -538,30 +612,149 @@ static __noinline int move_run(struct move *m, struct aspace *as)
 	if (!err)
 		move_commit(m);
 	pt_unlock(&m->op.c);
-	while (m->side) {
-		struct vm_side *side = m->side;
-
-		m->side = *(struct vm_side **)side;
-		pt_free_side(side);
-	}
+	free_sides(m);
 	mapping_destroy_all(m->op.dead);
 	return err;
 }
 
-/* Looks at the old region, with a reference of its mapping. -EFAULT: a hole, or several regions. */
-static int look(struct aspace *as, struct old_region *r, u64 start, u64 end)
-{
-	struct pt_cursor c;
-	int err;
+/* ---- in pieces, with a claim ------------------------------------------------------------------ */
 
-	*r = (struct old_region){ .start = start, .end = end, .at = start };
-	pt_lock(&c, as, start, end - 1, 1);
-	err = pt_visit_tables(&c, start, end, region_slot, r);
-	if (!err && r->mapping)
-		mapping_get(r->mapping, 1);
-	pt_unlock(&c);
+/*
+ * Where a piece from va on ends: behind `tables` tables of level 1, or as many slots of higher ones as take as
+ * long; in the middle of a table if its pages are much work each.
+ */
+static u64 piece_end(struct aspace *as, u64 va, u64 end, unsigned tables, bool whole)
+{
+	preempt_disable();
+	for (unsigned work = tables * 16; va < end && work > 0;) {
+		unsigned level;
+		pte_t above, *table = pt_table_over(as, va, 1, &level, &above);
+		pte_t e = pte_load(&table[pt_index(va, level)]);
+		u64 step = pt_span(MAX(level, 2u));
+
+		if (level == 1 && page_frame(table)->side)
+			step /= 4;
+		else if (level == 1 && !whole)
+			step /= 2;
+		work -= MIN(work, level == 1 || slot_has_frame(e) ? 16u : 1u);
+		va = ALIGN_DOWN(va, step) + step;
+	}
+	preempt_enable();
+	return MIN(va, end);
+}
+
+/* Looks at the old region, with a reference of its mapping. -EFAULT: a hole, or several regions. */
+static int look(struct aspace *as, struct old_region *r, u64 start, u64 end, bool claimed)
+{
+	int err = 0;
+
+	*r = (struct old_region){ .start = start, .end = end, .at = start, .at_once = !claimed };
+	for (u64 at = start, next; at < end && !err; at = next) {
+		struct pt_cursor c;
+
+		next = claimed ? piece_end(as, at, end, 1, true) : end;
+		pt_lock(&c, as, at, next - 1, 1);
+		r->end = next;
+		err = pt_visit_tables(&c, at, next, region_slot, r);
+		if (!err && next == end && r->mapping)
+			mapping_get(r->mapping, 1);
+		pt_unlock(&c);
+	}
+	if (err)
+		r->mapping = NULL;
 	return err;
 }
+
+/* Calls fn for all slots of the old range, a piece at a time or all at once, with the tables that have been
+ * taken at hand. */
+static void visit_pieces(struct move *m, struct aspace *as, pt_visit_fn *fn, bool at_once)
+{
+	u64 end = m->old.start + m->len;
+
+	for (u64 at = m->old.start; at < end; at = m->end) {
+		u64 to = moved(m, at), last;
+
+		m->from = at;
+		m->end = at_once ? end : piece_end(as, at, end, m->plain ? 2 : 1, m->plain);
+		last = MAX(m->end, moved(m, m->end)) - 1;
+		tlb_gather_init(&m->op.tlb, as);
+		pt_lock(&m->op.c, as, MIN(at, to), last, 2);
+		m->op.c.spare = m->spare->spare;
+		m->op.c.spare_side = m->spare->spare_side;
+		pt_visit_tables(&m->op.c, at, m->end, fn, m);
+		tlb_gather_finish(&m->op.tlb);
+		m->spare->spare = m->op.c.spare;
+		m->spare->spare_side = m->op.c.spare_side;
+		m->spare->want_sides += m->op.c.want_sides;
+		m->op.c.spare = NULL;
+		m->op.c.spare_side = NULL;
+		pt_unlock(&m->op.c);
+		if (m->op.dead && claim_bury(as, m->op.dead))
+			m->op.dead = NULL;
+	}
+}
+
+static int unmap_claimed(struct move *m, struct aspace *as, u64 start, u64 end)
+{
+	m->op.kind = PT_UNMAP;
+	return pt_op_pieces(&m->op, as, start, end);
+}
+
+/* The new place says what it will be; what it takes to move there is at hand, or it is as it was. */
+static int prepare_pieces(struct move *m, struct aspace *as)
+{
+	u64 start = m->old.start, new_end = m->to + m->new_len;
+	struct pt_cursor reserve = { .as = as };
+	int err = pt_reserve(&reserve);
+
+	if (!err && !m->keep)
+		err = pt_split_edges(as, start, start + m->len, PT_UNMAP);
+	if (!err && m->replace)
+		err = unmap_claimed(m, as, m->to, new_end);
+	if (!err)
+		err = pt_map(as, m->to, new_end, m->mark, true);
+	if (!err) {
+		visit_pieces(m, as, count_slot, false);
+		err = alloc_sides(m);
+		if (!err)
+			err = pt_spare(m->spare, m->tables);
+		m->op.kind = PT_UNMAP;
+		if (err)
+			pt_op_reserved(&m->op, as, m->to, new_end, &reserve);
+	}
+	pt_free_spare(&reserve);
+	return err;
+}
+
+/* move_run with a claim on the old range. */
+static __noinline int move_pieces(struct move *m, struct aspace *as)
+{
+	u64 start = m->old.start, end = start + m->len;
+	struct pt_cursor spare = { .as = as };
+	int err;
+
+	move_init(m);
+	m->spare = &spare;
+	pt_prune_kept(as, m->to);
+	pt_prune_kept(as, m->to + m->new_len - 1);
+	claim_also(as, m->to, m->to + m->new_len);
+	err = prepare_pieces(m, as);
+	if (!err) {
+		if (m->prepare)
+			visit_pieces(m, as, prepare_slot, false);
+		/* Mostly it was the looking, or the preparing, that was too much. */
+		visit_pieces(m, as, move_slot, m->len <= MOVE_AT_ONCE && m->leaves <= WORK_AT_ONCE);
+		if (!m->keep) {
+			unmap_claimed(m, as, start, end);
+			pt_prune(as, end - PAGE_SIZE);
+		}
+	}
+	free_sides(m);
+	pt_free_spare(m->spare);
+	return err;
+}
+
+/* ---- which of them ---------------------------------------------------------------------------- */
 
 static void look_done(struct old_region *r)
 {
@@ -573,6 +766,7 @@ static void look_done(struct old_region *r)
 static int move_to(struct move *m, struct aspace *as)
 {
 	struct vm_mapping *from = m->old.mapping;
+	u64 before = from ? vm_object_moving(from->obj) : 0;
 	int err;
 
 	m->mapping = NULL;
@@ -584,32 +778,58 @@ static int move_to(struct move *m, struct aspace *as)
 			return -ENOMEM;
 		m->mark = mark_mapped(mark_kind(m->old.mark), m->mapping, m->old.mark.v & VM_BITS);
 	}
-	err = move_run(m, as);
+	err = m->pieces ? move_pieces(m, as) : move_run(m, as);
 	if (m->mapping)
 		mapping_put(m->mapping, 1);
+	if (!err && from)
+		vm_object_moved(from->obj, before, as, m->to, m->to + m->new_len);
 	if (!err && !m->keep)
 		aspace_gap_freed(as, m->old.start, m->old.start + m->len);
 	return err;
 }
 
+/* One attempt at [addr, addr + m->len), to m->to or, if that is 0, to where there is room. */
+static int move_region_once(struct move *m, struct aspace *as, u64 addr)
+{
+	/* All of it: here, if others may not change it; or under the lock that it moves under (move_run). */
+	int err = look(as, &m->old, addr, addr + (m->pieces ? m->len : PAGE_SIZE), m->pieces);
+
+	if (err)
+		return err;
+	if (!m->to)
+		m->to = aspace_find_gap_like(as, m->new_len, addr);
+	err = m->to ? move_to(m, as) : -ENOMEM;
+	look_done(&m->old);
+	return err;
+}
+
 /* Moves [addr, addr + len) to where it has new_len bytes. The new address or -errno. */
-static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
+static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, u64 new_addr,
+		       bool claimed)
 {
 	__attribute__((uninitialized)) struct move m;
+	bool mine = false;
 	int err;
 
-	do {
-		err = look(as, &m.old, addr, addr + PAGE_SIZE); /* all of it: move_run */
-		if (err)
-			return err;
-		m.len = len;
-		m.new_len = new_len;
-		m.replace = flags & MREMAP_FIXED;
-		m.keep = flags & MREMAP_DONTUNMAP;
-		m.to = m.replace ? new_addr : aspace_find_gap_like(as, new_len, addr);
-		err = m.to ? move_to(&m, as) : -ENOMEM;
-		look_done(&m.old);
-	} while (err == -EAGAIN || err == -EEXIST); /* another thread was faster */
+	m.len = len;
+	m.new_len = new_len;
+	m.replace = flags & MREMAP_FIXED;
+	m.keep = flags & MREMAP_DONTUNMAP;
+	m.pieces = claimed;
+	m.to = m.replace ? new_addr : 0;
+	for (;;) {
+		err = move_region_once(&m, as, addr);
+		if (err == -EEXIST) { /* another thread was faster */
+			m.to = m.replace ? new_addr : 0;
+		} else if (err == -E2BIG) {
+			mine = claim_begin(as, addr, addr + len);
+			m.pieces = true;
+		} else if (err != -EAGAIN) {
+			break;
+		}
+	}
+	if (mine)
+		claim_end(as);
 	return err ? err : (s64)m.to;
 }
 
@@ -617,19 +837,21 @@ static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int fl
  * More of the same behind [addr, addr + len), if that is free. Under one lock: the region must still
  * be there when it grows.
  */
-static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len)
+static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len, bool claimed)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 	u64 start = addr + len, end = addr + new_len;
-	struct old_region r = { .start = addr, .end = start, .at = addr };
+	struct old_region r = { .start = addr, .end = start, .at = addr, .at_once = true };
 	unsigned n;
 	int err;
 
 	if (end > USER_TOP || end < addr) {
-		err = look(as, &r, addr, start);
+		err = look(as, &r, addr, start, claimed);
 		look_done(&r);
 		return err ? err : -EEXIST;
 	}
+	if (claimed) /* the rest has been looked at, and nobody has changed it since */
+		addr = r.start = r.at = start - PAGE_SIZE;
 	pt_op_init(&op, PT_MAP);
 	tlb_gather_init(&op.tlb, as);
 	pt_lock(&op.c, as, addr, end - 1, 1);
@@ -677,7 +899,7 @@ static int check_flags(u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
 static s64 duplicate(struct aspace *as, u64 addr, u64 new_len, int flags, u64 new_addr)
 {
 	struct old_region r;
-	s64 ret = look(as, &r, addr, addr + PAGE_SIZE);
+	s64 ret = look(as, &r, addr, addr + PAGE_SIZE, false);
 
 	if (ret)
 		return ret;
@@ -696,10 +918,10 @@ static s64 duplicate(struct aspace *as, u64 addr, u64 new_len, int flags, u64 ne
 }
 
 /* May the region of which [addr, addr + len) is a part get `more` bytes? */
-static int check_growth(struct aspace *as, u64 addr, u64 len, u64 more)
+static int check_growth(struct aspace *as, u64 addr, u64 len, u64 more, bool claimed)
 {
 	struct old_region r;
-	int err = look(as, &r, addr, addr + len);
+	int err = look(as, &r, addr, addr + len, claimed);
 
 	if (err)
 		return err;
@@ -712,13 +934,58 @@ static int check_growth(struct aspace *as, u64 addr, u64 len, u64 more)
 }
 
 /* [addr, addr + len) becomes larger, where it is or elsewhere. */
-static s64 grow(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags)
+static s64 grow(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, bool claimed)
 {
-	int err = grow_in_place(as, addr, len, new_len);
+	int err = grow_in_place(as, addr, len, new_len, claimed);
 
 	if (err != -EEXIST)
 		return err ? err : (s64)addr;
-	return flags & MREMAP_MAYMOVE ? move_region(as, addr, len, new_len, flags, 0) : -ENOMEM;
+	if (!(flags & MREMAP_MAYMOVE))
+		return -ENOMEM;
+	return move_region(as, addr, len, new_len, flags, 0, claimed);
+}
+
+/* What is left when the range has been shortened. `claimed`: with a claim on it. -E2BIG: it must have one. */
+static s64 resize(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, u64 new_addr,
+		  bool claimed)
+{
+	u64 more = new_len - len + (flags & MREMAP_DONTUNMAP ? len : 0);
+	int err = more ? check_growth(as, addr, len, more, claimed) : 0;
+
+	if (err)
+		return err;
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+		return move_region(as, addr, len, new_len, flags, new_addr, claimed);
+	return len == new_len ? (s64)addr : grow(as, addr, len, new_len, flags, claimed);
+}
+
+/*
+ * With MREMAP_FIXED Linux asks whether the region may grow as if nothing were replaced; but whether it may be there
+ * twice (MREMAP_DONTUNMAP) when what was at the new place has gone, which then stays so.
+ */
+static int unmap_new_place(struct aspace *as, u64 addr, u64 len, u64 new_addr)
+{
+	struct old_region r;
+	int err;
+
+	claim_begin(as, addr, addr + len);
+	err = look(as, &r, addr, addr + len, true);
+	look_done(&r);
+	claim_end(as);
+	return err ? err : vm_munmap(as, new_addr, len);
+}
+
+static s64 resize_claimed(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags,
+			  u64 new_addr)
+{
+	bool moves = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
+	u64 end = moves ? addr + len : MIN(MAX(addr + new_len, addr + len), USER_TOP);
+	s64 ret;
+
+	claim_begin(as, addr, end);
+	ret = resize(as, addr, len, new_len, flags, new_addr, true);
+	claim_end(as);
+	return ret;
 }
 
 /* New pages of a locked region are locked, and there. */
@@ -747,7 +1014,7 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 		return -EFAULT;
 	if (len == 0)
 		return duplicate(as, addr, to_len, flags, new_addr);
-	ret = look(as, &r, addr, addr + PAGE_SIZE);
+	ret = look(as, &r, addr, addr + PAGE_SIZE, false);
 	if (ret)
 		return ret;
 	look_done(&r);
@@ -759,17 +1026,16 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 	}
 	if (len > USER_TOP - addr && (to_len > len || moves))
 		return -EFAULT; /* as it is, it may even stay: Linux looks at the first page alone */
-	if (to_len > len || (flags & MREMAP_DONTUNMAP))
-		ret = check_growth(as, addr, len,
-				   to_len - len + (flags & MREMAP_DONTUNMAP ? len : 0));
-	if (ret)
-		return ret;
-	if (moves)
-		ret = move_region(as, addr, len, to_len, flags, new_addr);
-	else if (len == to_len)
-		ret = (s64)addr;
-	else
-		ret = grow(as, addr, len, to_len, flags);
+	if ((flags & MREMAP_FIXED) && (flags & MREMAP_DONTUNMAP) && vm_has_limits(as)) {
+		ret = unmap_new_place(as, addr, len, new_addr);
+		if (ret)
+			return ret;
+	}
+	ret = -E2BIG;
+	if (len <= MOVE_AT_ONCE)
+		ret = resize(as, addr, len, to_len, flags, new_addr, false);
+	if (ret == -E2BIG)
+		ret = resize_claimed(as, addr, len, to_len, flags, new_addr);
 	if (ret > 0 && to_len > len)
 		populate_new(as, (u64)ret + len, (u64)ret + to_len);
 	return ret;

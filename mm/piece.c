@@ -2,38 +2,58 @@
  * Long operations in pieces, so that nobody waits long for the CPU: the locks of an operation keep
  * preemption off, and a gigabyte of touched pages is 15 million instructions to unmap.
  *
+ * The range is claimed (mm/claim.c): for other calls and for faults it is one step.
+ *
  * A piece ends where a slot ends, so only the edges of the whole range may need memory for a split, and
- * shared tables for their copies. All of that is made first, by changes of nothing, which nobody can
- * see: when it fails, nothing has changed; later nothing fails for want of memory. Between two pieces
- * another thread may find the first gone and the second still there, as on Linux, whose faults do not
- * wait for munmap either. What was unmapped stays unmapped by us: a mapping that another thread makes
- * there meanwhile is not touched.
+ * shared tables for their copies, and partial marks. All of that is made first, by changes of nothing, which nobody can
+ * see: when it fails, nothing has changed; later nothing fails for want of memory, for nobody else shares or changes
+ * anything there.
  */
 #include "lib/err.h"
+#include "mm/claim.h"
 #include "mm/pt.h"
 
 /*
- * How much a piece is: slots with a frame. UNMAP takes 60 instructions for each if the frames are
- * neighbours, up to 150 if they are not; PROTECT takes less, DONTNEED more.
+ * How much a piece is, in slots with a frame: a quarter of a table, for frames that were taken as
+ * a block go back as one. UNMAP takes 60 instructions for each if the frames are
+ * neighbours, up to 280 if they are not, for they go back one by one; DONTNEED more. What belongs to an object
+ * takes up to 160, too, and an empty table 400.
  */
-#define PIECE_WORK      128
-#define SLOT_WORK(kind) ((kind) == PT_DONTNEED ? 2u : 1u)
+#define PIECE_WORK 128
+#define TABLE_WORK 8
 
-/* The lowest table over va, its level; the entry above it in *above. Preemption off. */
-static pte_t *table_over(struct aspace *as, u64 va, unsigned *level, pte_t *above)
+#define RUN 8
+
+/* The first and the last leaf of a run of neighbours in memory, upwards or downwards? */
+static bool is_run(pte_t a, pte_t b)
 {
-	pte_t *table = as->root;
+	return pte_is_present(a) && pte_is_present(b) &&
+	       (pte_pfn(a) + RUN - 1 == pte_pfn(b) || pte_pfn(a) == pte_pfn(b) + RUN - 1);
+}
 
-	*above = PTE_NONE;
-	for (*level = PT_LEVELS; *level > 1; (*level)--) {
-		pte_t e = pte_load(&table[pt_index(va, *level)]);
+/* Are most of the leaves from this slot on neighbours? Four places are looked at. */
+static bool go_as_blocks(const pte_t *slot, unsigned n)
+{
+	unsigned found = 0;
 
-		if (!pte_is_table(e, *level))
-			break;
-		*above = e;
-		table = phys_to_virt(pte_pa(e, 1));
-	}
-	return table;
+	for (unsigned i = 0; i + RUN < n && i < 4 * 32; i += 32)
+		found += is_run(pte_load(slot + i), pte_load(slot + i + RUN - 1));
+	return found >= 2 || n < 64;
+}
+
+/* What each slot from va on counts for. */
+static u64 slot_work(const struct frame *table, u64 va, enum pt_op_kind kind)
+{
+	const pte_t *slot = (const pte_t *)frame_virt(table) + pt_index(va, 1);
+	u64 work = kind == PT_DONTNEED ? 2 : 1;
+
+	if (kind == PT_FLAGS)
+		return work;
+	if (table->side)
+		return work * 2;
+	if (kind == PT_PROTECT || go_as_blocks(slot, PT_ENTRIES - pt_index(va, 1)))
+		return work;
+	return work * 3;
 }
 
 static bool is_shared(unsigned level, pte_t above)
@@ -61,14 +81,14 @@ static u64 upper_work(pte_t e)
 /* How far from va on in a table of level 1. */
 static u64 piece_of_table(const struct frame *table, u64 va, enum pt_op_kind kind, u64 *work)
 {
-	u64 room = MAX((PIECE_WORK - *work) / SLOT_WORK(kind), 1ul);
 	u64 pages = (pt_span(2) - va % pt_span(2)) >> PAGE_SHIFT;
+	u64 each = slot_work(table, va, kind), room = MAX((PIECE_WORK - *work) / each, 1ul);
 
 	if (table->used <= room) {
-		*work += table->used * SLOT_WORK(kind);
+		*work += table->used * each + TABLE_WORK;
 	} else {
 		pages = MIN(pages, room);
-		*work += pages * SLOT_WORK(kind);
+		*work += pages * each;
 	}
 	return va + (pages << PAGE_SHIFT);
 }
@@ -86,7 +106,7 @@ static u64 piece_end(struct aspace *as, u64 va, u64 end, enum pt_op_kind kind)
 	while (va < end && work < PIECE_WORK) {
 		unsigned level;
 		pte_t above, e;
-		pte_t *table = table_over(as, va, &level, &above);
+		pte_t *table = pt_table_over(as, va, 1, &level, &above);
 		u64 more;
 
 		if (is_shared(level, above)) {
@@ -110,7 +130,10 @@ static u64 piece_end(struct aspace *as, u64 va, u64 end, enum pt_op_kind kind)
 		if (work > 0 && work + more > PIECE_WORK)
 			break;
 		work += more;
-		va = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
+		do
+			va = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
+		while (pte_is_none(e) && va < end && pt_index(va, level) &&
+		       pte_is_none(pte_load(&table[pt_index(va, level)])));
 	}
 	preempt_enable();
 	return MIN(va, end);
@@ -135,7 +158,7 @@ static int split_edge(struct aspace *as, u64 edge, u64 page, enum pt_op_kind kin
 	pte_t above, e;
 
 	preempt_disable();
-	e = table_over(as, page, &level, &above)[pt_index(page, level)];
+	e = pt_table_over(as, page, 1, &level, &above)[pt_index(page, level)];
 	preempt_enable();
 	if (IS_ALIGNED(edge, pt_span(MAX(level, 2u))))
 		return 0;
@@ -146,31 +169,33 @@ static int split_edge(struct aspace *as, u64 edge, u64 page, enum pt_op_kind kin
 	return make_own(as, ALIGN_DOWN(page, pt_span(k)), pt_span(k));
 }
 
-static int split_edges(struct aspace *as, u64 start, u64 end, enum pt_op_kind kind)
+int pt_split_edges(struct aspace *as, u64 start, u64 end, enum pt_op_kind kind)
 {
 	int err = split_edge(as, start, start, kind);
 
 	return err ? err : split_edge(as, end, end - PAGE_SIZE, kind);
 }
 
-/* Is the table at va to be made our own first? *next: where the slot that says so ends. */
+/* Is what is at va to be made one table of our own first? *next: where the slot that says so ends. */
 static bool wants_own(struct aspace *as, u64 va, u64 end, bool whole, u64 *next)
 {
 	unsigned level;
-	pte_t above;
+	pte_t *table, above;
 	bool wanted;
 
 	preempt_disable();
-	table_over(as, va, &level, &above);
-	wanted = is_shared(level, above) && !is_dropped(whole, above, va, end);
+	table = pt_table_over(as, va, 1, &level, &above);
+	if (level > 1)
+		wanted = !whole && mark_is_part(pte_load(&table[pt_index(va, level)]));
+	else
+		wanted = is_shared(level, above) && !is_dropped(whole, above, va, end);
 	level = MAX(level, 2u);
 	*next = ALIGN_DOWN(va, pt_span(level)) + pt_span(level);
 	preempt_enable();
 	return wanted;
 }
 
-/* Shared tables are copied each in a section of its own, and before anything else is done. */
-static int own_all(struct aspace *as, u64 start, u64 end)
+int pt_own_all(struct aspace *as, u64 start, u64 end)
 {
 	int err = 0;
 
@@ -193,29 +218,46 @@ static void start_anew(struct pt_op *op)
 	op->map_n = 0;
 }
 
-int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end)
+/* With a claim on the range. */
+static int run_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end)
 {
 	bool whole = op->kind == PT_UNMAP;
+	int err = pt_split_edges(as, start, end, op->kind);
 	u64 next;
-	int err;
 
-	if (!wants_own(as, start, end, whole, &next) && piece_end(as, start, end, op->kind) == end)
-		return pt_op_run(op, as, start, end); /* there is little in it */
-	err = split_edges(as, start, end, op->kind);
+	op->piece = true;
 	if (!err && !whole)
-		err = own_all(as, start, end);
-	while (start < end && !err) {
-		/*
-		 * Where a table begins. The last owner takes back, and needs no memory for it. Others:
-		 * another fork.
-		 */
-		if (IS_ALIGNED(start, pt_span(2)) && wants_own(as, start, end, whole, &next))
+		err = pt_own_all(as, start, end);
+	for (; start < end && !err; start = next) {
+		/* A table whose other owners have gone goes page by page, too; taking it back needs no memory. */
+		if (whole && IS_ALIGNED(start, pt_span(2)) &&
+		    wants_own(as, start, end, whole, &next))
 			err = make_own(as, start, PAGE_SIZE);
 		next = piece_end(as, start, end, op->kind);
 		start_anew(op);
 		if (!err)
 			err = pt_op_run(op, as, start, next);
-		start = next;
 	}
+	return err;
+}
+
+bool pt_is_one_piece(struct aspace *as, u64 start, u64 end, enum pt_op_kind kind)
+{
+	u64 next;
+
+	return !wants_own(as, start, end, kind == PT_UNMAP, &next) &&
+	       piece_end(as, start, end, kind) == end;
+}
+
+int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end)
+{
+	int err;
+
+	if (pt_is_one_piece(as, start, end, op->kind))
+		return pt_op_run(op, as, start, end);
+	if (!claim_begin(as, start, end))
+		return run_pieces(op, as, start, end);
+	err = run_pieces(op, as, start, end);
+	claim_end(as);
 	return err;
 }

@@ -22,6 +22,7 @@
 #include "lib/err.h"
 #include "lib/kassert.h"
 #include "lib/string.h"
+#include "mm/claim.h"
 #include "mm/large.h"
 #include "mm/slab.h"
 #include "sched/thread.h"
@@ -58,7 +59,8 @@ static inline unsigned covering_level(u64 start, u64 last)
 
 /*
  * Walks down to the lowest table for va that is this space's own, but not below level `lowest`, and
- * locks it; *entries are its entries. False: it was taken away meanwhile. Preemption is off.
+ * locks it; *entries are its entries. False: it was taken away meanwhile, or (if `claims` count) somebody
+ * has a claim in this space: lock_again. Preemption is off.
  *
  * What was read on the way may be old by the time that the lock is ours: so the last entry is read
  * again. Whoever takes a table out of its entry, or PTE_WRITE for sharing, holds the table's lock: if
@@ -68,7 +70,7 @@ static inline unsigned covering_level(u64 start, u64 last)
  *
  * frame.flags stays 0: nobody comes to the topmost of a cursor's tables a second time.
  */
-static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned lowest,
+static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned lowest, bool claims,
 					    pte_t **entries)
 {
 	const pte_t *slot = &as->root_entry;
@@ -85,19 +87,29 @@ static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned 
 	}
 	*entries = entry;
 	table_lock_bare(page_frame(entry));
-	if (likely(pte_own_table(pte_load(slot), &below) && below == entry))
+	if (likely(pte_points_to(pte_load(slot), entry) && !(claims && claim_of_others(as))))
 		return true;
 	table_unlock(page_frame(entry));
 	return false;
 }
 
-static __noinline pte_t *lock_again(struct aspace *as, u64 va, unsigned lowest)
+static __noinline pte_t *lock_again(struct aspace *as, u64 start, u64 last, unsigned lowest,
+				    bool claims)
 {
 	pte_t *entry;
 
-	while (!lock_on_the_way(as, va, lowest, &entry))
-		cpu_relax();
-	return entry;
+	for (;;) {
+		if (!lock_on_the_way(as, start, lowest, false, &entry)) {
+			cpu_relax();
+			continue;
+		}
+		if (!claims || !claim_excludes(as, start, last))
+			return entry;
+		table_unlock(page_frame(entry));
+		preempt_enable();
+		claim_wait(as);
+		preempt_disable();
+	}
 }
 
 /* The entries of the lowest table that covers the range; it is locked, and preemption goes off. */
@@ -107,8 +119,8 @@ static __always_inline pte_t *lock_covering(struct aspace *as, u64 start, u64 la
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, start, level, &entry)))
-		entry = lock_again(as, start, level);
+	if (unlikely(!lock_on_the_way(as, start, level, true, &entry)))
+		entry = lock_again(as, start, last, level, true);
 	return entry;
 }
 
@@ -133,38 +145,49 @@ void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsign
 }
 
 /* A table of our own may have come below the one that is locked, before it was: further down. */
-static __noinline void lock_below(struct pt_cursor *c, u64 va)
+static __noinline void lock_below(struct pt_cursor *c, u64 va, bool claims)
 {
 	pte_t *below;
 
 	while (c->level > 1 && pte_own_table(pte_load(&c->entry[pt_index(va, c->level)]), &below)) {
 		table_unlock(c->table);
-		cursor_start(c, c->as, lock_again(c->as, va, 1));
+		cursor_start(c, c->as, lock_again(c->as, va, va, 1, claims));
 	}
 }
 
-static __noinline void lock_page_again(struct pt_cursor *c, struct aspace *as, u64 va)
+static __noinline void lock_page_again(struct pt_cursor *c, struct aspace *as, u64 va, bool claims)
 {
-	cursor_start(c, as, lock_again(as, va, 1));
-	lock_below(c, va);
+	cursor_start(c, as, lock_again(as, va, va, 1, claims));
+	lock_below(c, va, claims);
 }
 
-/* pt_lock for one page, the way that all faults take. */
-void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+/* pt_lock for one page. */
+static __always_inline void lock_page(struct pt_cursor *c, struct aspace *as, u64 va, bool claims)
 {
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, va, 1, &entry))) {
-		lock_page_again(c, as, va);
+	if (unlikely(!lock_on_the_way(as, va, 1, claims, &entry))) {
+		lock_page_again(c, as, va, claims);
 		return;
 	}
 	cursor_start(c, as, entry);
 	if (unlikely(c->level > 1))
-		lock_below(c, va);
+		lock_below(c, va, claims);
 }
 
-static __noinline void free_spare(struct pt_cursor *c)
+/* The way that all faults take. */
+void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	lock_page(c, as, va, true);
+}
+
+void pt_lock_read(struct pt_cursor *c, struct aspace *as, u64 va)
+{
+	lock_page(c, as, va, false);
+}
+
+__noinline void pt_free_spare(struct pt_cursor *c)
 {
 	while (c->spare) {
 		struct frame *t = c->spare;
@@ -178,7 +201,6 @@ static __noinline void free_spare(struct pt_cursor *c)
 		c->spare_side = *(struct vm_side **)side;
 		pt_free_side(side);
 	}
-	preempt_enable();
 }
 
 void pt_unlock(struct pt_cursor *c)
@@ -192,9 +214,8 @@ void pt_unlock(struct pt_cursor *c)
 		t = next;
 	}
 	if (unlikely(c->spare || c->spare_side))
-		free_spare(c);
-	else
-		preempt_enable();
+		pt_free_spare(c);
+	preempt_enable();
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */
@@ -687,11 +708,63 @@ static int protect_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end
 	return err;
 }
 
+static inline bool slots_are_empty(const pte_t *slot, unsigned n)
+{
+	u64 any = 0;
+
+	for (; n >= 8; n -= 8, slot += 8)
+		any |= slot[0].v | slot[1].v | slot[2].v | slot[3].v | slot[4].v | slot[5].v |
+		       slot[6].v | slot[7].v;
+	for (; n > 0; n--)
+		any |= (slot++)->v;
+	return !any;
+}
+
+static inline void slots_fill(pte_t *slot, unsigned n, pte_t mark)
+{
+	for (; n >= 8; n -= 8, slot += 8) {
+#pragma GCC unroll 8
+		for (unsigned i = 0; i < 8; i++)
+			pte_store(&slot[i], mark);
+	}
+	for (; n > 0; n--)
+		pte_store(slot++, mark);
+}
+
+static void map_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
+{
+	pte_t *slot = (pte_t *)frame_virt(table) + pt_index(va, 1);
+	unsigned n = (unsigned)((end - va) >> PAGE_SHIFT);
+
+	if (unlikely(op->mark.v & VM_FORK))
+		table->state |= TABLE_FORK;
+	op->map_n += n;
+	if (slots_are_empty(slot, n)) {
+		slots_fill(slot, n, op->mark);
+		table->used += (u16)n;
+		return;
+	}
+	for (; va < end; va += PAGE_SIZE, slot++) {
+		pte_t e = pte_load(slot);
+
+		if (!pte_is_none(e)) {
+			slot_take(op, table, pt_index(va, 1), va, e, op->mark, false);
+			continue;
+		}
+		pte_store(slot, op->mark);
+		table->used++;
+	}
+}
+
 static int op_leaves(struct pt_op *op, struct frame *table, u64 va, u64 end)
 {
 	const pte_t *entry = frame_virt(table);
 	int err = 0;
 
+	if (op->kind == PT_MAP) {
+		map_leaves(op, table, va, end);
+		return 0;
+	}
 	if (op->kind == PT_UNMAP) {
 		unmap_leaves(op, table, va, end);
 		return 0;
@@ -786,6 +859,12 @@ static int op_table(struct pt_op *op, struct frame *table, u64 va, u64 end)
 
 		if (op->kind == PT_UNMAP && table->used == 0)
 			break;
+		if (pte_is_none(e) && (op->kind == PT_UNMAP || (op->kind == PT_MAP && whole))) {
+			if (op->kind == PT_MAP)
+				slot_map(op, table, i, va, e);
+			va = next;
+			continue;
+		}
 		if (!pte_is_table(e, table->level)) {
 			/* DONTNEED has nothing to do in a mark, nor others in a hole. */
 			if (whole || (op->kind == PT_DONTNEED && !slot_has_frame(e)) ||
@@ -932,25 +1011,25 @@ static bool table_is_empty(struct pt_cursor *c, struct frame *table, u64 va, u64
 
 	if (table->used == 0)
 		return true;
-	while (va < end) {
-		u64 next = MIN((va | (span - 1)) + 1, end);
+	for (u64 next; va < end; va = next) {
 		pte_t e = pte_load(&entry[pt_index(va, table->level)]);
+		u64 slot = ALIGN_DOWN(va, span);
 
+		next = slot + span;
+		if (pte_is_none(e))
+			continue;
 		if (pte_is_table(e, table->level)) {
 			struct frame *child = pte_table(e, table->level);
 
 			if (!pte_is_shared(e))
 				pt_lock_table(c, child);
-			if (!table_is_empty(c, child, va, next))
+			if (!table_is_empty(c, child, va, MIN(next, end)))
 				return false;
-		} else if (!pte_is_none(e)) {
-			u64 slot = ALIGN_DOWN(va, span);
-
-			if (!mark_is_part(e) || (va < mark_end(e, slot, table->level) &&
-						 next > mark_start(e, slot, table->level)))
-				return false;
+		} else if (!mark_is_part(e) ||
+			   (va < mark_end(e, slot, table->level) &&
+			    MIN(next, end) > mark_start(e, slot, table->level))) {
+			return false;
 		}
-		va = next;
 	}
 	return true;
 }
@@ -1138,6 +1217,14 @@ void aspace_thread_ends(void)
 	me->gap = (struct vm_gap){ 0 };
 }
 
+/* Mappings that ended. */
+static __noinline void op_bury(struct pt_op *op, struct aspace *as)
+{
+	if (!claim_bury(as, op->dead))
+		mapping_destroy_all(op->dead);
+	op->dead = NULL;
+}
+
 /* The cursor holds the table that covers the range; it is given up. */
 static int op_locked(struct pt_op *op, u64 start, u64 end)
 {
@@ -1158,11 +1245,37 @@ static int op_locked(struct pt_op *op, u64 start, u64 end)
 	}
 	prune = op->c.table->used == 0 && level < PT_LEVELS;
 	pt_unlock(&op->c);
-	if (unlikely(prune))
+	if (unlikely(prune) && op->piece)
+		pt_prune(as, start);
+	else if (unlikely(prune))
 		prune_emptied(as, start, end, level);
 	if (unlikely(op->dead != NULL))
-		mapping_destroy_all(op->dead);
+		op_bury(op, as);
 	return err;
+}
+
+int pt_reserve(struct pt_cursor *reserve)
+{
+	return pt_spare(reserve, 2 * (PT_LEVELS - 1));
+}
+
+void pt_op_reserved(struct pt_op *op, struct aspace *as, u64 start, u64 end,
+		    struct pt_cursor *reserve)
+{
+	bool empty;
+
+	tlb_gather_init(&op->tlb, as);
+	pt_lock(&op->c, as, start, end - 1, 1);
+	op->c.spare = reserve->spare;
+	reserve->spare = NULL;
+	pt_op_range(op, start, end);
+	tlb_gather_finish(&op->tlb);
+	empty = op->c.table->used == 0 && op->c.level < PT_LEVELS;
+	pt_unlock(&op->c);
+	if (empty)
+		pt_prune(as, start);
+	if (op->dead)
+		op_bury(op, as);
 }
 
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
@@ -1180,29 +1293,6 @@ int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end)
  * become the mark; or all say the same mark and become empty. No decisions on the way, and nothing to
  * flush. The slots are not present, so the hardware does not change them.
  */
-static inline bool slots_are_empty(const pte_t *slot, unsigned n)
-{
-	u64 any = 0;
-
-	for (; n >= 8; n -= 8, slot += 8)
-		any |= slot[0].v | slot[1].v | slot[2].v | slot[3].v | slot[4].v | slot[5].v |
-		       slot[6].v | slot[7].v;
-	for (; n > 0; n--)
-		any |= (slot++)->v;
-	return !any;
-}
-
-static inline void slots_fill(pte_t *slot, unsigned n, pte_t mark)
-{
-	for (; n >= 8; n -= 8, slot += 8) {
-#pragma GCC unroll 8
-		for (unsigned i = 0; i < 8; i++)
-			pte_store(&slot[i], mark);
-	}
-	for (; n > 0; n--)
-		pte_store(slot++, mark);
-}
-
 /* How many of n slots, from the first on, say `mark`: they become empty. */
 static inline unsigned slots_clear(pte_t *slot, unsigned n, pte_t mark)
 {
@@ -1237,11 +1327,40 @@ static inline void op_start(struct pt_op *op, struct aspace *as, pte_t *entry, e
 	pt_op_init(op, kind);
 }
 
+/*
+ * Over more than 1 MiB of something. What is there goes in pieces, so that nobody waits long for the CPU; nobody
+ * sees the hole in between. The tables for both edges are there before.
+ */
+static __noinline int map_pieces(struct aspace *as, u64 start, u64 end, pte_t mark)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+	struct pt_cursor reserve = { .as = as };
+	bool claimed = claim_begin(as, start, end);
+	int err = pt_reserve(&reserve);
+
+	pt_op_init(&op, PT_UNMAP);
+	if (!err)
+		err = pt_op_pieces(&op, as, start, end);
+	if (!err) {
+		pt_op_init(&op, PT_MAP);
+		op.mark = mark;
+		pt_op_reserved(&op, as, start, end, &reserve);
+	}
+	pt_free_spare(&reserve);
+	if (claimed)
+		claim_end(as);
+	return err;
+}
+
 static __noinline int map_slowly(struct aspace *as, pte_t *entry, u64 start, u64 end, pte_t mark,
 				 bool noreplace)
 {
 	__attribute__((uninitialized)) struct pt_op op;
 
+	if (!noreplace && end - start > PT_PIECE && !pt_is_one_piece(as, start, end, PT_UNMAP)) {
+		unlock_table(page_frame(entry));
+		return map_pieces(as, start, end, mark);
+	}
 	op_start(&op, as, entry, PT_MAP);
 	op.mark = mark;
 	op.noreplace = noreplace;
@@ -1321,7 +1440,7 @@ static __noinline int map_cut(struct aspace *as, pte_t *entry, u64 start, u64 en
 /* After a race for the table's lock: by the long way. */
 static __noinline int map_again(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
 {
-	pte_t *entry = lock_again(as, start, covering_level(start, end - 1));
+	pte_t *entry = lock_again(as, start, end - 1, covering_level(start, end - 1), true);
 
 	return map_slowly(as, entry, start, end, mark, noreplace);
 }
@@ -1333,7 +1452,7 @@ int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
 	unsigned level, n;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), &entry)))
+	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), true, &entry)))
 		return map_again(as, start, end, mark, noreplace);
 	table = page_frame(entry);
 	level = table->level;
@@ -1427,6 +1546,12 @@ static __noinline int unmap_rest(struct aspace *as, pte_t *entry, u64 start, u64
 	unsigned level = page_frame(entry)->level;
 	int err = 0;
 
+	if (start < end && end - start > PT_PIECE && done > 0) {
+		start -= (u64)done << pt_shift(level); /* nobody may see a part of it gone */
+		slots_fill(entry + pt_index(start, level), done, mark);
+		page_frame(entry)->used += (u16)done;
+		return unmap_slowly(as, entry, start, end);
+	}
 	if (start < end)
 		err = unmap_slowly(as, entry, start, end);
 	else
@@ -1438,7 +1563,9 @@ static __noinline int unmap_rest(struct aspace *as, pte_t *entry, u64 start, u64
 
 static __noinline int unmap_again(struct aspace *as, u64 start, u64 end)
 {
-	return unmap_slowly(as, lock_again(as, start, covering_level(start, end - 1)), start, end);
+	return unmap_slowly(as,
+			    lock_again(as, start, end - 1, covering_level(start, end - 1), true),
+			    start, end);
 }
 
 int pt_unmap(struct aspace *as, u64 start, u64 end)
@@ -1448,7 +1575,7 @@ int pt_unmap(struct aspace *as, u64 start, u64 end)
 	struct frame *table;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), &entry)))
+	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), true, &entry)))
 		return unmap_again(as, start, end);
 	table = page_frame(entry);
 	level = table->level;
@@ -1508,6 +1635,9 @@ int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 
 /* ---- readers --------------------------------------------------------------------------------- */
 
+/* Slots that are looked at under one lock: fn may take a hundred instructions and more for each. */
+#define SCAN_AT_ONCE 128u
+
 int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
 	    void *arg)
 {
@@ -1516,11 +1646,13 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 
 	while (va < end && !ret) {
 		struct pt_cursor c;
+		unsigned room;
 		u64 span;
 
-		pt_lock_page(&c, as, va);
+		pt_lock_read(&c, as, va);
 		pt_peek_shared(&c, va);
 		span = pt_span(c.level);
+		room = SCAN_AT_ONCE;
 		do {
 			unsigned i = pt_index(va, c.level);
 			struct pt_slot s = { .va = ALIGN_DOWN(va, span),
@@ -1533,28 +1665,41 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 			slot_look(&s, c.table, va);
 			ret = fn(&s, arg);
 			va = s.va + s.size;
-		} while (!ret && va < end && (va & (pt_span(c.level + 1) - 1)));
+		} while (!ret && va < end && --room && (va & (pt_span(c.level + 1) - 1)));
 		pt_unlock(&c);
 	}
 	return ret;
 }
 
-/*
- * The table that has va's slot, lowest of those there are, and its level. Preemption off: the table
- * stays, what it says may change.
- */
-static pte_t *peek_table(struct aspace *as, u64 va, unsigned *level)
+pte_t *pt_table_over(struct aspace *as, u64 va, unsigned lowest, unsigned *level, pte_t *above)
 {
 	pte_t *entry = as->root;
 
-	for (*level = PT_LEVELS; *level > 1; (*level)--) {
+	*above = as->root_entry;
+	for (*level = PT_LEVELS; *level > lowest; (*level)--) {
 		pte_t e = pte_load(&entry[pt_index(va, *level)]);
 
 		if (!pte_is_table(e, *level))
 			break;
-		entry = phys_to_virt(pte_pa(e, *level));
+		*above = e;
+		entry = phys_to_virt(pte_pa(e, 1));
 	}
 	return entry;
+}
+
+u64 pt_next_table(struct aspace *as, u64 va, unsigned level, pte_t **entry)
+{
+	pte_t *table, above;
+	unsigned at;
+
+	table = pt_table_over(as, va, level, &at, &above);
+	*entry = at == level ? table : NULL;
+	if (at == level)
+		return ALIGN_DOWN(va, pt_span(at + 1)) + pt_span(at + 1);
+	do
+		va = ALIGN_DOWN(va, pt_span(at)) + pt_span(at);
+	while (pt_index(va, at) && pte_is_none(pte_load(&table[pt_index(va, at)])));
+	return va;
 }
 
 /* A hole in the making, from above. */
@@ -1639,11 +1784,11 @@ u64 pt_find_gap(struct aspace *as, u64 len, u64 align, u64 bottom, u64 top, u64 
 	bool found = false;
 
 	while (g.low > bottom && !found) {
+		pte_t *entry, above;
 		unsigned level;
-		pte_t *entry;
 
 		preempt_disable();
-		entry = peek_table(as, g.low - 1, &level);
+		entry = pt_table_over(as, g.low - 1, 1, &level, &above);
 		found = gap_in_table(&g, entry, level);
 		preempt_enable();
 	}
@@ -1740,27 +1885,20 @@ void pt_put_table(struct frame *t, struct vm_mapping **dead)
 	*dead = op.dead;
 }
 
-static u64 count_tables(struct frame *table)
-{
-	pte_t *entry = frame_virt(table);
-	unsigned n = table->level == PT_LEVELS ? PT_USER_ROOT_SLOTS : PT_ENTRIES;
-	u64 count = 1;
-
-	for (unsigned i = 0; i < n && table->level > 1; i++) {
-		pte_t e = pte_load(&entry[i]); /* once: it may change */
-
-		if (pte_is_table(e, table->level))
-			count += count_tables(pte_table(e, table->level));
-	}
-	return count;
-}
-
 u64 pt_count_tables(struct aspace *as)
 {
-	u64 n;
+	u64 n = 0;
 
-	preempt_disable();
-	n = count_tables(as->root_frame);
-	preempt_enable();
+	for (unsigned level = PT_LEVELS; level > 1; level--)
+		for (u64 va = 0; va < PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS);) {
+			pte_t *entry;
+
+			preempt_disable(); /* for one table: there may be many */
+			va = pt_next_table(as, va, level, &entry);
+			n += entry != NULL;
+			for (unsigned i = 0; entry && level == 2 && i < PT_ENTRIES; i++)
+				n += pte_is_table(pte_load(&entry[i]), level);
+			preempt_enable();
+		}
 	return n;
 }

@@ -75,6 +75,12 @@ static inline bool pte_own_table(pte_t e, pte_t **entries)
 	return IS_ALIGNED(page, PAGE_SIZE);
 }
 
+/* Does e point to that table, which is nobody else's? */
+static inline bool pte_points_to(pte_t e, const pte_t *entries)
+{
+	return e.v == (u64)entries - DIRECT_MAP + PTE_TABLE;
+}
+
 static inline void table_init(struct frame *t, unsigned level)
 {
 	t->side = NULL;
@@ -141,10 +147,12 @@ static inline u64 pt_next_used(struct pt_used *u)
  * Locks the lowest table, of at least min_level, that covers start ... last; where that is just
  * what one entry covers, the table of the entry, which may then be replaced; and never a shared
  * one, but the table of level 2 above. Preemption is off until pt_unlock. `used` counts a table's
- * slots that are not zero.
+ * slots that are not zero. Waits where another thread has a claim on the range (mm/claim.h), so may sleep.
  */
 void pt_lock(struct pt_cursor *c, struct aspace *as, u64 start, u64 last, unsigned min_level);
 void pt_lock_page(struct pt_cursor *c, struct aspace *as, u64 va); /* (c, as, va, va, 1) */
+/* The same for who only looks, or reads and writes what is there as a program would: no claim concerns him. */
+void pt_lock_read(struct pt_cursor *c, struct aspace *as, u64 va);
 /* Drops all locks; frees spare tables that were not used. */
 void pt_unlock(struct pt_cursor *c);
 
@@ -154,6 +162,8 @@ void pt_lock_table(struct pt_cursor *c, struct frame *table);
 /* Adds n cleared tables to the spare ones, and c->want_sides side arrays. -ENOMEM: pt_unlock
  * frees what was added. */
 int pt_spare(struct pt_cursor *c, unsigned n);
+/* Frees what is left of them: of a cursor that serves for nothing else. */
+void pt_free_spare(struct pt_cursor *c);
 
 /*
  * Puts a spare table in the place of the slot of `table` for va (any address in it): of an empty one, a mark or a large page (mm/large.h), whose 512 parts say what it said. Returns the
@@ -256,10 +266,11 @@ struct pt_op {
 			u64 first, last; /* DONTNEED of obj */
 		};
 	};
-	bool noreplace;          /* MAP: -EEXIST if something is there */
-	bool cows;               /* DONTNEED of obj: also private copies of its pages */
-	bool holes;              /* out: DONTNEED, FLAGS met a hole */
-	bool shared;             /* pt_op_missing found shared tables to unshare */
+	bool noreplace; /* MAP: -EEXIST if something is there */
+	bool piece;     /* of something larger: what becomes empty will not be filled again */
+	bool cows;      /* DONTNEED of obj: also private copies of its pages */
+	bool holes;     /* out: DONTNEED, FLAGS met a hole */
+	bool shared;    /* pt_op_missing found shared tables or partial marks in the way */
 	struct vm_mapping *drop; /* the mapping of which drop_n references go */
 	u64 drop_n;
 	struct vm_mapping *dead;
@@ -279,6 +290,7 @@ static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 	op->bits = 0;
 	op->set = op->clear = 0;
 	op->noreplace = false;
+	op->piece = false;
 	op->holes = false;
 	op->obj = NULL;
 	op->shared = false;
@@ -291,12 +303,33 @@ static inline void pt_op_init(struct pt_op *op, enum pt_op_kind kind)
 int pt_op_run(struct pt_op *op, struct aspace *as, u64 start, u64 end);
 
 /*
- * The same in pieces, with preemption between them, for what is larger than PT_PIECE: UNMAP,
- * PROTECT, DONTNEED. -ENOMEM: nothing has changed but, invisibly, splits and copies of shared tables
- * (when another thread forks meanwhile: what lies before has changed). mm/piece.c
+ * The same in pieces, with preemption between them, for what is larger than PT_PIECE: all but MAP. With a claim on
+ * the range, the caller's or its own. -ENOMEM: nothing has changed but, invisibly, splits and copies of shared
+ * tables. mm/piece.c
  */
 #define PT_PIECE MiB
 int pt_op_pieces(struct pt_op *op, struct aspace *as, u64 start, u64 end);
+/* Is so little there, as far as can be seen without locks, that one step will do? */
+bool pt_is_one_piece(struct aspace *as, u64 start, u64 end, enum pt_op_kind kind);
+/*
+ * For who must not fail later: tables for both edges of a range, to be freed by pt_free_spare; and op, MAP or UNMAP, with
+ * those, of a range in which nothing is shared with it but at its edges.
+ */
+int pt_reserve(struct pt_cursor *reserve);
+void pt_op_reserved(struct pt_op *op, struct aspace *as, u64 start, u64 end,
+		    struct pt_cursor *reserve);
+/* One or the other, by size. */
+static inline int pt_op_large(struct pt_op *op, struct aspace *as, u64 start, u64 end)
+{
+	return end - start > PT_PIECE ? pt_op_pieces(op, as, start, end) :
+					pt_op_run(op, as, start, end);
+}
+/*
+ * What it makes before the first piece, for others that go in pieces, with a claim: splits at the range's edges;
+ * copies of shared tables in all of it.
+ */
+int pt_split_edges(struct aspace *as, u64 start, u64 end, enum pt_op_kind kind);
+int pt_own_all(struct aspace *as, u64 start, u64 end);
 
 /*
  * The operations MAP, UNMAP and PROTECT as a whole: quick for untouched memory (MAP, UNMAP) and for
@@ -345,6 +378,14 @@ static inline bool slot_is_table(const struct pt_slot *s)
 }
 
 /* ---- readers without a lock of their own ----------------------------------------------------- */
+
+/*
+ * The entries of the lowest table that has va, but not below level `lowest`; its level, and the entry above it.
+ * Preemption off: the table stays, what it says may change.
+ */
+pte_t *pt_table_over(struct aspace *as, u64 va, unsigned lowest, unsigned *level, pte_t *above);
+/* The entries of the table of this level that has va, or NULL. Returns where the next one may be. Preemption off. */
+u64 pt_next_table(struct aspace *as, u64 va, unsigned level, pte_t **entry);
 
 /*
  * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with

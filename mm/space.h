@@ -9,6 +9,7 @@
 #include "lib/refcount.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
+#include "sched/mutex.h"
 #include "sched/thread.h"
 
 struct aspace {
@@ -25,7 +26,8 @@ struct aspace {
 	refcount_t refs;
 	u32 arenas;              /* [a] how many threads have got one: see aspace.c */
 	struct thread *gap_user; /* [a] the thread whose `gap` is, by its address */
-	u64 unused1[2];
+	struct thread *claimer;  /* [a] who has the claim below */
+	u64 unused1;
 
 	/* Written by the thread gap_user. */
 	struct vm_gap gap; /* [a] where the next mapping without a wish goes: hints, see aspace.c */
@@ -44,6 +46,13 @@ struct aspace {
 	u8 lock_future;                 /* [a] MCL_* for mappings to come */
 
 	u64 grown, grown_end; /* [lock] the stack that grew last: its start, its end */
+
+	/* What a long operation keeps for itself: mm/claim.c. */
+	struct mutex claim_mutex;
+	struct {
+		u64 start, last; /* [a] */
+	} claim[2];
+	struct vm_mapping *claim_dead; /* [claimer] to destroy at its end */
 
 	struct list_node all; /* [aspaces_lock] */
 };
@@ -80,8 +89,6 @@ static inline bool vm_has_limits(const struct aspace *as)
 }
 /* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
-/* RLIMIT_DATA: may so many bytes of what is mapped already become data? */
-bool vm_may_have_data(struct aspace *as, u64 more);
 /* May len bytes more be locked? 0, -EAGAIN. */
 int vm_may_lock(struct aspace *as, u64 len);
 /* Does a stack that grows start less than its gap above `end`? */

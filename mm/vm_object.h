@@ -35,13 +35,16 @@ struct vm_object_ops {
 	int (*punch)(struct vm_object *obj, u64 first, u64 last);
 };
 
+#define ZAP_BEGUN (1ul << 16)
+
 struct vm_object {
 	const struct vm_object_ops *ops;
 	atomic64_t mappings; /* [a] struct vm_mapping that name it */
 	atomic64_t
 		writers; /* [a] those that may write it: shared, of a file open for writing; below 0:
 			      * there are none, nor will there be (vm_object_deny_writers) */
-	atomic64_t cuts; /* [a] vm_object_zap so far: a page got before one may be no more */
+	/* [a] vm_object_zap so far, in units of ZAP_BEGUN, and those that are on: a page got before one may be no more */
+	atomic64_t cuts;
 };
 
 /*
@@ -79,3 +82,12 @@ static inline bool vm_object_deny_writers(struct vm_object *obj)
  * May sleep, but not under a lock that get_page takes. mm/zap.c
  */
 void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows);
+
+/*
+ * For mremap, which carries pages of the object elsewhere: a moment before. And behind it: if pages were taken
+ * from all spaces meanwhile, these may have been missed, so all of the object's own that are in [start, end) go, to be
+ * asked for again.
+ */
+struct aspace;
+u64 vm_object_moving(struct vm_object *obj);
+void vm_object_moved(struct vm_object *obj, u64 before, struct aspace *as, u64 start, u64 end);

@@ -8,7 +8,8 @@
  *
  * A fault may have got a page from the object just before it went. It compares `cuts`, read before it
  * asked, under the lock of the slot: it either sees that it has to ask again, or has filled the
- * slot before the walk here comes to it.
+ * slot before the walk here comes to it. mremap may carry pages from where the walk will come to where it has been: it looks
+ * whether there was a walk meanwhile (vm_object_moved).
  */
 #include "lib/klog.h"
 #include "mm/pt.h"
@@ -34,7 +35,7 @@ static void zap_region(struct aspace *as, const struct region *r, const struct z
 	op.first = z->first;
 	op.last = z->last;
 	op.cows = z->cows;
-	if (pt_op_run(&op, as, r->start + (skip << PAGE_SHIFT), r->start + (n << PAGE_SHIFT)))
+	if (pt_op_large(&op, as, r->start + (skip << PAGE_SHIFT), r->start + (n << PAGE_SHIFT)))
 		log_warn("out of memory: a page cut off a file stays mapped\n");
 }
 
@@ -71,11 +72,9 @@ void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows)
 	struct zap z = { .obj = obj, .first = first, .last = last, .cows = cows };
 	struct aspace *as, *before = NULL;
 
-	atomic_fetch_add(&obj->cuts, 1ul);
-	if (!atomic_load(&obj->mappings))
-		return;
+	atomic_fetch_add(&obj->cuts, ZAP_BEGUN + 1ul);
 	/* The one at hand stays in the list while we have a reference. */
-	while ((as = next_space(before))) {
+	while (atomic_load(&obj->mappings) && (as = next_space(before))) {
 		if (before)
 			aspace_put(before);
 		zap_space(as, &z);
@@ -83,4 +82,25 @@ void vm_object_zap(struct vm_object *obj, u64 first, u64 last, bool cows)
 	}
 	if (before)
 		aspace_put(before);
+	atomic_fetch_sub(&obj->cuts, 1ul);
+}
+
+u64 vm_object_moving(struct vm_object *obj)
+{
+	return atomic_load(&obj->cuts);
+}
+
+void vm_object_moved(struct vm_object *obj, u64 before, struct aspace *as, u64 start, u64 end)
+{
+	__attribute__((uninitialized)) struct pt_op op;
+
+	if (likely(before == atomic_load(&obj->cuts) && before % ZAP_BEGUN == 0))
+		return;
+	pt_op_init(&op, PT_DONTNEED);
+	op.obj = obj;
+	op.first = 0;
+	op.last = UINT64_MAX;
+	op.cows = false;
+	if (pt_op_large(&op, as, start, end))
+		log_warn("out of memory: a page cut off a file may stay mapped\n");
 }

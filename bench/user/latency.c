@@ -1,6 +1,7 @@
 /*
- * Latency. `latency load`: what keeps a kernel long: fork, munmap, mprotect, exec and the end of a process
- * with 1 GiB of touched pages, large pages, big reads, much output; then what /proc/jiffy/latency says of it, on
+ * Latency. `latency load`: what keeps a kernel long: fork, munmap, mprotect, mremap, madvise, mlock, MAP_FIXED,
+ * exec and the end of a process with much touched memory, large pages, mapped files that move and are
+ * cut, big reads, much output; then what /proc/jiffy/latency says of it, on
  * standard error. `latency cyclic [MS]`: what cyclictest measures: threads of three priorities that
  * want to wake at given moments, 1, 2 and 3 ms apart, beside such a load; lines
  * name<TAB>value<TAB>unit.
@@ -83,6 +84,88 @@ static void memory(size_t len)
 	check(munmap(p, len) == 0, "munmap");
 }
 
+static int threads_over;
+
+static void *run_idle(void *arg)
+{
+	while (!__atomic_load_n(&threads_over, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	return arg;
+}
+
+/* fork while there is another thread, which must see all of it or nothing. */
+static void fork_of_threads(char *p, size_t len)
+{
+	pthread_t other;
+	pid_t pid;
+
+	check(pthread_create(&other, NULL, run_idle, NULL) == 0, "thread");
+	pid = fork();
+	if (pid == 0)
+		_exit(p[len - 4096] != 1);
+	wait_for(pid);
+	__atomic_store_n(&threads_over, 1, __ATOMIC_RELEASE);
+	pthread_join(other, NULL);
+}
+
+/* One mapping, and what may be done with all of it. */
+static void calls(size_t len)
+{
+	char *p = touched(len, MADV_NOHUGEPAGE), *q, *room;
+
+	fork_of_threads(p, len);
+	for (size_t i = 0; i < len / 2; i += 4096) /* mark and page in turn, too */
+		if (i % 8192 == 0)
+			check(madvise(p + i, 4096, MADV_DONTNEED) == 0, "madvise");
+	check(mlock(p, len) == 0, "mlock");
+	check(munlock(p, len) == 0, "munlock");
+	check(madvise(p, len, MADV_DONTFORK) == 0, "MADV_DONTFORK");
+	check(madvise(p, len, MADV_DOFORK) == 0, "MADV_DOFORK");
+	q = mmap(NULL, 2 * len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(q != MAP_FAILED, "mmap");
+	for (size_t i = 0; i < len; i += len / 4) /* over something that is touched */
+		check(mprotect(q + i, 4096, PROT_READ | PROT_WRITE) == 0 && (q[i] = 1), "mprotect");
+	p = mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, q);
+	check(p == q && p[len - 4096] == 1, "mremap");
+	check(munmap(p + len, len) == 0, "munmap");
+	p = mremap(p, len, len + 4096, 0); /* where it is */
+	check(p == q, "mremap");
+	room = mmap(NULL, len / 4 + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(room != MAP_FAILED, "mmap");
+	/* To an address at which tables cannot move as they are. */
+	q = mremap(p, len / 4, len / 4, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   room + ((room - p) % (2 * MIB) ? 0 : 4096));
+	check(q != MAP_FAILED, "mremap");
+	check(mmap(p + len / 4, len - len / 4, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		   -1, 0) != MAP_FAILED,
+	      "MAP_FIXED");
+	munmap(p, len + 4096);
+	munmap(q, len / 4);
+}
+
+/* The same with the pages of a file, which then are cut off. */
+static void mapped_file(size_t len)
+{
+	int fd = open("/latency-mapped", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char *p, *q;
+
+	check(fd >= 0 && ftruncate(fd, (off_t)len) == 0, "open");
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	check(p != MAP_FAILED, "mmap");
+	for (size_t i = 0; i < len; i += 4096)
+		p[i] = 1;
+	check(mprotect(p, len, PROT_READ) == 0, "mprotect");
+	q = mremap(p, len, 2 * len, MREMAP_MAYMOVE);
+	check(q != MAP_FAILED && q[len - 4096] == 1, "mremap");
+	q = mremap(q, 2 * len, 2 * len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+	check(q != MAP_FAILED && q[len - 4096] == 1, "mremap");
+	check(msync(q, len, MS_SYNC) == 0, "msync");
+	check(ftruncate(fd, 4096) == 0, "ftruncate");
+	munmap(q, 2 * len);
+	close(fd);
+	unlink("/latency-mapped");
+}
+
 static void files(size_t mib)
 {
 	int fd = open("/latency-file", O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -125,6 +208,8 @@ static int load(void)
 	/* What the boot did, before anybody could wait, does not count. */
 	check(fd >= 0 && write(fd, "reset\n", 6) == 6, "/proc/jiffy/latency");
 	memory(GIB);
+	calls(GIB / 2);
+	mapped_file(64 * MIB);
 	files(128);
 	output();
 	check(write(fd, "off", 3) == 3, "/proc/jiffy/latency");

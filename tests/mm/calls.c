@@ -244,12 +244,13 @@ static void leave_space(void)
 /* Tables that were shared may have become one's own, though the call failed: nobody can see it. */
 static bool may_keep_tables(const struct call *c)
 {
-	bool in_pieces =
-		c->kind == CALL_MUNMAP || c->kind == CALL_MPROTECT || c->kind == CALL_MADVISE;
+	bool in_pieces = c->kind == CALL_MUNMAP || c->kind == CALL_MPROTECT ||
+			 c->kind == CALL_MADVISE ||
+			 (c->kind == CALL_MMAP && (c->flags & MAP_FIXED));
 
-	/* brk gives up as munmap does. */
+	/* brk gives up as munmap does; mremap goes in pieces if it is much work, whatever its size. */
 	return c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE || c->kind == CALL_BRK ||
-	       (in_pieces && c->n * windows[c->w].unit > PT_PIECE);
+	       c->kind == CALL_MREMAP || (in_pieces && c->n * windows[c->w].unit > PT_PIECE);
 }
 
 void call_run(struct call *c)

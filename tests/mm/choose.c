@@ -363,6 +363,7 @@ static void choose_failure(struct call *c)
 	    c->kind == CALL_EXIT || c->kind == CALL_MINCORE || c->kind == CALL_LIMIT ||
 	    (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
 	    (c->kind == CALL_MREMAP && (c->n2 < c->n || c->n == 0 || c->p->as->locked)) ||
+	    (c->kind == CALL_MPROTECT && c->p->limit[VM_LIMIT_DATA] != UINT64_MAX) ||
 	    (c->kind == CALL_MADVISE && c->advice != MADV_DONTNEED))
 		c->fail_at = 0;
 }
@@ -479,9 +480,8 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->kind = CALL_TOUCH;
 		c->n = 1;
 	}
-	/* What is large goes in pieces, and promises nothing about what others see in between. */
-	if ((c->kind == CALL_MUNMAP || c->kind == CALL_MPROTECT || c->kind == CALL_MADVISE) &&
-	    c->n * windows[c->w].unit > PT_PIECE)
+	/* Where much moves in pieces, what has moved can be seen beside what has not: on Linux, too. */
+	if (c->kind == CALL_MREMAP && (c->n > 200 || c->n * windows[c->w].unit > 16 * MiB))
 		to_touch = true;
 	/* What does not fit the window goes elsewhere, and away again: others would see it. */
 	if (c->kind == CALL_MMAP && c->at != UINT64_MAX && windows[c->w].unit > PAGE_SIZE)

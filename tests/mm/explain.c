@@ -242,34 +242,43 @@ static bool explain_mmap(struct call *c)
 	return true;
 }
 
+/*
+ * RLIMIT_DATA, with all of the region of m[i] that is in the range, for what is asked region by region: may its n
+ * pages become writable? Beyond RLIMIT_AS nothing is asked.
+ */
+static bool may_protect(const struct call *c, const struct page *m, u64 n)
+{
+	u64 len = n * windows[c->w].unit;
+	bool stack = m->flags & PAGE_GROWSDOWN, was = m->prot & PROT_WRITE && !m->shared && !stack;
+
+	return may_expand(c->p, len, !m->shared && !stack, 0) || !may_expand(c->p, len, was, 0);
+}
+
 static bool explain_mprotect(struct call *c)
 {
 	struct page *m = pages(c);
-	struct vm_totals there = { 0 };
+	bool limited = is_limited(c->p) && (c->prot & PROT_WRITE) &&
+		       c->p->limit[VM_LIMIT_DATA] != UINT64_MAX;
 	int expect = 0;
 
-	/* What becomes writable is data from now on; else there is too much, nothing changes. */
-	if (is_limited(c->p) && (c->prot & PROT_WRITE)) {
-		struct vm_totals all;
+	for (u64 i = 0, n; i < c->n && !expect; i += n) {
+		struct page first = m[i];
 
-		model_totals(c->p, &all);
-		count_pages(m, c->n, windows[c->w].unit, &there);
-		if (there.mapped > there.shared + there.data + there.stack &&
-		    all.data + there.mapped - there.shared - there.data - there.stack >
-			    ALIGN_DOWN(c->p->limit[VM_LIMIT_DATA], PAGE_SIZE)) {
-			return refused(c, -ENOMEM);
-		}
-	}
-	for (u64 i = 0; i < c->n && !expect; i++) {
-		struct page p = m[i];
-
-		if (!p.mapped)
+		for (n = 1;
+		     i + n < c->n && page_continues(&m[i + n - 1], &m[i + n], step_of(c->w));)
+			n++;
+		if (!first.mapped)
 			expect = -ENOMEM;
-		else if (p.nowrite && (c->prot & PROT_WRITE))
+		else if (first.nowrite && (c->prot & PROT_WRITE))
 			expect = -EACCES;
-		p.prot = (u8)c->prot;
-		if (!expect)
-			set_page(&m[i], p);
+		else if (limited && !may_protect(c, &first, n))
+			return refused(c, -ENOMEM);
+		for (u64 k = i; k < i + n && !expect; k++) {
+			struct page p = m[k];
+
+			p.prot = (u8)c->prot;
+			set_page(&m[k], p);
+		}
 	}
 	want(c->ret == expect, "mprotect: %ld, expected %d", c->ret, expect);
 	return true;
@@ -788,7 +797,7 @@ bool call_goes_by_region(const struct call *c)
 	u64 first = page_va(c->w, c->at) / (2 * MiB),
 	    last = page_va(c->w, c->at + c->n - 1) / (2 * MiB);
 
-	return w->unit == PAGE_SIZE && first == last;
+	return w->unit == PAGE_SIZE && first == last && c->n <= 128; /* SCAN_AT_ONCE of mm/pt.c */
 }
 
 /* The next region, as it is now. */

@@ -15,8 +15,9 @@
  * not returned, and that is just what the order asks.
  *
  * Calls that go region by region, as most kinds of madvise, mlock2 and munlock, are explained as two steps
- * for each region: it is looked at, and then changed, as it is by then. Others may come between. Not made
- * here are those that go in pieces, as large ones (mm/piece.c), and those that fault in what they have changed.
+ * for each region: it is looked at, and then changed, as it is by then. Others may come between. What is
+ * large goes in pieces (mm/piece.c), and is one step all the same; but for mremap, whose large ones are not made here. Nor
+ * are calls that fault in what they have changed.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -107,6 +107,75 @@ static int data(void *arg)
 	return 0;
 }
 
+/* What /proc says that there is of it, in bytes. */
+static unsigned long now(const char *what)
+{
+	char line[200];
+	unsigned long kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, what, strlen(what)))
+			kib = strtoul(line + strlen(what), NULL, 10);
+	if (f)
+		fclose(f);
+	return kib * 1024;
+}
+
+/* mprotect asks region by region. */
+static int data_regions(void *arg)
+{
+	char *p = map(NULL, 12 * PAGE, PROT_READ, ANON, -1, 0);
+
+	protect(p + 4 * PAGE, 4 * PAGE, RW);
+	protect(p + 8 * PAGE, 4 * PAGE, PROT_READ | PROT_EXEC);
+	now("VmData:"); /* the library's memory for that is there from now on */
+	limit(RLIMIT_DATA, now("VmData:") + 5 * PAGE);
+	call("three regions, the third is too much", protect(p, 12 * PAGE, RW));
+	text("the first", try_write(p));
+	text("the second", try_write(p + 4 * PAGE));
+	text("the third", try_write(p + 8 * PAGE));
+	p = map(NULL, 12 * PAGE, PROT_READ, ANON, -1, 0);
+	limit(RLIMIT_DATA, now("VmData:") + 5 * PAGE);
+	call("one region that is too much", protect(p, 12 * PAGE, RW));
+	text("is as it was", try_write(p));
+	unmap(p + 2 * PAGE, PAGE);
+	call("up to a hole", protect(p, 12 * PAGE, RW));
+	text("what lies before", try_write(p));
+	text("what lies behind", try_write(p + 3 * PAGE));
+	limit(RLIMIT_AS, PAGE);
+	call("beyond RLIMIT_AS it is not asked", protect(p + 3 * PAGE, 9 * PAGE, RW));
+	return 0;
+}
+
+/* mremap asks as if nothing were replaced, but where what moves stays as well. */
+static int replacing(void *arg)
+{
+	char *p = anon(8), *q = anon(16);
+
+	unmap(p + 4 * PAGE, 4 * PAGE);
+	limit(RLIMIT_AS, now("VmSize:") + 2 * PAGE);
+	call("a larger one over 8 pages",
+	     (long)remap(p, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, q));
+	text("what was there", try_write(q));
+	call("twice over 4 pages",
+	     (long)remap(p, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED | 4, q));
+	text("the first time", try_write(p));
+	text("the second", try_write(q));
+	limit(RLIMIT_AS, PAGE);
+	call("twice, beyond the limit",
+	     (long)remap(p, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED | 4, q));
+	text("what moves", try_write(p));
+	text("what was there", try_write(q));
+	limit(RLIMIT_AS, RLIM_INFINITY);
+	limit(RLIMIT_DATA, now("VmData:") + 2 * PAGE);
+	call("data: larger over 8 pages",
+	     (long)remap(p, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, q + 4 * PAGE));
+	call("as large over 4 pages",
+	     (long)remap(p, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, q + 4 * PAGE));
+	return 0;
+}
+
 /* ---- stacks ---- */
 
 static void grows(void)
@@ -197,6 +266,10 @@ int main(void)
 	in_child(address_space, NULL);
 	title("RLIMIT_DATA");
 	in_child(data, NULL);
+	title("RLIMIT_DATA and mprotect");
+	in_child(data_regions, NULL);
+	title("limits and MREMAP_FIXED");
+	in_child(replacing, NULL);
 	grows();
 	stacks();
 	return 0;

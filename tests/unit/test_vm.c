@@ -97,6 +97,38 @@ static void test_cut_before_it_is_mapped(void **state)
 	file_stop();
 }
 
+static u64 resident(void)
+{
+	struct aspace_stats s;
+
+	aspace_stats(as, &s);
+	return s.resident;
+}
+
+/* While pages are taken from all who map them: those that move meanwhile are asked for again. */
+static void test_moved_while_cut(void **state)
+{
+	file_start();
+	map_file(AT, 3, RW, MAP_PRIVATE);
+	peek(as, AT);
+	peek(as, AT + 2 * PAGE_SIZE);
+	poke(as, AT + PAGE_SIZE, 5);
+	assert_int_equal(resident(), 3);
+	assert_int_equal(vm_mremap(as, AT, 3 * PAGE_SIZE, 3 * PAGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + MiB),
+			 AT + MiB);
+	assert_int_equal(resident(), 3);
+	atomic_store(&file.obj.cuts, ZAP_BEGUN + 1); /* somewhere on the way */
+	assert_int_equal(vm_mremap(as, AT + MiB, 3 * PAGE_SIZE, 3 * PAGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT),
+			 AT);
+	atomic_store(&file.obj.cuts, ZAP_BEGUN);
+	assert_int_equal(resident(), 1); /* our own copy */
+	assert_int_equal(peek(as, AT + PAGE_SIZE), 5);
+	assert_int_equal(peek(as, AT), 100);
+	file_stop();
+}
+
 /* What may be executed no more is forgotten by the processor. */
 static void test_exec_goes(void **state)
 {
@@ -269,6 +301,16 @@ static void test_limit_data_mprotect(void **state)
 	assert_int_equal(fault(AT + MiB, FAULT_WRITE), SEGV_ACCERR);
 	assert_int_equal(vm_mprotect(as, AT + MiB, 2 * PAGE_SIZE, RW), 0);
 	assert_int_equal(vm_mprotect(as, AT, 4 * PAGE_SIZE, RW), 0); /* it is counted already */
+	/* Region by region: what comes before the one that is too much has changed. */
+	map(AT + 2 * MiB, 3 * PAGE_SIZE, PROT_READ, ANON | MAP_FIXED);
+	map(AT + 2 * MiB + PAGE_SIZE, PAGE_SIZE, PROT_NONE, ANON | MAP_FIXED);
+	aspace_set_limit(as, VM_LIMIT_DATA, 8 * PAGE_SIZE);
+	assert_int_equal(vm_mprotect(as, AT + 2 * MiB, 3 * PAGE_SIZE, RW), -ENOMEM);
+	assert_int_equal(fault(AT + 2 * MiB + PAGE_SIZE, FAULT_WRITE), 0);
+	assert_int_equal(fault(AT + 2 * MiB + 2 * PAGE_SIZE, FAULT_WRITE), SEGV_ACCERR);
+	aspace_set_limit(as, VM_LIMIT_AS, 4 * PAGE_SIZE); /* beyond that anyway */
+	assert_int_equal(vm_mprotect(as, AT + 2 * MiB, 3 * PAGE_SIZE, RW), 0);
+	aspace_set_limit(as, VM_LIMIT_AS, UINT64_MAX);
 	assert_int_equal(vm_mprotect(as, AT + MiB + 2 * PAGE_SIZE, PAGE_SIZE, PROT_READ), 0);
 }
 
@@ -516,6 +558,16 @@ static void test_beyond_the_top(void **state)
 	frames_at_start = frames_named() - tables() - 1; /* the kernel's tables stay */
 }
 
+/* Exit asks whether anybody else may see what it writes for pthread_join. */
+static void test_is_shared(void **state)
+{
+	assert_false(aspace_is_shared(as));
+	aspace_get(as);
+	assert_true(aspace_is_shared(as));
+	aspace_put(as);
+	assert_false(aspace_is_shared(as));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -524,6 +576,7 @@ int main(void)
 		T(test_write_takes_one_fault),
 		T(test_shared_page_comes_back),
 		T(test_cut_before_it_is_mapped),
+		T(test_moved_while_cut),
 		T(test_exec_goes),
 		T(test_dontfork_stack_grows),
 		T(test_stack_is_replaced),
@@ -544,6 +597,7 @@ int main(void)
 		T(test_shared_tables_fail_as_a_whole),
 		T(test_dontneed_splits_no_mark),
 		T(test_beyond_the_top),
+		T(test_is_shared),
 	};
 
 	return cmocka_run_group_tests_name("vm", tests, NULL, NULL);
