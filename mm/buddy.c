@@ -64,6 +64,7 @@ static inline void block_remove(struct buddy *b, struct frame *f, unsigned order
 static __noinline void open_fresh(struct frame *head)
 {
 	head->flags = 0;
+#pragma GCC unroll 8
 	for (struct frame *f = head + 1; f < head + (1ul << FRAME_MAX_ORDER); f++)
 		*f = (struct frame){ .type = FRAME_FREE, .order = BUDDY_INSIDE };
 }

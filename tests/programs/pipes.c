@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -515,6 +516,49 @@ static void fifo(void)
 	set_handler(SIGALRM, counts, 0);
 	timer_ms(20, 0);
 	TRY(open(FIFO, O_RDONLY));
+	timer_ms(0, 0);
+	TRY(unlink(FIFO));
+}
+
+/* A child that waits in open, runs before us as soon as we wake it, does what it has to, and is gone. */
+static pid_t hasty_partner(int flags)
+{
+	struct sched_param first = { .sched_priority = 10 };
+	pid_t pid = fork();
+	int fd;
+
+	if (pid == 0) {
+		(void)syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &first); /* musl has a stub */
+		fd = open(FIFO, flags);
+		_exit(flags == O_WRONLY && write(fd, "hasty", 5) != 5);
+	}
+	nap_ms(20);
+	return pid;
+}
+
+/* Who finds a partner at the other end has found it, though that may be gone when the open returns. */
+static void partner_gone(void)
+{
+	int fd;
+	pid_t pid;
+
+	TRY(mkfifo(FIFO, 0600));
+	set_handler(SIGALRM, counts, 0);
+	set_handler(SIGPIPE, SIG_IGN, 0);
+	timer_ms(5000, 0);
+	pid = hasty_partner(O_WRONLY);
+	fd = open(FIFO, O_RDONLY);
+	TRY(fd < 0);
+	TRY(read(fd, buf, 10));
+	close(fd);
+	say_status("writer", pid);
+	pid = hasty_partner(O_RDONLY);
+	fd = open(FIFO, O_WRONLY);
+	TRY(fd < 0);
+	say_status("reader", pid);
+	TRY(write(fd, "x", 1));
+	close(fd);
+	timer_ms(0, 0);
 	TRY(unlink(FIFO));
 }
 
@@ -648,6 +692,8 @@ int main(void)
 	vectors();
 	SAY("#: a FIFO\n");
 	fifo();
+	SAY("#: a FIFO whose partner has gone\n");
+	partner_gone();
 	SAY("#: a counter\n");
 	counter();
 	SAY("#: registers\n");
