@@ -216,13 +216,13 @@ static void pass_on(struct pi_state *s)
 /* The thread that a word names, with a reference, or NULL. */
 static struct thread *find_thread(u32 tid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct task *t = task_find(tid);
 	struct thread *thread = t ? t->thread : NULL;
 
 	if (thread)
 		thread_get(thread);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return thread;
 }
 

@@ -33,21 +33,40 @@ static __cold void report(const u16 *owner, u16 ticket, const spinlock_t *lock)
 			cpu_id(), name, (const void *)owner, ticket, READ_ONCE(*owner), holder);
 }
 
+/* A wait of n looks so far: polite, and reported when it gets long. */
+struct wait {
+	u64 n, begun, limit;
+};
+
+static void look_again(struct wait *w, const u16 *owner, u16 ticket, const spinlock_t *lock)
+{
+	w->n++;
+	if (w->n % 64 == 0)
+		cpu_relax();
+	if (w->n % 0x10000 != 0)
+		return;
+	if (!w->begun)
+		w->begun = cpu_cycles();
+	if (watchdog_seconds() && cpu_cycles() - w->begun > w->limit) {
+		w->limit *= 2;
+		report(owner, ticket, lock);
+	}
+}
+
 void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock)
 {
-	u64 begun = 0, limit = STUCK_CYCLES, n;
+	struct wait w = { .n = 1, .limit = STUCK_CYCLES };
 
-	for (n = 1; __atomic_load_n(owner, __ATOMIC_ACQUIRE) != ticket; n++) {
-		if (n % 64 == 0)
-			cpu_relax();
-		if (n % 0x10000 != 0)
-			continue;
-		if (!begun)
-			begun = cpu_cycles();
-		if (watchdog_seconds() && cpu_cycles() - begun > limit) {
-			limit *= 2;
-			report(owner, ticket, lock);
-		}
-	}
-	lock_count_wait(lock ? lock_class_of_rank(lock->rank) : LOCK_PT, n);
+	while (__atomic_load_n(owner, __ATOMIC_ACQUIRE) != ticket)
+		look_again(&w, owner, ticket, lock);
+	lock_count_wait(lock ? lock_class_of_rank(lock->rank) : LOCK_PT, w.n);
+}
+
+void spin_await_slowly(spinlock_t *l)
+{
+	struct wait w = { .n = 1, .limit = STUCK_CYCLES };
+
+	while (spin_is_locked(l))
+		look_again(&w, &l->owner, READ_ONCE(l->next), l);
+	lock_count_wait(lock_class_of_rank(l->rank), w.n);
 }
