@@ -380,6 +380,32 @@ static bool preempts(struct rq *rq, const struct thread *curr, const struct thre
 	return rq->fair.give_way = true;
 }
 
+static bool entity_waits(struct fair_entity *e, void *rq)
+{
+	waits(rq, thread_of(e));
+	return false; /* the next one */
+}
+
+/*
+ * t takes the CPU, which idles, and others are in the queue: one of them was to have it, and has called nobody when it
+ * came. Rare: so all of them call.
+ */
+static __noinline void call_for_others(struct rq *rq, const struct thread *t)
+{
+	fair_find(&rq->fair, entity_waits, rq);
+	for (u32 level = 1; level < SCHED_LEVELS; level++) {
+		const struct thread *first = rq->first[level], *u = first;
+
+		if (level == SLOT_FAIR || !(rq->bitmap[level / 64] >> (level % 64) & 1))
+			continue;
+		do {
+			if (u != t)
+				waits(rq, u);
+			u = u->ring_next;
+		} while (u != first);
+	}
+}
+
 /* Puts t into a locked queue, and asks for a switch there if that is due. here: it was there before. */
 static void make_runnable(struct rq *rq, struct thread *t, bool here)
 {
@@ -392,8 +418,13 @@ static void make_runnable(struct rq *rq, struct thread *t, bool here)
 	bool runs = preempts(rq, curr, t);
 	if (runs || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
 		kick(rq);
-	if (nr_cpus > 1 && rq->runnable > 1 && !(runs && level_is_rt(t->level)))
-		waits(rq, t);
+	if (nr_cpus > 1 && rq->runnable > 1) {
+		sched_mark_crowded(rq);
+		if (!(runs && level_is_rt(t->level)))
+			waits(rq, t);
+		else if (unlikely(curr == rq_idle_thread(rq)))
+			call_for_others(rq, t);
+	}
 }
 
 void sched_arrive(struct thread *t)
@@ -666,6 +697,8 @@ static void tick_thread(struct rq *rq, struct thread *t, u32 n)
 			set_need_resched();
 	}
 	throttle_rt(rq, t, n);
+	if (nr_cpus > 1)
+		sched_mark_crowded(rq);
 	spin_unlock(&rq->lock);
 }
 
