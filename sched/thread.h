@@ -86,7 +86,7 @@ struct thread {
 	/* Priority inheritance: sched/inherit.c. */
 	struct rb_root
 		lenders; /* [pi] struct pi_waiter: the first of each lock it owns that is waited for */
-	u8 pi_ends;      /* [pi] proc/futex_pi.c */
+	u8 pi_ends;      /* [a] proc/futex_pi.c */
 	struct pi_waiter *waits; /* [pi] for whose lock it waits, or NULL */
 
 	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */

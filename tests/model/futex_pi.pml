@@ -26,6 +26,8 @@
  *	BUG_JOIN_NOBODY		a waiter joins a state that has no owner
  *	BUG_JOIN_DYING		a waiter makes a thread the owner that ends
  *	BUG_ENDS_LATE		a thread says that it ends only behind its look at what it owns
+ *	BUG_NO_MARK		who makes a thread the owner does not say so in its pi_ends
+ *	BUG_GRANT_NO_MARK	who hands over to a thread does not
  *	BUG_NO_PASS_ON		a thread that ends hands nothing over
  *	BUG_ONE_PASS_ON		it looks once at what it owns, before the word says that it died
  *	BUG_NOT_STALE		who gets the lock of a dead one does not write its id into the word
@@ -39,8 +41,9 @@
 #define TID(w)	(w & 3)
 
 #define LIVES 0
-#define ENDS  1
-#define ENDED 2
+#define OWNS  1
+#define ENDS  2
+#define ENDED 3
 
 typedef pi_state {
 	bool there;    /* not freed */
@@ -96,6 +99,10 @@ inline grant(x, to, by_death)
 		s[x].stale = by_death;
 #endif
 		settle(x, to);
+#ifndef BUG_GRANT_NO_MARK
+		assert(ends[to] < ENDS);
+		ends[to] = OWNS;
+#endif
 		granted[to] = true;
 #ifndef BUG_GRANT_BEHIND_WAKE
 		asleep[to] = false
@@ -180,7 +187,10 @@ inline acquire()
 #ifdef BUG_JOIN_DYING
 					ok = true;
 #else
-					ok = ends[other] == LIVES;
+					ok = ends[other] < ENDS;
+#endif
+#ifndef BUG_NO_MARK
+					ends[other] = (ok && ends[other] == LIVES -> OWNS : ends[other]);
 #endif
 					if
 					:: ok ->
@@ -394,9 +404,12 @@ inline hand_over()
 /* futex_exit */
 inline finish()
 {
+	atomic {
+		ok = ends[me] == OWNS; /* else it owns nothing, and will not */
 #if !defined(BUG_ENDS_LATE) && !defined(BUG_ONE_PASS_ON)
-	ends[me] = ENDS;
+		ends[me] = ENDS
 #endif
+	};
 #ifdef BUG_ONE_PASS_ON
 	hand_over();
 	ends[me] = ENDS;
@@ -405,7 +418,10 @@ inline finish()
 	walk_robust();
 #endif
 #if !defined(BUG_NO_PASS_ON) && !defined(BUG_ONE_PASS_ON)
-	hand_over();
+	if
+	:: ok -> hand_over()
+	:: !ok -> assert(!OWNED(me))
+	fi;
 #endif
 	ends[me] = ENDED;
 #ifdef BUG_WALK_BEHIND
