@@ -278,7 +278,7 @@ $(O)/bench/native-switch: bench/native/switch.c $(wildcard sched/*.[ch] bench/na
 		-fcf-protection=none -mgeneral-regs-only -Ibench/native -Iarch/host $< -o $@
 
 # Plugins of QEMU: what it counts while it translates.
-$(O)/plugin/%.so: tools/plugin/%.c tools/plugin/qemu-plugin.h
+$(O)/plugin/%.so: tools/plugin/%.c tools/plugin/common.h tools/plugin/qemu-plugin.h
 	@mkdir -p $(@D)
 	@echo "  PLUGIN  $<"
 	$(Q)$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -I. -fPIC -shared -fvisibility=hidden $< -o $@

@@ -17,6 +17,7 @@
 #include "lib/uapi/fcntl.h"
 #include "lib/uapi/poll.h"
 #include "lib/uio.h"
+#include "sched/thread.h"
 #include "time/clock.h"
 
 #define STREAM_RING  4096 /* power of two */

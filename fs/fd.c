@@ -16,19 +16,6 @@
 #include "mm/slab.h"
 #include "sched/thread.h"
 
-#define FD_SMALL 64
-
-struct fdtable {
-	refcount_t refs; /* [a] threads, and readers of /proc/<pid>/fd for a moment */
-	spinlock_t lock;
-	u32 size;           /* [lock] slots; read without */
-	struct file **file; /* [lock] read without */
-	u64 *open;          /* [lock] bit: file[] is set */
-	u64 *cloexec;       /* [lock] */
-	struct file *small_file[FD_SMALL];
-	u64 small_open, small_cloexec;
-};
-
 #define WORD(fd) ((u32)(fd) / 64)
 #define BIT(fd)  (1ul << ((u32)(fd) % 64))
 
@@ -243,25 +230,6 @@ int fdtable_next(struct fdtable *t, int fd)
 struct file *fd_get(int fd)
 {
 	return fdtable_file(current()->files, fd);
-}
-
-/*
- * A count of one on the table is that of the current thread's process, and it has one thread: a
- * second one would have its own. Others may look into the table meanwhile (/proc/pid/fd, with a
- * count of their own), but they close nothing.
- */
-struct fd_loan fd_borrow(int fd)
-{
-	struct fdtable *t = current()->files;
-	struct fd_loan l = { 0 };
-
-	if (unlikely(refcount_read(&t->refs) != 1)) {
-		l.f = fdtable_file(t, fd);
-		l.counted = l.f != NULL;
-	} else if ((u32)fd < t->size) {
-		l.f = t->file[fd];
-	}
-	return l;
 }
 
 /* The lowest free descriptor >= min, or t->size and above: the table must grow. Lock held. */

@@ -66,7 +66,19 @@ int file_path(struct file *f, char *buf, size_t size);
 /* Descriptor tables. Descriptors are 0 ... FD_LIMIT-1: what RLIMIT_NOFILE says. */
 #define FD_LIMIT 1024
 
-struct fdtable;
+#define FD_SMALL 64 /* for which there is room in the table itself */
+
+struct fdtable {
+	refcount_t refs; /* [a] threads, and readers of /proc/<pid>/fd for a moment */
+	spinlock_t lock;
+	u32 size;           /* [lock] slots; read without */
+	struct file **file; /* [lock] read without */
+	u64 *open;          /* [lock] bit: file[] is set */
+	u64 *cloexec;       /* [lock] */
+	struct file *small_file[FD_SMALL];
+	u64 small_open, small_cloexec;
+};
+
 struct fdtable *fdtable_create(void);
 struct fdtable *fdtable_copy(struct fdtable *t); /* fork: NULL out of memory */
 void fdtable_get(struct fdtable *t);             /* CLONE_FILES */
@@ -75,6 +87,8 @@ void fdtable_close_on_exec(struct fdtable *t);
 bool fdtable_is_shared(const struct fdtable *t); /* or was, just now */
 /* The file behind fd of the current thread, with a reference; NULL: -EBADF. */
 struct file *fd_get(int fd);
+/* As fd_get, in any table. */
+struct file *fdtable_file(struct fdtable *t, int fd);
 /*
  * For the length of one system call: as fd_get, but without a reference where none is needed,
  * because no other thread has this table and could close the descriptor. fd_return ends it.
@@ -83,7 +97,24 @@ struct fd_loan {
 	struct file *f; /* NULL: -EBADF */
 	bool counted;
 };
-struct fd_loan fd_borrow(int fd);
+/*
+ * A count of one on the table is that of the current thread's process, and it has one thread: a
+ * second one would have its own. Others may look into the table meanwhile (/proc/pid/fd, with a
+ * count of their own), but they close nothing.
+ */
+static inline struct fd_loan fd_borrow(int fd)
+{
+	struct fdtable *t = current()->files;
+	struct fd_loan l = { NULL, false };
+
+	if (unlikely(refcount_read(&t->refs) != 1)) {
+		l.f = fdtable_file(t, fd);
+		l.counted = l.f != NULL;
+	} else if ((u32)fd < t->size) {
+		l.f = t->file[fd];
+	}
+	return l;
+}
 static inline void fd_return(struct fd_loan l)
 {
 	if (l.counted)
@@ -94,8 +125,6 @@ static inline bool fd_is_private(struct fd_loan l)
 {
 	return !l.counted && refcount_read(&l.f->refs) == 1;
 }
-/* As fd_get, in any table. */
-struct file *fdtable_file(struct fdtable *t, int fd);
 /* The lowest open descriptor >= fd, or -1. */
 int fdtable_next(struct fdtable *t, int fd);
 /* The lowest free descriptor >= min; takes over the caller's reference on success. fd or -EMFILE,

@@ -35,7 +35,7 @@ struct pipe {
 	u32 readers, writers;           /* [lock] open files; read without it by poll and waiters */
 	u32 reader_opens, writer_opens; /* [lock] ever: what an open of a FIFO waits for */
 	struct waitq wait;
-	struct frame *page[PIPE_PAGES]; /* [lock] */
+	char *page[PIPE_PAGES]; /* [lock] */
 };
 
 static struct super *pipefs; /* [I] after the first pipe */
@@ -55,7 +55,7 @@ void pipe_destroy(struct pipe *p)
 {
 	for (unsigned i = 0; i < PIPE_PAGES; i++) {
 		if (p->page[i])
-			frame_put(p->page[i]);
+			frame_put(page_frame(p->page[i]));
 	}
 	kfree(p);
 }
@@ -66,7 +66,7 @@ void pipe_destroy(struct pipe *p)
  * or full and wakes anybody; and the sum of the two moments may say "empty". (Head and tail are stored
  * one by one; in between more seems to be in than is, never less.)
  */
-static u32 used(const struct pipe *p)
+static inline u32 used(const struct pipe *p)
 {
 	u64 both = READ_ONCE(p->both);
 
@@ -77,7 +77,7 @@ static u32 used(const struct pipe *p)
  * The waker's side of wait_event. Each caller has just unlocked the pipe, whose exchange is a full
  * barrier: a waiter that this look misses sees the change.
  */
-static void wake(struct pipe *p)
+static inline void wake(struct pipe *p)
 {
 	if (!waitq_empty(&p->wait))
 		waitq_wake_all(&p->wait);
@@ -85,103 +85,132 @@ static void wake(struct pipe *p)
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-/* Moves what is there to dst; a piece that does not arrive whole stays, as on Linux. Lock held. */
-static size_t take(struct pipe *p, struct uio *dst)
+/* Moves what is there (something is), and wanted, of one page to dst; a piece that does not arrive whole stays. */
+static __always_inline size_t take_piece(struct pipe *p, struct uio *dst)
 {
-	size_t done = 0;
+	u32 tail = p->tail, used = p->head - tail, offset = tail % PAGE_SIZE;
+	size_t n = MIN((size_t)used, PAGE_SIZE - offset);
 
-	while (dst->left && p->tail != p->head) {
-		u32 offset = p->tail % PAGE_SIZE;
-		size_t n = MIN((size_t)(p->head - p->tail), PAGE_SIZE - offset), moved;
-		struct frame *page = p->page[p->tail / PAGE_SIZE % PIPE_PAGES];
+	n = MIN(n, dst->left);
+	if (unlikely(uio_put(dst, p->page[tail / PAGE_SIZE % PIPE_PAGES] + offset, n) < n))
+		return 0;
+	if (n == used)
+		p->both = 0;
+	else
+		p->tail = tail + (u32)n;
+	return n;
+}
 
-		n = MIN(n, dst->left);
-		moved = uio_put(dst, (char *)frame_virt(page) + offset, n);
-		if (moved < n)
-			break;
-		p->tail += (u32)n;
-		done += n;
-	}
-	if (p->head == p->tail)
-		p->head = p->tail = 0;
+static __noinline size_t take_pieces(struct pipe *p, struct uio *dst)
+{
+	size_t done = 0, n = 1;
+
+	for (; n && dst->left && p->head != p->tail; done += n)
+		n = take_piece(p, dst);
 	return done;
 }
 
 /* Bytes moved, 0: there are none, or -EFAULT. */
-static ssize_t read_step(struct pipe *p, struct uio *dst)
+static __always_inline ssize_t read_step(struct pipe *p, struct uio *dst)
 {
-	bool was_full;
+	u32 before;
 	size_t n;
 
 	mutex_lock(&p->lock);
-	if (p->head == p->tail) {
+	before = p->head - p->tail;
+	if (unlikely(!before)) {
 		mutex_unlock(&p->lock);
 		return 0;
 	}
-	was_full = PIPE_SIZE - used(p) < LINUX_PIPE_BUF;
-	n = take(p, dst);
+	n = take_piece(p, dst);
+	if (unlikely(n && dst->left && p->head != p->tail))
+		n += take_pieces(p, dst);
 	mutex_unlock(&p->lock);
-	if (was_full)
-		wake(p);
-	return n ? (ssize_t)n : -EFAULT;
+	if (unlikely(PIPE_SIZE - before < LINUX_PIPE_BUF))
+		wake(p); /* it was full */
+	return likely(n) ? (ssize_t)n : -EFAULT;
+}
+
+/* It was empty. 1: look again; 0: nobody writes any more; -EAGAIN, -ERESTARTSYS. */
+static __noinline ssize_t await_bytes(struct pipe *p, struct file *f)
+{
+	/* Read first: who closes has written before, so what is empty then stays so. */
+	bool closed = load_acquire(&p->writers) == 0;
+	int err;
+
+	if (unlikely(used(p)))
+		return 1;
+	if (closed)
+		return 0;
+	if (f->flags & O_NONBLOCK)
+		return -EAGAIN;
+	err = wait_event_interruptible(&p->wait, used(p) || !READ_ONCE(p->writers));
+	return err ? err : 1;
 }
 
 static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 {
 	struct pipe *p = f->inode->pipe;
+	ssize_t n;
 
 	if (!dst->left)
 		return 0;
 	for (;;) {
-		/* Read first: who closes has written before, so what is empty then stays so. */
-		bool closed = load_acquire(&p->writers) == 0;
-		int err;
-
 		if (used(p)) { /* by a look without the lock */
-			ssize_t n = read_step(p, dst);
-
-			if (n)
+			n = read_step(p, dst);
+			if (likely(n))
 				return n;
-			continue;
 		}
-		if (closed)
-			return 0;
-		if (f->flags & O_NONBLOCK)
-			return -EAGAIN;
-		err = wait_event_interruptible(&p->wait, used(p) || !READ_ONCE(p->writers));
-		if (err)
-			return err;
+		n = await_bytes(p, f);
+		if (n <= 0)
+			return n;
 	}
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
-/* Moves up to n bytes (that fit) from src into the ring. Lock held. Bytes, -EFAULT or -ENOMEM. */
-static ssize_t give(struct pipe *p, struct uio *src, size_t n)
+static __noinline int add_page(struct pipe *p, u32 i)
 {
-	size_t done = 0;
-	int err = -EFAULT;
+	struct frame *frame = frame_alloc(FRAME_KERNEL, 0);
+
+	if (!frame)
+		return -ENOMEM;
+	p->page[i] = frame_virt(frame);
+	return 0;
+}
+
+/* Moves up to n bytes, which fit, from src into one page. Bytes, -EFAULT or -ENOMEM. */
+static __always_inline ssize_t give_piece(struct pipe *p, struct uio *src, size_t n)
+{
+	u32 head = p->head, offset = head % PAGE_SIZE, i = head / PAGE_SIZE % PIPE_PAGES;
+
+	if (unlikely(!p->page[i]) && add_page(p, i))
+		return -ENOMEM;
+	n = uio_get(src, p->page[i] + offset, MIN(n, PAGE_SIZE - offset));
+	p->head = head + (u32)n;
+	return likely(n) ? (ssize_t)n : -EFAULT;
+}
+
+static __noinline ssize_t give_pieces(struct pipe *p, struct uio *src, size_t n)
+{
+	ssize_t done = 0, moved;
 
 	while (n) {
-		u32 offset = p->head % PAGE_SIZE;
-		size_t part = MIN(n, PAGE_SIZE - offset), moved;
-		struct frame **page = &p->page[p->head / PAGE_SIZE % PIPE_PAGES];
-
-		if (unlikely(!*page)) {
-			*page = frame_alloc(FRAME_KERNEL, 0);
-			if (!*page) {
-				err = -ENOMEM;
-				break;
-			}
-		}
-		moved = uio_get(src, (char *)frame_virt(*page) + offset, part);
-		p->head += (u32)moved;
+		moved = give_piece(p, src, n);
+		if (moved < 0)
+			return done ? done : moved;
 		done += moved;
-		n -= moved;
-		if (moved < part)
-			break;
+		n -= (size_t)moved;
 	}
-	return done ? (ssize_t)done : err;
+	return done;
+}
+
+/* Moves n bytes, which fit, from src into the ring, or as many as can be read. Bytes, -EFAULT or -ENOMEM. Lock held. */
+static __always_inline ssize_t give(struct pipe *p, struct uio *src, size_t n)
+{
+	if (likely(n <= PAGE_SIZE - p->head % PAGE_SIZE))
+		return give_piece(p, src, n);
+	return give_pieces(p, src, n);
 }
 
 static void broken_pipe(void)
@@ -191,21 +220,21 @@ static void broken_pipe(void)
 }
 
 /* One step of a write: bytes moved, 0: must wait, or -errno. */
-static ssize_t write_step(struct pipe *p, struct uio *src, bool atomic)
+static __always_inline ssize_t write_step(struct pipe *p, struct uio *src, bool atomic)
 {
 	size_t room, n;
 	ssize_t moved = 0;
 	bool was_empty;
 
 	mutex_lock(&p->lock);
-	if (!p->readers) {
+	if (unlikely(!p->readers)) {
 		mutex_unlock(&p->lock);
 		return -EPIPE;
 	}
-	room = PIPE_SIZE - used(p);
+	room = PIPE_SIZE - (p->head - p->tail);
 	n = MIN(room, src->left);
 	was_empty = p->head == p->tail;
-	if (n && (n == src->left || (!atomic && room >= LINUX_PIPE_BUF)))
+	if (likely(n == src->left || (!atomic && room >= LINUX_PIPE_BUF)))
 		moved = give(p, src, n);
 	mutex_unlock(&p->lock);
 	if (moved > 0 && was_empty)
@@ -213,31 +242,42 @@ static ssize_t write_step(struct pipe *p, struct uio *src, bool atomic)
 	return moved;
 }
 
-static ssize_t pipe_write(struct file *f, struct uio *src, u64 *pos)
+/* What does not go in one step; n is what the first one said. */
+static __noinline ssize_t write_on(struct file *f, struct uio *src, ssize_t n, bool atomic)
 {
 	struct pipe *p = f->inode->pipe;
-	bool atomic = src->left <= LINUX_PIPE_BUF;
 	size_t done = 0;
 
-	while (src->left) {
-		ssize_t n = write_step(p, src, atomic);
+	for (;;) {
 		size_t need = MIN(src->left, (size_t)LINUX_PIPE_BUF);
 
 		if (n == -EPIPE)
 			broken_pipe();
-		if (n > 0) {
+		if (n > 0)
 			done += (size_t)n;
-			continue;
-		}
-		if (n == 0 && (f->flags & O_NONBLOCK))
+		else if (n == 0 && (f->flags & O_NONBLOCK))
 			n = -EAGAIN;
-		if (n == 0)
+		else if (n == 0)
 			n = wait_event_interruptible(&p->wait, PIPE_SIZE - used(p) >= need ||
 								       !READ_ONCE(p->readers));
-		if (n)
+		if (n < 0)
 			return done ? (ssize_t)done : n;
+		if (!src->left)
+			return (ssize_t)done;
+		n = write_step(p, src, atomic);
 	}
-	return (ssize_t)done;
+}
+
+static ssize_t pipe_write(struct file *f, struct uio *src, u64 *pos)
+{
+	size_t size = src->left;
+	bool atomic = size <= LINUX_PIPE_BUF;
+	ssize_t n;
+
+	if (!size)
+		return 0;
+	n = write_step(f->inode->pipe, src, atomic);
+	return likely(n == (ssize_t)size) ? n : write_on(f, src, n, atomic);
 }
 
 /* ---- the rest ----------------------------------------------------------------------------- */

@@ -16,10 +16,16 @@
 #include "lib/err.h"
 #include "lib/klog.h"
 #include "sched/sched.h"
+#include "sync/spinlock.h"
 #include "time/clock.h"
 #include "time/sample.h"
 
 CMDLINE_OPTION("maxcpus", maxcpus_option, "N: use at most N processors");
+CMDLINE_OPTION("spin.patience", patience_option,
+	       "N: looks at a lock before waiting in turn (0; on virtual machines 262144)");
+
+/* Well more than a lock is held for, well less than a host lets a virtual CPU stand still for. */
+#define VIRTUAL_PATIENCE (1u << 18)
 
 void cpu_secondary_main(void)
 {
@@ -59,7 +65,9 @@ void smp_init(void)
 {
 	u64 max = cmdline_u64(&maxcpus_option, NR_CPUS);
 	u32 found = smp_found();
+	u64 patience = cmdline_u64(&patience_option, smp_is_virtual() ? VIRTUAL_PATIENCE : 0);
 
+	spin_set_patience((u32)MIN(patience, (u64)UINT32_MAX));
 	max = MIN(MAX(max, 1ul), (u64)NR_CPUS);
 	for (u32 n = 0; n < found && nr_cpus < max; n++) {
 		int err = start_one(n);

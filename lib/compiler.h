@@ -16,6 +16,8 @@
 #define __must_check    __attribute__((warn_unused_result))
 #define __section(s)    __attribute__((section(s)))
 #define __printf(f, a)  __attribute__((format(printf, f, a)))
+/* Of a local variable that need not be cleared: what is read of it has been set. */
+#define __uninitialized __attribute__((uninitialized))
 
 #define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))

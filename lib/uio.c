@@ -5,13 +5,6 @@
 #include "lib/string.h"
 #include "lib/uapi/fcntl.h"
 
-static size_t advance(struct uio *u, size_t n)
-{
-	u->addr += n;
-	u->left -= n;
-	return n;
-}
-
 /* n bytes, not more than are left, between buf and the pieces from the first one on. */
 static size_t move_pieces(struct uio *u, char *buf, size_t n, bool put)
 {
@@ -37,30 +30,20 @@ static size_t move_pieces(struct uio *u, char *buf, size_t n, bool put)
 	return done;
 }
 
-size_t uio_put(struct uio *u, const void *src, size_t n)
+size_t uio_put_else(struct uio *u, const void *src, size_t n)
 {
-	n = MIN(n, u->left);
-	if (likely(u->kind == UIO_USER)) {
-		n -= copy_to_user_partial(u->addr, src, n);
-		return advance(u, n);
-	}
 	if (u->kind == UIO_PIECES)
 		return move_pieces(u, (char *)src, n, true);
 	memcpy((void *)u->addr, src, n);
-	return advance(u, n);
+	return uio_advance(u, n);
 }
 
-size_t uio_get(struct uio *u, void *dst, size_t n)
+size_t uio_get_else(struct uio *u, void *dst, size_t n)
 {
-	n = MIN(n, u->left);
-	if (likely(u->kind == UIO_USER)) {
-		n -= copy_from_user_partial(dst, u->addr, n);
-		return advance(u, n);
-	}
 	if (u->kind == UIO_PIECES)
 		return move_pieces(u, dst, n, false);
 	memcpy(dst, (const void *)u->addr, n);
-	return advance(u, n);
+	return uio_advance(u, n);
 }
 
 /* A program's memory is cleared from a page of zeros, piece by piece, so that a fault half way is
@@ -73,7 +56,7 @@ size_t uio_zero(struct uio *u, size_t n)
 	n = MIN(n, u->left);
 	if (u->kind == UIO_KERNEL) {
 		memset((void *)u->addr, 0, n);
-		return advance(u, n);
+		return uio_advance(u, n);
 	}
 	while (done < n) {
 		size_t want = MIN(n - done, sizeof(zeros));

@@ -45,10 +45,10 @@ struct frame {
 		};
 		struct {                      /* TABLE: mm/pt.c */
 			struct vm_side *side; /* marks beside present entries, or NULL */
-			u32 lock;             /* ticket lock word, see mm/pt.c */
-			u16 used;             /* non-zero entries */
-			u8 level;             /* 1: its entries map 4 KiB */
-			u8 state;             /* TABLE_STALE ... of mm/pt.h */
+			struct spin_word lock;
+			u16 used; /* non-zero entries */
+			u8 level; /* 1: its entries map 4 KiB */
+			u8 state; /* TABLE_STALE ... of mm/pt.h */
 		};
 		u64 words[2];
 	};

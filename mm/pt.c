@@ -1226,7 +1226,7 @@ static inline unsigned slots_clear(pte_t *slot, unsigned n, pte_t mark)
 
 static inline void unlock_table(struct frame *table)
 {
-	spin_release_ticket((u16 *)&table->lock);
+	spin_word_release(&table->lock);
 	preempt_enable();
 }
 

@@ -78,7 +78,7 @@ static inline bool pte_own_table(pte_t e, pte_t **entries)
 static inline void table_init(struct frame *t, unsigned level)
 {
 	t->side = NULL;
-	t->lock = 0;
+	t->lock = (struct spin_word){ 0 };
 	t->used = 0;
 	t->level = (u8)level;
 	t->state = 0;
@@ -86,15 +86,13 @@ static inline void table_init(struct frame *t, unsigned level)
 }
 
 /*
- * A ticket lock in struct frame.lock: the lower half is served, the upper half draws. frame.flags
- * tells the holding cursor's CPU + 1: preemption is off while it holds, so the CPU names it.
+ * The spin lock in struct frame.lock. frame.flags tells the holding cursor's CPU + 1: preemption is off while
+ * it holds, so the CPU names it.
  */
 static inline void table_lock_bare(struct frame *t)
 {
-	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
-
-	if (unlikely(__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket))
-		spin_wait(served, ticket, NULL);
+	if (unlikely(!spin_word_try(&t->lock)))
+		call_keeping2(spin_wait, &t->lock, NULL);
 	lock_count_acquired(LOCK_PT);
 }
 
@@ -107,7 +105,7 @@ static inline void table_lock(struct frame *t)
 static inline void table_unlock(struct frame *t)
 {
 	WRITE_ONCE(t->flags, 0);
-	spin_release_ticket((u16 *)&t->lock);
+	spin_word_release(&t->lock);
 }
 
 static inline void cursor_keep(struct pt_cursor *c, struct frame *table)

@@ -57,18 +57,37 @@ static struct thread *thread_of(struct fair_entity *e)
 
 /* ---- the pick ---------------------------------------------------------------------------------- */
 
-/* Charges t, which runs on this queue's CPU, with the time since the last stamp. Lock held. */
-static void charge(struct rq *rq, struct thread *t)
+/* t has run for a second, or not at all: another CPU, whose counter is ahead, has just been here. */
+static __noinline u64 charge_odd_time(struct rq *rq, struct thread *t, u64 now)
 {
-	u64 now = cpu_cycles();
 	s64 delta = (s64)(now - rq->stamp);
 
-	if (delta <= 0)
-		return; /* another CPU, whose counter is ahead, has just been here */
+	if (delta < 0)
+		return 0;
 	rq->stamp = now;
 	t->run_cycles += (u64)delta;
+	return INT32_MAX;
+}
+
+/* Charges t, which runs on this queue's CPU, with the time since the last stamp, and returns it. Lock held. */
+static inline u64 charge_thread(struct rq *rq, struct thread *t)
+{
+	u64 now = cpu_cycles(), delta = now - rq->stamp;
+
+	if (unlikely(delta > INT32_MAX))
+		return charge_odd_time(rq, t, now);
+	rq->stamp = now;
+	t->run_cycles += delta;
+	return delta;
+}
+
+/* The same, and the fair queue, if it is its turn. */
+static void charge(struct rq *rq, struct thread *t)
+{
+	u64 delta = charge_thread(rq, t);
+
 	if (rq->fair.curr == &t->fair)
-		fair_charge(&rq->fair, MIN((u64)delta, (u64)INT32_MAX));
+		fair_charge(&rq->fair, delta);
 }
 
 /* The fair queue has the CPU, or gets it, or loses it. */
@@ -278,6 +297,7 @@ void sched_preempt(void)
 		preempt_current();
 	irq_enable();
 }
+DEFINE_KEEPING(sched_preempt);
 
 void sched_ipi(void)
 {
@@ -303,26 +323,63 @@ void sched_provoke(void)
 	set_need_resched();
 }
 
+/* A switch has been asked for already, or is not allowed. */
+static __noinline void block_while_asked(struct rq *rq)
+{
+	if (preempt_count())
+		sleep_refused();
+	if (rq->tick_period > 1)
+		hasten_tick(rq); /* the reason may be a thread that is not alone any more */
+}
+
+/* Takes prev, which runs, out of the queue; who comes next. Lock held. */
+static __noinline struct thread *leave_ring(struct rq *rq, struct thread *prev)
+{
+	charge(rq, prev);
+	rq_dequeue(rq, prev);
+	if (level_is_rt(prev->level) && nr_cpus > 1)
+		sched_rt_falls(rq);
+	return pick(rq);
+}
+
+/* The same of one whose turn it is in the fair queue. */
+static __always_inline struct thread *leave_fair(struct rq *rq, struct thread *prev)
+{
+	struct fair_queue *q = &rq->fair;
+
+	fair_charge(q, charge_thread(rq, prev));
+	q->curr = NULL;
+	fair_forget(q, &prev->fair);
+	prev->on_rq = OFF_RQ;
+	rq->runnable--;
+	if (unlikely(q->nr == 0))
+		rq_clear_level(rq, SLOT_FAIR);
+	if (unlikely(rq->top != SLOT_FAIR))
+		return rq_pick(rq);
+	q->give_way = false;
+	return thread_of(fair_take(q));
+}
+
 void sched_block(void)
 {
-	u64 flags = irq_save();
-	struct rq *rq = this_cpu_ptr(&runqueue);
-	struct thread *prev = current();
+	struct thread *prev = current(), *next;
 
-	kassert_eq(preempt_count(), 0);
-	if (unlikely(need_resched() && rq->tick_period > 1))
-		hasten_tick(rq); /* the reason may be a thread that is not alone any more */
+	dassert(irqs_enabled() || prev->state == T_DEAD);
+	irq_disable();
+	struct rq *rq = this_cpu_ptr(&runqueue);
+	if (unlikely(this_cpu_read(preempt_word) != PREEMPT_NO_RESCHED))
+		block_while_asked(rq);
 	spin_acquire(&rq->lock);
-	if (prev->state == T_RUNNABLE) {
+	if (unlikely(prev->state == T_RUNNABLE)) {
 		spin_release(&rq->lock); /* woken between its decision and here */
 	} else {
-		charge(rq, prev);
-		rq_dequeue(rq, prev);
-		if (unlikely(level_is_rt(prev->level)) && nr_cpus > 1)
-			sched_rt_falls(rq);
-		switch_to(rq, prev, pick(rq), SWITCH_BLOCK);
+		if (likely(rq->fair.curr == &prev->fair))
+			next = leave_fair(rq, prev);
+		else
+			next = leave_ring(rq, prev);
+		switch_to(rq, prev, next, SWITCH_BLOCK);
 	}
-	irq_restore(flags);
+	irq_enable();
 }
 
 /* ---- waking ------------------------------------------------------------------------------------ */
@@ -362,6 +419,18 @@ static void unlock_rq(struct rq *rq, u64 flags)
 	spin_unlock_irqrestore(&rq->lock, flags);
 }
 
+/* Both in the fair queue, whose turn it is: is t to run instead of curr? */
+static inline bool fair_wins(struct rq *rq, const struct thread *curr, const struct thread *t)
+{
+	bool wins = t->policy == SCHED_NORMAL && fair_preempts(&rq->fair, &t->fair);
+
+	if (unlikely(curr->policy == SCHED_IDLE))
+		wins = t->policy != SCHED_IDLE;
+	if (wins)
+		rq->fair.give_way = true;
+	return wins;
+}
+
 /* Is t, which has just come into the queue, to run instead of curr? */
 static bool preempts(struct rq *rq, const struct thread *curr, const struct thread *t)
 {
@@ -371,13 +440,7 @@ static bool preempts(struct rq *rq, const struct thread *curr, const struct thre
 		return t->level < curr->level && !(rq->throttled && level_is_rt(t->level));
 	if (t->level != SCHED_LEVEL_NORMAL)
 		return false;
-	if (rq->fair.curr != &curr->fair)
-		return true;
-	if (curr->policy == SCHED_IDLE ?
-		    t->policy == SCHED_IDLE :
-		    t->policy != SCHED_NORMAL || !fair_preempts(&rq->fair, &t->fair))
-		return false;
-	return rq->fair.give_way = true;
+	return rq->fair.curr != &curr->fair || fair_wins(rq, curr, t);
 }
 
 static bool entity_waits(struct fair_entity *e, void *rq)
@@ -406,25 +469,52 @@ static __noinline void call_for_others(struct rq *rq, const struct thread *t)
 	}
 }
 
-/* Puts t into a locked queue, and asks for a switch there if that is due. here: it was there before. */
-static void make_runnable(struct rq *rq, struct thread *t, bool here)
+/* t is in the queue, and so are others, on one of several CPUs. */
+static inline void tell_others(struct rq *rq, struct thread *t, bool runs)
+{
+	sched_mark_crowded(rq);
+	if (!(runs && level_is_rt(t->level)))
+		waits(rq, t);
+	else if (unlikely(rq_curr(rq) == rq_idle_thread(rq)))
+		call_for_others(rq, t);
+}
+
+/* t is in the queue. runs: it is to run there at once. */
+static inline void tell(struct rq *rq, struct thread *t, bool runs)
+{
+	rq->wakeups++;
+	if (runs || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
+		kick(rq);
+	if (nr_cpus > 1 && rq->runnable > 1)
+		tell_others(rq, t, runs);
+}
+
+static __noinline void enqueue_and_tell(struct rq *rq, struct thread *t, bool here)
 {
 	struct thread *curr = rq_curr(rq);
 
 	if (t->level == SCHED_LEVEL_NORMAL && rq->fair.curr)
 		charge(rq, curr);
 	rq_enqueue(rq, t, here);
-	rq->wakeups++;
-	bool runs = preempts(rq, curr, t);
-	if (runs || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
-		kick(rq);
-	if (nr_cpus > 1 && rq->runnable > 1) {
-		sched_mark_crowded(rq);
-		if (!(runs && level_is_rt(t->level)))
-			waits(rq, t);
-		else if (unlikely(curr == rq_idle_thread(rq)))
-			call_for_others(rq, t);
+	tell(rq, t, preempts(rq, curr, t));
+}
+
+/* Puts t into a locked queue, and asks for a switch there if that is due. here: it was there before. */
+static __always_inline void make_runnable(struct rq *rq, struct thread *t, bool here)
+{
+	struct fair_queue *q = &rq->fair;
+
+	if (unlikely(t->level != SCHED_LEVEL_NORMAL || !q->curr)) {
+		enqueue_and_tell(rq, t, here);
+		return;
 	}
+	/* The rule: two of the fair queue, one of which runs. */
+	struct thread *curr = thread_of(q->curr);
+	fair_charge(q, charge_thread(rq, curr));
+	fair_join(q, &t->fair, here);
+	t->on_rq = ON_RQ;
+	rq->runnable++;
+	tell(rq, t, fair_wins(rq, curr, t));
 }
 
 void sched_arrive(struct thread *t)
@@ -448,7 +538,7 @@ void sched_arrive(struct thread *t)
  * t is awake: it goes into the queue of its CPU, or of a better one. Lock held of the queue that it
  * left; released.
  */
-static void wake_up(struct rq *rq, struct thread *t, bool new)
+static __always_inline void wake_up(struct rq *rq, struct thread *t, bool new)
 {
 	u32 cpu = rq->cpu;
 

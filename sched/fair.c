@@ -3,12 +3,6 @@
 
 #include "lib/kassert.h"
 
-/*
- * Virtual time is cycles * 2^20 / weight: at nice 0 (weight 1024) a cycle is 2^10. Differences of it
- * fit 63 bits as long as nobody is more than some hours of CPU time away from the others.
- */
-#define VTIME_SHIFT 20
-
 u64 fair_request = 4000000; /* until the clock is calibrated */
 
 /* Linux's weights: each step of nice is a factor of 1.25. */
@@ -33,169 +27,91 @@ void fair_set_weight(struct fair_entity *e, u32 weight)
 	e->inverse = (u32)((1ull << 32) / weight);
 }
 
-/* cycles that e runs, in its virtual time. cycles below 2^31. */
-static u64 virtual_of(const struct fair_entity *e, u64 cycles)
-{
-	return cycles * e->inverse >> (32 - VTIME_SHIFT);
-}
-
-static bool before(u64 a, u64 b)
-{
-	return (s64)(a - b) < 0;
-}
-
 /* ---- trees ---- */
 
-static __noinline void insert_among(struct rb_root *root, struct fair_entity **first,
-				    struct fair_entity *e, u64 key, size_t key_at)
+static void link(struct fair_tree *tree, struct fair_entity *e, size_t key_at)
 {
-	struct rb_node **link = &root->top, *parent = NULL;
+	struct rb_node **at = &tree->root.top, *parent = NULL;
+	u64 key = *(u64 *)((char *)e + key_at);
 	bool leftmost = true;
 
-	while (*link) {
-		struct fair_entity *at = rb_entry(*link, struct fair_entity, node);
+	while (*at) {
+		struct fair_entity *other = rb_entry(*at, struct fair_entity, node);
 
-		parent = *link;
-		if (before(key, *(u64 *)((char *)at + key_at))) {
-			link = &parent->left;
+		parent = *at;
+		if (fair_before(key, *(u64 *)((char *)other + key_at))) {
+			at = &parent->left;
 		} else {
-			link = &parent->right;
+			at = &parent->right;
 			leftmost = false;
 		}
 	}
-	rb_insert(root, &e->node, parent, link);
+	rb_insert(&tree->root, &e->node, parent, at);
 	if (leftmost)
-		*first = e;
+		tree->first = e;
 }
 
-/* A tree of one is the rule: two or three threads, one of which runs. It is a black root. */
-static inline void insert(struct rb_root *root, struct fair_entity **first, struct fair_entity *e,
-			  u64 key, size_t key_at)
+/* The tree has one already, at least. */
+static void insert_among(struct fair_tree *tree, struct fair_entity *e, size_t key_at)
 {
-	if (root->top) {
-		insert_among(root, first, e, key, key_at);
-	} else {
-		e->node = (struct rb_node){ NULL, NULL, 0 };
-		root->top = &e->node;
-		*first = e;
-	}
+	if (!tree->root.top)
+		link(tree, tree->first, key_at);
+	link(tree, e, key_at);
 }
 
-static __noinline void erase_among(struct rb_root *root, struct fair_entity **first,
-				   struct fair_entity *e)
+void fair_insert_ready(struct fair_queue *q, struct fair_entity *e)
 {
-	if (*first == e) {
-		struct rb_node *next = rb_next(&e->node);
+	insert_among(&q->ready, e, offsetof(struct fair_entity, deadline));
+}
 
-		*first = next ? rb_entry(next, struct fair_entity, node) : NULL;
+void fair_insert_waiting(struct fair_queue *q, struct fair_entity *e)
+{
+	insert_among(&q->waiting, e, offsetof(struct fair_entity, vruntime));
+}
+
+static void erase(struct fair_tree *tree, struct fair_entity *e)
+{
+	struct rb_root *root = &tree->root;
+
+	if (!root->top) {
+		dassert(tree->first == e);
+		tree->first = NULL;
+		return;
 	}
+	if (tree->first == e)
+		tree->first = rb_entry(rb_next(&e->node), struct fair_entity, node);
 	rb_erase(root, &e->node);
-}
-
-static inline void erase(struct rb_root *root, struct fair_entity **first, struct fair_entity *e)
-{
-	if (root->top == &e->node && !e->node.left && !e->node.right) {
-		root->top = NULL;
-		*first = NULL;
-	} else {
-		erase_among(root, first, e);
-	}
-}
-
-static void tree_add(struct fair_queue *q, struct fair_entity *e)
-{
-	e->ready = !before(q->vtime, e->vruntime);
-	if (e->ready)
-		insert(&q->ready, &q->first_ready, e, e->deadline,
-		       offsetof(struct fair_entity, deadline));
-	else
-		insert(&q->waiting, &q->first_waiting, e, e->vruntime,
-		       offsetof(struct fair_entity, vruntime));
+	if (!root->top->left && !root->top->right)
+		root->top = NULL; /* one is left */
 }
 
 static void tree_remove(struct fair_queue *q, struct fair_entity *e)
 {
-	if (e->ready)
-		erase(&q->ready, &q->first_ready, e);
-	else
-		erase(&q->waiting, &q->first_waiting, e);
+	erase(e->ready ? &q->ready : &q->waiting, e);
 }
 
 /* ---- time ---- */
 
-void fair_charge(struct fair_queue *q, u64 delta)
-{
-	struct fair_entity *e = q->curr;
-
-	e->vruntime += virtual_of(e, delta);
-	q->vtime += (delta << VTIME_SHIFT) / q->weight;
-}
-
-static void new_request(struct fair_entity *e)
-{
-	e->deadline = e->vruntime + virtual_of(e, fair_request);
-}
-
 bool fair_request_over(struct fair_queue *q)
 {
 	/* What ends within the eighth part of a request ends now: the next tick comes later than that. */
-	u64 slack = virtual_of(q->curr, fair_request / 8);
+	u64 slack = fair_virtual(q->curr, fair_request / 8);
 
-	if (before(q->curr->vruntime + slack, q->curr->deadline))
+	if (fair_before(q->curr->vruntime + slack, q->curr->deadline))
 		return false;
-	new_request(q->curr);
+	fair_new_request(q->curr);
 	return true;
 }
 
 /* ---- coming and going ---- */
 
-/*
- * vtime is the mean of the vruntimes; one that joins `lag` behind it draws it back by lag * w / W
- * (W without the newcomer), and must then stand that much further back itself to keep its lag.
- */
-void fair_join(struct fair_queue *q, struct fair_entity *e, bool here)
-{
-	s64 lag = e->lag;
-
-	if (lag < 0 && here) /* what it owed has run off meanwhile */
-		lag = MIN(0, lag + (s64)(q->vtime - e->left_vtime));
-	if (q->weight)
-		q->vtime -= (u64)(lag * (s64)e->weight / (s64)q->weight);
-	else
-		lag = 0;
-	e->vruntime = q->vtime - (u64)lag;
-	new_request(e);
-	q->weight += e->weight;
-	q->nr++;
-	tree_add(q, e);
-}
-
-static s64 clamp(s64 x, s64 limit)
-{
-	return MAX(-limit, MIN(limit, x));
-}
-
-/* The others' mean moves by what e was away from it. */
-static void shift_vtime(struct fair_queue *q, const struct fair_entity *e)
-{
-	u64 others = q->weight - e->weight;
-	s64 lag = (s64)(q->vtime - e->vruntime);
-
-	if (others)
-		q->vtime += (u64)(lag * (s64)e->weight / (s64)others);
-}
-
 void fair_leave(struct fair_queue *q, struct fair_entity *e)
 {
-	e->lag = clamp((s64)(q->vtime - e->vruntime), (s64)virtual_of(e, fair_request));
-	shift_vtime(q, e);
-	e->left_vtime = q->vtime;
-	q->weight -= e->weight;
-	q->nr--;
 	if (q->curr == e)
 		q->curr = NULL;
 	else
 		tree_remove(q, e);
+	fair_forget(q, e);
 }
 
 /* ---- whose turn it is ---- */
@@ -204,31 +120,27 @@ void fair_put(struct fair_queue *q)
 {
 	struct fair_entity *e = q->curr;
 
-	if (!before(e->vruntime, e->deadline))
-		new_request(e);
+	if (!fair_before(e->vruntime, e->deadline))
+		fair_new_request(e);
 	q->curr = NULL;
-	tree_add(q, e);
+	fair_insert(q, e);
 }
 
 /* Rounding may leave nobody eligible, by a hair: then the one that is nearest to it. */
 static struct fair_entity *best(struct fair_queue *q)
 {
-	while (q->first_waiting && !before(q->vtime, q->first_waiting->vruntime)) {
-		struct fair_entity *e = q->first_waiting;
+	struct fair_entity *e;
 
-		erase(&q->waiting, &q->first_waiting, e);
-		tree_add(q, e);
+	while ((e = q->waiting.first) && !fair_before(q->vtime, e->vruntime)) {
+		erase(&q->waiting, e);
+		fair_insert(q, e);
 	}
-	return q->first_ready ? q->first_ready : q->first_waiting;
+	return q->ready.first ? q->ready.first : e;
 }
 
-struct fair_entity *fair_take(struct fair_queue *q)
+struct fair_entity *fair_take_best(struct fair_queue *q)
 {
-	struct fair_entity *e = q->first_waiting;
-
-	/* One in the one tree, none in the other: no need to look further. */
-	if (q->first_ready || &e->node != q->waiting.top || e->node.left || e->node.right)
-		e = best(q);
+	struct fair_entity *e = best(q);
 
 	dassert(e && !q->curr);
 	tree_remove(q, e);
@@ -241,26 +153,23 @@ struct fair_entity *fair_yield(struct fair_queue *q)
 	struct fair_entity *e = q->curr;
 
 	/* Forgo the claim: as if it left, and came back with nothing owed. Debts stay. */
-	if (before(e->vruntime, q->vtime)) {
-		shift_vtime(q, e);
+	if (fair_before(e->vruntime, q->vtime)) {
+		fair_shift_vtime(q, e);
 		e->vruntime = q->vtime;
 	}
-	new_request(e);
+	fair_new_request(e);
 	q->curr = NULL;
-	struct fair_entity *next = fair_take(q);
-	tree_add(q, e);
+	struct fair_entity *next = fair_take_of(q, q->nr - 1);
+	fair_insert(q, e);
 	return next;
 }
 
-bool fair_preempts(const struct fair_queue *q, const struct fair_entity *e)
-{
-	return !before(q->vtime, e->vruntime) && before(e->deadline, q->curr->deadline);
-}
-
-static struct fair_entity *find_in(struct rb_root *root,
+static struct fair_entity *find_in(struct fair_tree *tree,
 				   bool (*fn)(struct fair_entity *e, void *arg), void *arg)
 {
-	for (struct rb_node *n = rb_last(root); n; n = rb_prev(n)) {
+	if (!tree->root.top)
+		return tree->first && fn(tree->first, arg) ? tree->first : NULL;
+	for (struct rb_node *n = rb_last(&tree->root); n; n = rb_prev(n)) {
 		struct fair_entity *e = rb_entry(n, struct fair_entity, node);
 
 		if (fn(e, arg))

@@ -41,13 +41,6 @@ static struct thread *owner_of(const struct mutex *m)
 	return (struct thread *)(atomic_load(&m->owner) & ~MUTEX_WAITERS);
 }
 
-static inline void note_taken(s32 n)
-{
-#ifdef CONFIG_DEBUG
-	current()->mutexes += n;
-#endif
-}
-
 /* ---- with waiters -------------------------------------------------------------------------------- */
 
 /* May the current thread take a free mutex before its first waiter? */
@@ -105,7 +98,7 @@ bool mutex_trylock(struct mutex *m)
 		pi_end(flags);
 	}
 	if (taken)
-		note_taken(1);
+		mutex_note(1);
 	return taken;
 }
 
@@ -149,11 +142,12 @@ static bool spin_for(struct mutex *m)
 	return false;
 }
 
-static __noinline void lock_slowly(struct mutex *m)
+void mutex_lock_slowly(struct mutex *m)
 {
 	struct pi_waiter me = { .lock = NULL };
 
 	kassert(!mutex_is_held(m));
+	kassert_eq(preempt_count(), 0);
 	preempt_disable();
 	lock_count_wait(LOCK_MUTEX, 0);
 	preempt_enable();
@@ -173,18 +167,7 @@ static __noinline void lock_slowly(struct mutex *m)
 		flags = pi_begin();
 	}
 	pi_end(flags);
-	note_taken(1);
-}
-
-void mutex_lock(struct mutex *m)
-{
-	u64 word = 0;
-
-	might_sleep();
-	if (likely(atomic_cas(&m->owner, &word, (u64)current())))
-		note_taken(1);
-	else
-		lock_slowly(m);
+	mutex_note(1);
 }
 
 bool mutex_is_held(struct mutex *m)
@@ -193,7 +176,7 @@ bool mutex_is_held(struct mutex *m)
 }
 
 /* What the waiters lent goes back, and the first of them is woken. */
-static __noinline void unlock_slowly(struct mutex *m)
+void mutex_unlock_slowly(struct mutex *m)
 {
 	kassert_eq((u64)owner_of(m), (u64)current());
 	u64 flags = pi_begin();
@@ -204,15 +187,6 @@ static __noinline void unlock_slowly(struct mutex *m)
 	if (first)
 		sched_wake(first->thread, T_SLEEPING);
 	pi_end(flags);
-}
-
-void mutex_unlock(struct mutex *m)
-{
-	u64 word = (u64)current();
-
-	note_taken(-1);
-	if (unlikely(!atomic_cas(&m->owner, &word, 0ull)))
-		unlock_slowly(m);
 }
 
 #ifdef CONFIG_DEBUG

@@ -6,7 +6,7 @@
 
 #include "lib/atomic.h"
 #include "sched/inherit.h"
-#include "sched/waitq.h"
+#include "sched/thread.h"
 
 struct mutex {
 	atomic64_t owner;  /* the holder's struct thread, or 0; bit 0: MUTEX_WAITERS */
@@ -19,7 +19,38 @@ struct mutex {
 	}
 
 void mutex_init(struct mutex *m);
-void mutex_lock(struct mutex *m);
 bool mutex_trylock(struct mutex *m);
-void mutex_unlock(struct mutex *m);  /* by the holder */
 bool mutex_is_held(struct mutex *m); /* by the current thread */
+
+/* When it is not free, or somebody waits. */
+void mutex_lock_slowly(struct mutex *m);
+void mutex_unlock_slowly(struct mutex *m);
+
+/* Debug builds know how many a thread holds. */
+static inline void mutex_note(s32 n)
+{
+#ifdef CONFIG_DEBUG
+	current()->mutexes += n;
+#endif
+}
+
+static inline void mutex_lock(struct mutex *m)
+{
+	u64 word = 0;
+
+	might_sleep();
+	if (likely(atomic_cas(&m->owner, &word, (u64)current())))
+		mutex_note(1);
+	else
+		mutex_lock_slowly(m);
+}
+
+/* By the holder. A full barrier. */
+static inline void mutex_unlock(struct mutex *m)
+{
+	u64 word = (u64)current();
+
+	mutex_note(-1);
+	if (unlikely(!atomic_cas(&m->owner, &word, 0ul)))
+		mutex_unlock_slowly(m);
+}

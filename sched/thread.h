@@ -129,6 +129,12 @@ static inline struct thread *current(void)
 	return this_cpu_read(current_thread);
 }
 
+/* Is there something that ends an interruptible sleep? */
+static inline bool signal_pending_current(void)
+{
+	return atomic_load(&current()->work) != 0;
+}
+
 /*
  * A kernel thread that runs fn(arg) at once; its return value is its exit status. Has a reference
  * for the caller, who ends with thread_join or thread_put. NULL: out of memory.

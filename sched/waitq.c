@@ -1,7 +1,7 @@
 /*
- * Wait queues: see waitq.h for why no wake-up is lost. The barrier between the store of the state
- * and the second look at the condition is the spin lock's locked instruction in waitq_prepare and
- * an explicit one for those who do not trust that.
+ * Wait queues: see waitq.h for why no wake-up is lost. The barrier between the stores that a waker looks
+ * for (the place in the queue, the state) and the second look at the condition is the last of these stores
+ * itself: an exchange.
  *
  * A waker wakes first, then takes the waiter out of the queue, and says so by a last store, to `out`. So a
  * waiter that finds itself out needs no lock to be sure that nobody looks at it any more, and its
@@ -21,24 +21,23 @@ void waitq_init(struct waitq *q)
 
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 {
-	w->thread = current();
+	struct thread *t = current();
+
+	w->thread = t;
 	w->out = false;
 	dassert(irqs_enabled());
-	irq_disable();
-	spin_lock(&q->lock);
+	irq_disable(); /* so there is no preemption either */
+	spin_acquire(&q->lock);
 	list_add_tail(&q->waiters, &w->node);
-	WRITE_ONCE(w->thread->state, state);
+	(void)__atomic_exchange_n(&t->state, state,
+				  __ATOMIC_SEQ_CST); /* the barrier: see the top */
 	spin_release(&q->lock);
 	irq_enable();
-	preempt_enable();
-	memory_barrier(); /* the state is out before the condition is read */
 }
 
-bool waitq_finish(struct waitq *q, struct waiter *w)
+bool waitq_leave(struct waitq *q, struct waiter *w)
 {
 	WRITE_ONCE(current()->state, T_RUNNABLE);
-	if (likely(load_acquire(&w->out)))
-		return true;
 	u64 flags = spin_lock_irqsave(&q->lock);
 	bool woken = w->out;
 	if (!woken)
@@ -58,17 +57,16 @@ static void take_out(struct waiter *w)
  * Who woke by himself stays in the queue until waitq_finish; one that is awake already does not use up a
  * wake-up of waitq_wake_one.
  */
-static void wake(struct waitq *q, bool all)
+static __always_inline void wake(struct waitq *q, bool all)
 {
 	u64 flags = spin_lock_irqsave(&q->lock);
-	struct waiter *w, *tmp;
+	bool go_on = true;
 
-	list_for_each_safe(w, tmp, &q->waiters, node) {
-		bool woken = sched_wake_nopreempt(w->thread, T_SLEEPING | T_INTERRUPTIBLE);
+	while (go_on && !list_empty(&q->waiters)) {
+		struct waiter *w = list_first(&q->waiters, struct waiter, node);
 
+		go_on = !sched_wake_nopreempt(w->thread, T_SLEEPING | T_INTERRUPTIBLE) || all;
 		take_out(w);
-		if (woken && !all)
-			break;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 }
@@ -85,17 +83,19 @@ void waitq_wake_all(struct waitq *q)
 	wake(q, true);
 }
 
-bool signal_pending_current(void)
+void sleep_refused(void)
 {
-	return atomic_load(&current()->work) != 0;
+	panic("thread %s would sleep with preemption %u and interrupts %s", current()->name,
+	      preempt_count(), irqs_enabled() ? "on" : "off");
 }
 
+#ifdef CONFIG_DEBUG
 void might_sleep(void)
 {
 	if (preempt_count() || !irqs_enabled())
-		panic("thread %s would sleep with preemption %u and interrupts %s", current()->name,
-		      preempt_count(), irqs_enabled() ? "on" : "off");
+		sleep_refused();
 }
+#endif
 
 struct sleep_timer {
 	struct timer timer;
@@ -109,7 +109,7 @@ static void sleep_over(struct timer *t)
 	sched_wake(s->thread, T_SLEEPING | T_INTERRUPTIBLE);
 }
 
-static __noinline void sleep_until(u64 deadline_ns)
+void sched_block_until(u64 deadline_ns)
 {
 	struct sleep_timer s = { .thread = current() };
 
@@ -117,14 +117,6 @@ static __noinline void sleep_until(u64 deadline_ns)
 	timer_start(&s.timer, deadline_ns);
 	sched_block();
 	timer_cancel(&s.timer);
-}
-
-void sched_sleep(u64 deadline_ns)
-{
-	if (likely(deadline_ns == WAIT_FOREVER))
-		sched_block();
-	else
-		sleep_until(deadline_ns);
 }
 
 int sched_sleep_until(u64 deadline_ns)

@@ -32,6 +32,18 @@ struct waiter {
 
 void waitq_init(struct waitq *q);
 
+/*
+ * For everything that sleeps, also when it need not today. Debug builds panic where sleeping is not
+ * allowed: preemption or interrupts off. (Those that ship notice who really sleeps: sched_block.)
+ */
+#ifdef CONFIG_DEBUG
+void might_sleep(void);
+#else
+static inline void might_sleep(void)
+{
+}
+#endif
+
 /* Nobody waits, as far as can be seen without the lock: what the caller did before must be out. */
 static inline bool waitq_empty(const struct waitq *q)
 {
@@ -44,21 +56,38 @@ void waitq_wake_all(struct waitq *q);
 #define WAIT_FOREVER UINT64_MAX
 
 /* The pieces of wait_event. state: T_SLEEPING or T_INTERRUPTIBLE. A waiter may be on several
- * queues (poll) with a struct waiter for each. */
+ * queues (poll) with a struct waiter for each. What a wait_event needs of sched/thread.h, its user
+ * includes: signal_pending_current. */
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state);
-/* True if w had been woken: one who gives up all the same must look at the condition once more, for
- * nobody else is told. */
-bool waitq_finish(struct waitq *q, struct waiter *w);
+/* The slow way of waitq_finish. */
+bool waitq_leave(struct waitq *q, struct waiter *w);
+/*
+ * True if w had been woken: one who gives up all the same must look at the condition once more, for
+ * nobody else is told. (Who was woken is RUNNABLE already.)
+ */
+static inline bool waitq_finish(struct waitq *q, struct waiter *w)
+{
+	return likely(load_acquire(&w->out)) ? true : waitq_leave(q, w);
+}
+
+void sched_block(void); /* sched/sched.h */
+void sched_block_until(u64 deadline_ns);
 /* Sleeps until woken or until the monotonic time deadline_ns. */
-void sched_sleep(u64 deadline_ns);
-bool signal_pending_current(void);
+static inline void sched_sleep(u64 deadline_ns)
+{
+	if (likely(deadline_ns == WAIT_FOREVER))
+		sched_block();
+	else
+		sched_block_until(deadline_ns);
+}
+__noreturn void sleep_refused(void); /* panics: with preemption or interrupts off */
 
 #define wait_event_(q, cond, state, deadline)                                                      \
 	({                                                                                         \
 		int wait_ret_ = 0;                                                                 \
 		u64 wait_deadline_ = (deadline); /* once: `clock_ns() + x` must not move */        \
 		if (!(cond)) {                                                                     \
-			struct waiter waiter_;                                                     \
+			struct waiter waiter_ __uninitialized;                                     \
 			might_sleep();                                                             \
 			for (;;) {                                                                 \
 				waitq_prepare((q), &waiter_, (state));                             \
@@ -93,6 +122,3 @@ bool signal_pending_current(void);
 #define wait_event_deadline(q, cond, deadline) wait_event_(q, cond, 2, deadline)
 
 u64 clock_ns(void); /* time/clock.h */
-
-/* Panics where sleeping is not allowed: preemption or interrupts off. */
-void might_sleep(void);

@@ -1,6 +1,7 @@
 /*
- * Ticket spin locks: fair, eight bytes. A holder is not preempted. A lock that an interrupt handler
- * also takes is taken with interrupts off, everywhere (spin_lock_irqsave).
+ * Spin locks: fair, eight bytes. A holder is not preempted. A lock that an interrupt handler
+ * also takes is taken with interrupts off, everywhere (spin_lock_irqsave). Who must wait draws a ticket and closes the lock to
+ * newcomers: sync/spinlock.c, which also says why it does so a little later on a virtual machine.
  *
  * Debug builds record holder and rank and panic on recursion, on an unlock by a stranger, and on
  * taking a lock whose rank is not above those held (docs/locking.md has the table). Rank 0: none.
@@ -11,16 +12,11 @@
 #include "arch/api/preempt.h"
 #include "lib/atomic.h"
 #include "lib/kassert.h"
-#include "machine/spin.h" /* spin_release_ticket(u16 *owner): one up, a store with release order */
+#include "machine/call.h" /* call_keeping: seldom calls that change no register */
+#include "sync/spinword.h"
 
 typedef struct spinlock {
-	union {
-		u32 word;
-		struct {
-			u16 owner; /* the ticket being served */
-			u16 next;  /* the next ticket to draw */
-		};
-	};
+	struct spin_word word;
 	u16 rank; /* whose counter it is if we wait (sync/lockstat.h) */
 #ifdef CONFIG_DEBUG
 	s16 holder; /* CPU + 1, or 0 */
@@ -32,7 +28,7 @@ typedef struct spinlock {
 #ifdef CONFIG_DEBUG
 #define SPINLOCK_INIT(lock_name, lock_rank)                                                        \
 	{                                                                                          \
-		.word = 0, .rank = (lock_rank), .name = (lock_name)                                \
+		.rank = (lock_rank), .name = (lock_name)                                           \
 	}
 void spin_debug_before(spinlock_t *l);
 void spin_debug_locked(spinlock_t *l);
@@ -43,7 +39,7 @@ u32 lockcheck_held(u32 cpu); /* how many that CPU holds */
 #else
 #define SPINLOCK_INIT(lock_name, lock_rank)                                                        \
 	{                                                                                          \
-		.word = 0, .rank = (lock_rank)                                                     \
+		.rank = (lock_rank)                                                                \
 	}
 #define spin_debug_before(l) ((void)(l))
 #define spin_debug_locked(l) ((void)(l))
@@ -83,33 +79,36 @@ static inline void spin_init(spinlock_t *l, const char *name, enum lock_rank ran
 }
 
 /*
- * Waits until *owner is our ticket, and says so if that takes too long (debug/watchdog.h). lock: to
+ * Waits for the lock and takes it, and says so if that takes too long (debug/watchdog.h). lock: to
  * name it, or NULL: a page table's (mm/pt.h). Counts the wait.
  */
-void spin_wait(const u16 *owner, u16 ticket, const spinlock_t *lock);
+void spin_wait(struct spin_word *w, const spinlock_t *lock);
 void spin_await_slowly(spinlock_t *l); /* spin_await */
+
+/* For tests: the rest of spin_wait for one who has drawn that ticket (spin_word.next, one up). */
+void spin_take_in_turn(struct spin_word *w, u8 ticket);
+
+/* How many looks at a lock a CPU takes before it draws a ticket; 0: none. At boot, before other CPUs. */
+void spin_set_patience(u32 looks);
 
 /* The bare lock, for callers that already cannot be preempted. */
 static inline void spin_acquire(spinlock_t *l)
 {
 	spin_debug_before(l);
-	u16 ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_ACQUIRE);
-	if (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
-		spin_wait(&l->owner, ticket, l);
+	if (unlikely(!spin_word_try(&l->word)))
+		call_keeping2(spin_wait, &l->word, l);
 	spin_debug_locked(l);
 }
 
 static inline void spin_release(spinlock_t *l)
 {
 	spin_debug_unlock(l);
-	spin_release_ticket(&l->owner);
+	spin_word_release(&l->word);
 }
 
 static inline bool spin_is_locked(spinlock_t *l)
 {
-	u32 word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
-
-	return (u16)word != (u16)(word >> 16);
+	return READ_ONCE(l->word.state) != 0;
 }
 
 /*
@@ -138,12 +137,8 @@ static inline void spin_unlock(spinlock_t *l)
 /* True if the lock was free and is now held. */
 static inline bool spin_trylock(spinlock_t *l)
 {
-	u32 word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
-
 	preempt_disable();
-	if ((u16)word == (u16)(word >> 16) &&
-	    __atomic_compare_exchange_n(&l->word, &word, word + 0x10000, false, __ATOMIC_ACQUIRE,
-					__ATOMIC_RELAXED)) {
+	if (!spin_is_locked(l) && spin_word_try(&l->word)) {
 		spin_debug_locked(l);
 		return true;
 	}

@@ -55,19 +55,20 @@ static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool wri
 {
 	struct fd_loan l = fd_borrow(fd);
 	struct file *f = l.f;
-	struct uio u;
 	s64 n;
 
 	if (!f)
 		return -EBADF;
 	count = MIN(count, LINUX_RW_MAX);
-	u = uio_user(buf, count);
-	if (!(write ? file_writable(f) : file_readable(f)))
+	if (!(write ? file_writable(f) : file_readable(f))) {
 		n = -EBADF;
-	else if (!user_range_ok(buf, count))
+	} else if (!user_range_ok(buf, count)) {
 		n = -EFAULT;
-	else
+	} else {
+		struct uio u = uio_user(buf, count);
+
 		n = move_here(l, &u, write);
+	}
 	fd_return(l);
 	return n;
 }

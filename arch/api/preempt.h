@@ -12,6 +12,7 @@
 #pragma once
 
 #include "arch/api/percpu.h"
+#include "machine/call.h" /* call_keeping(fn): a seldom call that changes no register */
 
 #define PREEMPT_NO_RESCHED 0x80000000u
 
@@ -58,5 +59,5 @@ static inline void preempt_enable(void)
 {
 	barrier();
 	if (unlikely(preempt_word_dec_is_zero(preempt_word)))
-		sched_preempt();
+		call_keeping(sched_preempt);
 }

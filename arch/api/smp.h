@@ -9,6 +9,9 @@
 /* Processors beside this one that firmware calls usable. After irq_arch_init. */
 u32 smp_found(void);
 
+/* May a CPU stand still for long while others run, because its host runs somebody else? */
+bool smp_is_virtual(void);
+
 /*
  * Makes the per-CPU area of CPU `cpu`: from then on per_cpu_ptr(&x, cpu) is good and says what
  * DEFINE_PER_CPU did. 0, or -ENOMEM. Making it once more starts it afresh (its first processor

@@ -26,6 +26,12 @@ ssize_t strncpy_from_user(char *dst, uaddr_t src, size_t size) __must_check;
 /* If the word (aligned) holds *old it becomes new; *old is what it held. 0 or -EFAULT. */
 int user_cmpxchg(uaddr_t at, u32 *old, u32 new) __must_check;
 
+/*
+ * user_get_bytes(dst, src, n), user_put_bytes(dst, src, n): as the partial copies, of a range that
+ * user_range_ok has been asked about: they do not look.
+ */
+#include "machine/uaccess.h"
+
 static inline bool user_range_ok(uaddr_t start, u64 len)
 {
 	return start <= USER_TOP && len <= USER_TOP - start;

@@ -127,9 +127,9 @@ entry_syscall:
 syscall_done:
 771:	movq %rax, RAX(%rsp)
 772:	HOOK_SITE hook_stub_syscall_exit
-	addq $ERESTART_LAST, %rax /* the codes are negative: 0 ... from here */
-	cmpq $ERESTART_LAST - ERESTART_FIRST, %rax
-	jbe syscall_again
+	testq %rax, %rax
+	js syscall_again
+.Lno_error:
 	cli
 syscall_return:
 	CHECK_RETURN
@@ -140,11 +140,22 @@ syscall_return:
 	je return_user_work
 	/*
 	 * SYSRET takes RIP from rcx and RFLAGS from r11, as SYSCALL left them. Whoever gives the program
-	 * other registers (sigreturn, exec) leaves no number of a call behind.
+	 * other registers (sigreturn, exec) leaves no number of a call behind. Without that, those which a
+	 * C function keeps are the program's still: r15 to r12, and rbx, lie below r11 on the stack.
 	 */
 	cmpq $0, ORIG_RAX(%rsp)
 	jl return_user_iret
-	POP_REGS
+	movq RBP(%rsp), %rbp
+	addq $R11, %rsp
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rax
+	popq %rcx
+	popq %rdx
+	popq %rsi
+	popq %rdi
 	movq 24 + 8(%rsp), %rsp /* past orig_rax, rip, cs, rflags */
 	swapgs
 	sysretq
@@ -153,8 +164,11 @@ syscall_unknown:
 	call syscall_missing
 	jmp syscall_done
 
-/* The call is to be done again, perhaps, after a signal. */
+/* Is the call to be done again, perhaps, after a signal? */
 syscall_again:
+	addq $ERESTART_LAST, %rax /* the codes are negative: 0 ... from here */
+	cmpq $ERESTART_LAST - ERESTART_FIRST, %rax
+	ja .Lno_error
 	movq %rsp, %rdi
 	call syscall_interrupted
 	.globl syscall_again_done

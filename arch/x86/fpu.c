@@ -58,8 +58,8 @@ struct fpu_sw_bytes {
 _Static_assert(sizeof(struct fpu_sw_bytes) == 48, "Linux's struct _fpx_sw_bytes");
 
 static struct slab_cache *fpu_cache;
-static struct fpu_area *fpu_initial;  /* [I] */
-static u64 fpu_features;              /* [I] XCR0; 0: FXSAVE only */
+static struct fpu_area *fpu_initial; /* [I] */
+u64 fpu_features;
 static size_t fpu_size = FXSAVE_SIZE; /* [I] */
 static u32 mxcsr_mask = 0xffbf;       /* [I] */
 
@@ -127,24 +127,6 @@ void fpu_reset_area(struct fpu_area *f)
 void fpu_copy(struct fpu_area *dst, const struct fpu_area *src)
 {
 	memcpy(dst, src, fpu_size);
-}
-
-void fpu_save(struct fpu_area *f)
-{
-	if (cpu_has.xsaveopt)
-		__asm__ volatile("xsaveopt64 %0" : "+m"(*f) : "a"(-1), "d"(-1) : "memory");
-	else if (fpu_features)
-		__asm__ volatile("xsave64 %0" : "+m"(*f) : "a"(-1), "d"(-1) : "memory");
-	else
-		__asm__ volatile("fxsave64 %0" : "=m"(*f) : : "memory");
-}
-
-void fpu_restore(const struct fpu_area *f)
-{
-	if (fpu_features)
-		__asm__ volatile("xrstor64 %0" : : "m"(*f), "a"(-1), "d"(-1) : "memory");
-	else
-		__asm__ volatile("fxrstor64 %0" : : "m"(*f) : "memory");
 }
 
 void fpu_load_initial(void)

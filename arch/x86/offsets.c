@@ -16,6 +16,7 @@ void offsets(void);
 void offsets(void)
 {
 	OFFSET(RBP, offsetof(struct regs, rbp));
+	OFFSET(R11, offsetof(struct regs, r11));
 	OFFSET(ORIG_RAX, offsetof(struct regs, orig_rax));
 	OFFSET(RIP, offsetof(struct regs, rip));
 	OFFSET(CS, offsetof(struct regs, cs));

@@ -31,6 +31,7 @@
 #include "arch/api/smp.h"
 #include "arch/api/upcall.h"
 #include "arch/x86/acpi.h"
+#include "arch/x86/cpuid.h"
 #include "arch/x86/fpu.h"
 #include "arch/x86/ipi.h"
 #include "arch/x86/lapic.h"
@@ -115,6 +116,11 @@ static const struct acpi_cpu *other_cpu(u32 n)
 			return c;
 	}
 	return NULL;
+}
+
+bool smp_is_virtual(void)
+{
+	return cpu_has.hypervisor;
 }
 
 u32 smp_found(void)

@@ -9,8 +9,7 @@ u64 uaccess_fixup(u64 pc);
 /* Boot, text still writable: STAC and CLAC where the CPU has SMAP. */
 void uaccess_patch(void);
 
-/* user_copy.S. Return the bytes not copied. */
-size_t user_copy(void *dst, const void *src, size_t n);
+/* user_copy.S (which has user_copy, too: machine/uaccess.h). Returns the bytes not copied. */
 size_t user_clear(void *dst, size_t n);
 /* The length without terminator, n when there was none, -1 on a fault. */
 ssize_t user_strncpy(char *dst, const void *src, size_t n);

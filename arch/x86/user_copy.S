@@ -21,11 +21,17 @@
 .endm
 
 	.text
-/* size_t user_copy(dst rdi, src rsi, n rdx) */
+/*
+ * size_t user_copy(dst rdi, src rsi, n rdx), called by assembly (machine/uaccess.h): changes those, rcx and
+ * rax. What is small, or a word, is moved without the start of a second string instruction.
+ */
 	.globl user_copy
 	.balign 16
 user_copy:
 	STAC
+	cmpq $8, %rdx
+	jb 5f
+	je 6f
 	movq %rdx, %rcx
 	shrq $3, %rcx
 	andl $7, %edx
@@ -40,8 +46,19 @@ user_copy:
 4:	CLAC
 	movq %rcx, %rax
 	ret
+5:	movl %edx, %ecx
+	jmp 2b
+6:	movq (%rsi), %rax
+7:	movq %rax, (%rdi)
+	CLAC
+	xorl %eax, %eax
+	ret
+8:	movl %edx, %ecx /* as above, bytewise */
+	jmp 2b
 	EX 1b, 3b
 	EX 2b, 4b
+	EX 6b, 8b
+	EX 7b, 8b
 
 /* size_t user_clear(dst rdi, n rsi) */
 	.globl user_clear

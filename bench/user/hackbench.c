@@ -5,10 +5,12 @@
  *
  *	hackbench [processes|threads|both] [GROUPS] [LOOPS]
  *
- * Prints a line for each mode: "hackbench MODE GROUPS LOOPS MILLISECONDS". Each receiver counts what it got, and a
- * run in which a byte is missing fails. As the first program of a machine it turns that off at its end.
+ * Prints two lines for each mode, "hackbench MODE begins" and "hackbench MODE GROUPS LOOPS MILLISECONDS": so the
+ * time can be taken from outside as well, where a guest's clock is not to be trusted. Each receiver counts what it got,
+ * and a run in which a byte is missing fails. As the first program of a machine it turns that off at its end.
  */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,15 +32,14 @@ struct member {
 	int index;       /* receivers: which pipe; senders: -1 */
 };
 
-/* In memory that processes share. */
-static struct {
-	int ready, go, failed;
-} * gate;
+static int ready[2],
+	go[2]; /* pipes: each member writes a byte to ready, and goes when there is one in go */
+static int *failed; /* in memory that processes share */
 
 static void fail(const char *what)
 {
 	perror(what);
-	__atomic_store_n(&gate->failed, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(failed, 1, __ATOMIC_SEQ_CST);
 }
 
 static void receive(int fd)
@@ -72,10 +73,10 @@ static void send_all(int (*pipes)[2])
 static void *member(void *arg)
 {
 	struct member *m = arg;
+	struct pollfd gone = { .fd = go[0], .events = POLLIN };
 
-	__atomic_fetch_add(&gate->ready, 1, __ATOMIC_SEQ_CST);
-	while (!__atomic_load_n(&gate->go, __ATOMIC_SEQ_CST))
-		usleep(1000);
+	if (write(ready[1], "", 1) != 1 || poll(&gone, 1, -1) != 1)
+		fail("hackbench: the start");
 	if (m->index >= 0)
 		receive(m->pipes[m->index][0]);
 	else
@@ -112,6 +113,25 @@ static long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void close_both(const int fds[2])
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void await_members(int n)
+{
+	char bytes[64];
+
+	while (n > 0 && !*failed) {
+		ssize_t got = read(ready[0], bytes, sizeof(bytes));
+
+		if (got <= 0)
+			fail("hackbench: the start");
+		n -= (int)got;
+	}
+}
+
 static int run(const char *mode)
 {
 	int n = groups * 2 * SENDERS, (*pipes)[SENDERS][2] = calloc((size_t)groups, sizeof(*pipes));
@@ -120,43 +140,47 @@ static int run(const char *mode)
 	long from;
 
 	use_threads = !strcmp(mode, "threads");
-	memset(gate, 0, sizeof(*gate));
+	*failed = 0;
+	if (pipe(ready) || pipe(go))
+		fail("hackbench: pipe");
 	for (int g = 0; g < groups; g++)
 		for (int r = 0; r < SENDERS; r++)
 			if (pipe(pipes[g][r]))
 				fail("hackbench: pipe");
-	for (int i = 0; i < n && !gate->failed; i++) {
+	for (int i = 0; i < n && !*failed; i++) {
 		m[i].pipes = pipes[i / (2 * SENDERS)];
 		m[i].index = i % (2 * SENDERS) < SENDERS ? i % (2 * SENDERS) : -1;
 		start(&m[i], &t[i]);
 	}
-	while (!gate->failed && __atomic_load_n(&gate->ready, __ATOMIC_SEQ_CST) < n)
-		usleep(1000);
+	await_members(n);
+	printf("hackbench %s begins\n", mode);
+	fflush(stdout);
 	from = now_ms();
-	__atomic_store_n(&gate->go, 1, __ATOMIC_SEQ_CST);
-	for (int i = 0; i < n && !gate->failed; i++)
+	if (write(go[1], "", 1) != 1)
+		fail("hackbench: the start");
+	for (int i = 0; i < n && !*failed; i++)
 		if (use_threads)
 			pthread_join(t[i], NULL);
 		else
 			wait(NULL);
-	if (!gate->failed)
+	if (!*failed)
 		printf("hackbench %s %d %d %ld\n", mode, groups, loops, now_ms() - from);
 	fflush(stdout);
 	for (int g = 0; g < groups; g++)
-		for (int r = 0; r < SENDERS; r++) {
-			close(pipes[g][r][0]);
-			close(pipes[g][r][1]);
-		}
+		for (int r = 0; r < SENDERS; r++)
+			close_both(pipes[g][r]);
+	close_both(ready);
+	close_both(go);
 	free(pipes);
 	free(m);
 	free(t);
-	return gate->failed;
+	return *failed;
 }
 
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "both";
-	int failed = 0;
+	int status = 0;
 
 	if (argc > 2)
 		groups = atoi(argv[2]);
@@ -168,18 +192,18 @@ int main(int argc, char **argv)
 			"usage: hackbench [processes|threads|both] [GROUPS, 1 to 20] [LOOPS]\n");
 		return 2;
 	}
-	gate = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (gate == MAP_FAILED) {
+	failed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (failed == MAP_FAILED) {
 		perror("hackbench: mmap");
 		return 1;
 	}
 	if (strcmp(mode, "threads"))
-		failed |= run("processes");
+		status |= run("processes");
 	if (strcmp(mode, "processes"))
-		failed |= run("threads");
+		status |= run("threads");
 	if (getpid() == 1) {
 		sync();
 		reboot(RB_POWER_OFF);
 	}
-	return failed;
+	return status;
 }

@@ -5,21 +5,23 @@
  * queue, or sends a signal and wakes the thread past the queue, or both. Preemption may come at any
  * time. Locks are words, taken by a locked instruction and released by a plain store.
  *
- *	waiter: joins the queue; state = SLEEPING; full barrier; condition or signal? then do not
- *	        sleep; otherwise sched_block, which looks at the state again under the run queue's lock
+ *	waiter: joins the queue; state = SLEEPING by an exchange, a full barrier; condition or signal? then
+ *	        do not sleep; otherwise sched_block, which looks at the state again under the run queue's lock
  *	waker:  condition = true; full barrier; who is in the queue is woken
  *	signal: work = true; full barrier (the run queue's lock); the thread is woken if it sleeps
  *
  *	waker:  wakes, then takes out of the queue, and looks at the waiter no more
- *	waiter: out of the queue? then its struct waiter may go, without the queue's lock
+ *	waiter: out of the queue? then its struct waiter may go, without the queue's lock, and it is RUNNABLE
+ *	        without another store; otherwise it says so itself, and takes itself out
  *
- * Holds: the waiter does not sleep for ever. The waker looks at no struct waiter that has gone.
+ * Holds: the waiter does not sleep for ever, and is RUNNABLE when it is done. The waker looks at no struct
+ * waiter that has gone.
  *
- * Stands for: waitq_prepare, waitq_finish, wake, wait_event_, sched_block, sched_wake,
+ * Stands for: waitq_prepare, waitq_finish, waitq_leave, wake, wait_event_, sched_block, sched_wake,
  * preempt_current.
  *
  * Broken on purpose:
- *	BUG_NO_BARRIER		no barrier between the store of the state and the looks
+ *	BUG_NO_BARRIER		the store of the state is none, and so no barrier before the looks
  *	BUG_STATE_LATE		the state is set after the condition was looked at
  *	BUG_JOIN_LATE		the waiter joins the queue after the condition was looked at
  *	BUG_NO_SIGNAL_LOOK	the waiter looks at the condition alone
@@ -30,6 +32,7 @@
  *	BUG_WAKE_NO_STATE	a wake-up puts a sleeper into the ring and leaves its state
  *	BUG_PREEMPT_DEQUEUES	preemption takes a thread out of its ring that is about to sleep
  *	BUG_OUT_FIRST		the waker takes out of the queue, then wakes
+ *	BUG_TRUST_NOBODY_WOKE	the waiter takes itself out without a store of its state
  */
 #define CPUS 3
 #define VARS 6
@@ -101,6 +104,23 @@ inline sched_block()
 	fi
 }
 
+/* waitq_finish, and waitq_leave */
+inline finish()
+{
+	if
+	:: load(me, LISTED) == 0
+	:: else ->
+#ifndef BUG_TRUST_NOBODY_WOKE
+		store(me, STATE, 0);
+#endif
+		lock(QLOCK);
+		store(me, LISTED, 0);
+		unlock(QLOCK)
+	fi;
+	there = false;
+	assert(load(me, STATE) == 0)
+}
+
 inline sched_wake()
 {
 	lock(RQLOCK);
@@ -131,11 +151,11 @@ proctype waiter()
 #ifndef BUG_STATE_LATE
 		store(me, STATE, 1);
 #endif
-		unlock(QLOCK);
-		maybe_preempted();
 #ifndef BUG_NO_BARRIER
 		barrier(me);
 #endif
+		unlock(QLOCK);
+		maybe_preempted();
 		if
 		:: load(me, COND) == 1 -> break
 #ifndef BUG_NO_SIGNAL_LOOK
@@ -154,23 +174,15 @@ proctype waiter()
 #endif
 		maybe_preempted();
 		sched_block();
-		/* waitq_finish */
-		store(me, STATE, 0);
-		if
-		:: load(me, LISTED) == 0
-		:: else ->
-			lock(QLOCK);
-			store(me, LISTED, 0);
-			unlock(QLOCK)
-		fi;
-		there = false;
+		finish();
 #ifdef BUG_NO_SIGNAL_LOOK
 		if
 		:: load(me, WORK) == 1 -> break
 		:: else
 		fi
 #endif
-	od
+	od;
+	finish()
 }
 
 proctype waker()

@@ -20,32 +20,24 @@ DEFINE_PER_CPU(struct thread *, current_thread);
 
 static struct thread fs_thread __attribute__((unused));
 static void (*fs_on_sleep)(void) __attribute__((unused));
-static bool fs_signal __attribute__((unused));
 static u64 fs_time = NSEC_PER_SEC;
 static int fs_sigpipes __attribute__((unused));
-static int fs_mutexes; /* held */
 
 void mutex_init(struct mutex *m)
 {
 	atomic_store(&m->owner, 0ul);
 }
-void mutex_lock(struct mutex *m)
+void mutex_lock_slowly(struct mutex *m)
 {
-	if (atomic_load(&m->owner))
-		fail_msg("a mutex is taken twice: a deadlock");
-	assert_int_equal(preempt_count(), 0);
-	atomic_store(&m->owner, 1ul);
-	fs_mutexes++;
+	fail_msg("a mutex is taken twice: a deadlock");
 }
-void mutex_unlock(struct mutex *m)
+void mutex_unlock_slowly(struct mutex *m)
 {
-	assert_int_equal(atomic_load(&m->owner), 1);
-	atomic_store(&m->owner, 0ul);
-	fs_mutexes--;
+	fail_msg("a mutex is unlocked that is not held");
 }
 bool mutex_is_held(struct mutex *m)
 {
-	return atomic_load(&m->owner) != 0;
+	return atomic_load(&m->owner) == (u64)current();
 }
 void waitq_init(struct waitq *q)
 {
@@ -56,25 +48,31 @@ void waitq_wake_all(struct waitq *q)
 }
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 {
+	w->out = true;
 }
-bool waitq_finish(struct waitq *q, struct waiter *w)
+bool waitq_leave(struct waitq *q, struct waiter *w)
 {
 	return true;
 }
 void might_sleep(void)
 {
 	assert_int_equal(preempt_count(), 0);
-	assert_int_equal(fs_mutexes, 0);
 }
-bool signal_pending_current(void)
+void sched_block(void)
 {
-	return fs_signal;
-}
-void sched_sleep(u64 deadline)
-{
+	assert_int_equal(current()->mutexes, 0);
 	if (!fs_on_sleep)
 		fail_msg("sleeps for ever");
 	fs_on_sleep();
+}
+void sched_block_until(u64 deadline)
+{
+	sched_block();
+}
+/* Something that ends the sleep, or has ended. */
+static inline void fs_signal(bool there)
+{
+	atomic_store(&fs_thread.work, there ? THREAD_SIGPENDING : 0u);
 }
 u64 clock_ns(void)
 {
@@ -137,7 +135,7 @@ static inline int fs_setup(void **state)
 	random_init();
 	fs_signal_current = fs_take_signal;
 	fs_on_sleep = NULL;
-	fs_signal = false;
+	fs_signal(false);
 	fs_sigpipes = 0;
 	this_cpu_write(current_thread, &fs_thread);
 	fs_thread.files = NULL;
@@ -154,7 +152,7 @@ static inline int fs_teardown(void **state)
 	alloc_fail_at = 0;
 	fdtable_put(fs_thread.files);
 	fsctx_put(fs_thread.fs);
-	assert_int_equal(fs_mutexes, 0);
+	assert_int_equal(current()->mutexes, 0);
 	host_ram_exit();
 	return 0;
 }

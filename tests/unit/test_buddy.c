@@ -362,81 +362,77 @@ static bool is_zero(struct frame *f)
 	return true;
 }
 
-static void test_frames_random(void **state)
+/* What the random test holds, and what the counters must say. */
+static struct frame *have[FRAMES];
+static size_t held;
+static u64 want[FRAME_TYPES], allocs;
+
+static void alloc_one(u64 round)
 {
-	static struct frame *have[FRAMES];
-	size_t n = 0;
-	u64 want[FRAME_TYPES] = { 0 }, allocs = 0;
+	enum frame_type type = FRAME_KERNEL + (enum frame_type)unit_random(5);
+	unsigned order = unit_random(10) ? 0 : (unsigned)unit_random(6);
+	unsigned flags = unit_random(3) ? 0 : FRAME_ZERO;
+	struct frame *f = frame_alloc_order(order, type, flags);
 
-	unit_seed();
-	assert_int_equal(stats().free, FRAMES);
-	for (u64 round = unit_rounds(40000); round-- > 0;) {
-		u64 what = unit_random(100);
-
-		if (what < 50) {
-			enum frame_type type = FRAME_KERNEL + (enum frame_type)unit_random(5);
-			unsigned order = unit_random(10) ? 0 : (unsigned)unit_random(6);
-			unsigned flags = unit_random(3) ? 0 : FRAME_ZERO;
-			struct frame *f = frame_alloc_order(order, type, flags);
-
-			if (!f) {
-				struct frame_stats s = stats();
-
-				assert_true(order != 0 || frame_stats_available(&s) == 0);
-				continue;
-			}
-			assert_int_equal(f->type, type);
-			assert_int_equal(f->order, order);
-			assert_int_equal(f->flags, 0);
-			assert_int_equal(frame_refs(f), 1);
-			for (size_t i = 0; i < 1ul << order; i++) {
-				assert_int_equal(f[i].type, type);
-				assert_true(!flags || is_zero(f + i));
-				memset(frame_virt(f + i), (int)round | 1, PAGE_SIZE);
-			}
-			want[type] += 1ul << order;
-			allocs += 1ul << order;
-			have[n++] = f;
-		} else if (what < 97) {
-			if (n == 0)
-				continue;
-			size_t i = unit_random(n);
-			struct frame *f = have[i];
-
-			have[i] = have[--n];
-			want[f->type] -= 1ul << f->order;
-			frame_get(f);
-			frame_put(f);
-			assert_int_equal(frame_refs(f), 1);
-			if (f->order == 0 && unit_random(4) == 0) {
-				memset(frame_virt(f), 0, PAGE_SIZE);
-				frame_put_zeroed(f);
-			} else {
-				frame_put(f);
-			}
-		} else if (what < 99) {
-			struct frame_stats before = stats();
-
-			if (frame_prezero())
-				allocs++;
-			assert_int_equal(stats().free + stats().cached,
-					 before.free + before.cached);
-		} else {
-			frame_drain();
-			assert_int_equal(stats().cached, 0);
-		}
+	if (!f) {
 		struct frame_stats s = stats();
 
-		for (unsigned type = FRAME_KERNEL; type < FRAME_TYPES; type++)
-			assert_int_equal(s.used[type], want[type]);
-		assert_int_equal(s.allocs, allocs);
+		assert_true(order != 0 || frame_stats_available(&s) == 0);
+		return;
 	}
-	while (n != 0)
-		frame_put(have[--n]);
-	frame_drain();
-	assert_int_equal(stats().free, FRAMES);
-	assert_int_equal(stats().frees, allocs);
-	/* All merged again. */
+	assert_int_equal(f->type, type);
+	assert_int_equal(f->order, order);
+	assert_int_equal(f->flags, 0);
+	assert_int_equal(frame_refs(f), 1);
+	for (size_t i = 0; i < 1ul << order; i++) {
+		assert_int_equal(f[i].type, type);
+		assert_true(!flags || is_zero(f + i));
+		memset(frame_virt(f + i), (int)round | 1, PAGE_SIZE);
+	}
+	want[type] += 1ul << order;
+	allocs += 1ul << order;
+	have[held++] = f;
+}
+
+static void free_one(void)
+{
+	size_t i = unit_random(held);
+	struct frame *f = have[i];
+
+	have[i] = have[--held];
+	want[f->type] -= 1ul << f->order;
+	frame_get(f);
+	frame_put(f);
+	assert_int_equal(frame_refs(f), 1);
+	if (f->order == 0 && unit_random(4) == 0) {
+		memset(frame_virt(f), 0, PAGE_SIZE);
+		frame_put_zeroed(f);
+	} else {
+		frame_put(f);
+	}
+}
+
+static void zero_one_ahead(void)
+{
+	struct frame_stats before = stats();
+
+	if (frame_prezero())
+		allocs++;
+	assert_int_equal(stats().free + stats().cached, before.free + before.cached);
+}
+
+static void check_counters(void)
+{
+	struct frame_stats s = stats();
+
+	for (unsigned type = FRAME_KERNEL; type < FRAME_TYPES; type++)
+		assert_int_equal(s.used[type], want[type]);
+	assert_int_equal(s.allocs, allocs);
+}
+
+/* All blocks have merged again: they can be had in the largest size. */
+static void check_merged(void)
+{
 	for (unsigned i = 0; i < FRAMES / 1024; i++)
 		assert_non_null(have[i] = frame_alloc_order(FRAME_MAX_ORDER, FRAME_KERNEL, 0));
 	assert_null(frame_alloc(FRAME_KERNEL, 0));
@@ -446,11 +442,40 @@ static void test_frames_random(void **state)
 		frame_put(have[i]);
 }
 
+static void test_frames_random(void **state)
+{
+	held = 0;
+	allocs = 0;
+	memset(want, 0, sizeof(want));
+	unit_seed();
+	assert_int_equal(stats().free, FRAMES);
+	for (u64 round = unit_rounds(40000); round-- > 0;) {
+		u64 what = unit_random(100);
+
+		if (what < 50) {
+			alloc_one(round);
+		} else if (what < 97) {
+			if (held > 0)
+				free_one();
+		} else if (what < 99) {
+			zero_one_ahead();
+		} else {
+			frame_drain();
+			assert_int_equal(stats().cached, 0);
+		}
+		check_counters();
+	}
+	while (held > 0)
+		frame_put(have[--held]);
+	frame_drain();
+	assert_int_equal(stats().free, FRAMES);
+	assert_int_equal(stats().frees, allocs);
+	check_merged();
+}
+
 /* Free frames on the stacks must not stand in the way of a large block. */
 static void test_block_drains(void **state)
 {
-	static struct frame *have[FRAMES];
-
 	for (unsigned i = 0; i < FRAMES; i++)
 		assert_non_null(have[i] = frame_alloc(FRAME_ANON, 0));
 	for (unsigned i = 0; i < FRAMES; i++)

@@ -418,30 +418,27 @@ static void *fault_elsewhere(void *arg)
 
 static bool is_locked(struct frame *t)
 {
-	u32 word = __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&t->lock.locked, __ATOMIC_ACQUIRE);
+}
 
-	return (u16)word != word >> 16;
+/* Changes when one more waits. */
+static u8 tickets(struct frame *t)
+{
+	return __atomic_load_n(&t->lock.next, __ATOMIC_ACQUIRE);
 }
 
 /* Who waits for the lock gets it, and we again as the next. */
 static void let_one_through(struct frame *t)
 {
-	u16 *served = (u16 *)&t->lock, ticket = __atomic_fetch_add(served + 1, 1, __ATOMIC_ACQUIRE);
+	u8 ticket = __atomic_fetch_add(&t->lock.next, 1, __ATOMIC_ACQUIRE);
 
 	table_unlock(t);
-	while (__atomic_load_n(served, __ATOMIC_ACQUIRE) != ticket)
-		cpu_relax();
+	spin_take_in_turn(&t->lock, ticket);
 }
 
-/* Until one more waits than before. */
-static u32 lock_word(struct frame *t)
+static void wait_for_one(struct frame *t, u8 before)
 {
-	return __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
-}
-
-static void wait_for_one(struct frame *t, u32 before)
-{
-	while (lock_word(t) >> 16 == before >> 16)
+	while (tickets(t) == before)
 		cpu_relax();
 }
 
@@ -451,7 +448,7 @@ static void test_moved_while_waiting(void **state)
 {
 	struct frame *t, *above;
 	pthread_t mover, other;
-	u32 before;
+	u8 before;
 
 	host_cpu = 1; /* the only one that knows translations: none is told to forget any here */
 	map(AT, PAGES 4);
@@ -460,15 +457,15 @@ static void test_moved_while_waiting(void **state)
 	t = pte_table(*entry_of_level2(AT), 2);
 	above = virt_frame((void *)ALIGN_DOWN((u64)entry_of_level2(AT), PAGE_SIZE));
 	table_lock(t);
-	before = lock_word(t);
+	before = tickets(t);
 	assert_int_equal(pthread_create(&mover, NULL, move_elsewhere, NULL), 0);
 	wait_for_one(t, before);
 	while (!is_locked(above)) { /* it has only looked */
-		before = lock_word(t) + (1u << 16);
+		before = (u8)(tickets(t) + 1);
 		let_one_through(t);
 		wait_for_one(t, before);
 	}
-	before = lock_word(t);
+	before = tickets(t);
 	assert_int_equal(pthread_create(&other, NULL, fault_elsewhere, NULL), 0);
 	wait_for_one(t, before);
 	table_unlock(t);

@@ -503,10 +503,10 @@ static void test_locks(void **state)
 	assert_int_equal(fl.type, F_WRLCK);
 	assert_int_equal(fl.start, 20);
 	assert_int_equal(fl.len, 10);
-	fs_signal = true; /* it would wait */
+	fs_signal(true); /* it would wait */
 	fl = (struct linux_flock){ .type = F_RDLCK, .start = 20, .len = 1 };
 	assert_int_equal(lock_fcntl(f, fd, F_SETLKW, &fl), -ERESTARTSYS);
-	fs_signal = false;
+	fs_signal(false);
 	fs_thread.files = me;
 	fl = (struct linux_flock){ .type = F_WRLCK, .start = 15, .len = 5 };
 	assert_int_equal(lock_fcntl(f, fd, F_SETLK, &fl), -EAGAIN);

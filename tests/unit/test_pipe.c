@@ -121,7 +121,7 @@ static void read_page(void)
 
 static void interrupt(void)
 {
-	fs_signal = true;
+	fs_signal(true);
 }
 
 static void test_blocking(void **state)
@@ -135,17 +135,17 @@ static void test_blocking(void **state)
 	assert_memory_equal(buf, "late", 4);
 	fs_on_sleep = interrupt;
 	assert_int_equal(get(buf, sizeof(buf)), -ERESTARTSYS);
-	fs_signal = false;
+	fs_signal(false);
 	fs_on_sleep = read_page; /* a large write goes in pieces, as the reader makes room */
 	assert_int_equal(put(big, sizeof(big)), sizeof(big));
 	fs_on_sleep = interrupt;
 	assert_int_equal(put(big, sizeof(big)), -ERESTARTSYS);
-	fs_signal = false;
+	fs_signal(false);
 	read_page();
 	read_page();
 	fs_on_sleep = interrupt;
 	assert_int_equal(put(big, sizeof(big)), 2 * PAGE_SIZE); /* what went in counts */
-	fs_signal = false;
+	fs_signal(false);
 	fs_on_sleep = close_reader;
 	assert_int_equal(put(big, 10), -EPIPE);
 	assert_int_equal(fs_sigpipes, 1);
@@ -203,7 +203,7 @@ static void test_fifo(void **state)
 	assert_int_equal(t_open("/fifo", O_WRONLY | O_NONBLOCK), -ENXIO);
 	fs_on_sleep = interrupt;
 	assert_int_equal(t_open("/fifo", O_RDONLY), -ERESTARTSYS);
-	fs_signal = false;
+	fs_signal(false);
 	fd = t_open("/fifo", O_RDONLY | O_NONBLOCK);
 	assert_true(fd >= 0);
 	f = fd_get(fd);

@@ -1226,9 +1226,10 @@ static void *protect_elsewhere(void *arg)
 	return NULL;
 }
 
-static u32 lock_word(const struct frame *t)
+/* Changes when one more waits. */
+static u8 tickets(const struct frame *t)
 {
-	return __atomic_load_n(&t->lock, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&t->lock.next, __ATOMIC_ACQUIRE);
 }
 
 static pte_t *entry_of_level2(u64 va)
@@ -1255,14 +1256,14 @@ static void test_shared_while_waiting(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		pte_t *above = entry_of_level2(AT);
 		struct frame *t = pte_table(*above, 2);
-		u32 alone;
+		u8 alone;
 		pthread_t other;
 
 		table_lock(t);
-		alone = lock_word(t);
+		alone = tickets(t);
 		call_result = -1;
 		assert_int_equal(pthread_create(&other, NULL, call[i], NULL), 0);
-		while (lock_word(t) == alone)
+		while (tickets(t) == alone)
 			cpu_relax();
 		/* What fork and the child's exit leave. */
 		pte_clear_bits(above, PTE_WRITE);
@@ -1281,7 +1282,7 @@ static void test_replaced_while_waiting(void **state)
 	pte_t *above;
 	struct frame *t, *copy;
 	struct pt_cursor c;
-	u32 alone;
+	u8 alone;
 	pthread_t other;
 
 	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
@@ -1294,9 +1295,9 @@ static void test_replaced_while_waiting(void **state)
 	c.spare = NULL;
 	copy->level = 1;
 	table_lock(t);
-	alone = lock_word(t);
+	alone = tickets(t);
 	assert_int_equal(pthread_create(&other, NULL, fault_elsewhere, NULL), 0);
-	while (lock_word(t) == alone)
+	while (tickets(t) == alone)
 		cpu_relax();
 	memcpy(frame_virt(copy), frame_virt(t), PAGE_SIZE);
 	copy->used = t->used;
@@ -1325,16 +1326,16 @@ static void test_noreplace_waits(void **state)
 {
 	struct frame *t;
 	pte_t *slot;
-	u32 alone;
+	u8 alone;
 	pthread_t other;
 
 	map(AT, 4 * PAGE_SIZE, RW, ANON | MAP_FIXED);
 	poke(as, AT, 1);
 	t = pte_table(*entry_of_level2(AT), 2);
 	table_lock(t);
-	alone = lock_word(t);
+	alone = tickets(t);
 	assert_int_equal(pthread_create(&other, NULL, noreplace_elsewhere, NULL), 0);
-	while (lock_word(t) == alone)
+	while (tickets(t) == alone)
 		cpu_relax();
 	slot = (pte_t *)frame_virt(t) + pt_index(AT + MiB, 1);
 	pte_store(slot, mark_anon(VM_READ | VM_WRITE | PTE_NOEXEC));

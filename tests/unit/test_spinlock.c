@@ -1,5 +1,5 @@
 /*
- * sync/spinlock.[ch]: exclusion between host threads, and the debug checks: recursion, order of
+ * sync/spinlock.[ch]: exclusion between host threads, patient and not, the order of who waits, and the debug checks: recursion, order of
  * ranks, unlock by a stranger, too many.
  */
 #include "tests/unit/unit.h"
@@ -14,6 +14,7 @@ static spinlock_t shared = SPINLOCK_INIT("shared", RANK_FILE);
 static u64 counter;
 
 #define THREADS 3
+#define WAITERS 3
 #define TURNS   20000
 
 static void *count(void *arg)
@@ -36,16 +37,116 @@ static void *count(void *arg)
 	return NULL;
 }
 
-static void test_exclusion(void **state)
+static void exclude(u32 patience)
 {
 	pthread_t t[THREADS];
 
+	counter = 0;
+	spin_set_patience(patience);
 	for (u64 i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, count, (void *)(i + 1)), 0);
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	assert_int_equal(counter, THREADS * TURNS);
 	assert_false(spin_is_locked(&shared));
+	spin_set_patience(0);
+}
+
+static void test_exclusion(void **state)
+{
+	exclude(0);
+}
+
+static void test_patient_exclusion(void **state)
+{
+	exclude(1000000); /* all by the fast way */
+	exclude(20);      /* both ways beside each other */
+}
+
+static unsigned order[WAITERS], served;
+
+static void *wait_in_line(void *arg)
+{
+	host_cpu = (u32)(u64)arg;
+	spin_lock(&shared);
+	order[served++] = host_cpu;
+	spin_unlock(&shared);
+	return NULL;
+}
+
+static u8 tickets(void)
+{
+	return __atomic_load_n(&shared.word.next, __ATOMIC_ACQUIRE);
+}
+
+/* Served in the order in which they drew; and nobody comes in between once the first in line has closed the lock. */
+static void test_order(void **state)
+{
+	pthread_t t[WAITERS];
+
+	served = 0;
+	spin_lock(&shared);
+	for (u64 i = 0; i < WAITERS; i++) {
+		u8 before = tickets();
+
+		assert_int_equal(pthread_create(&t[i], NULL, wait_in_line, (void *)(i + 1)), 0);
+		while (tickets() == before)
+			cpu_relax();
+	}
+	while (READ_ONCE(shared.word.state) != (SPIN_LOCKED | SPIN_CLOSED))
+		cpu_relax();
+	spin_unlock(&shared);
+	for (u64 i = 0; i < WAITERS; i++)
+		pthread_join(t[i], NULL);
+	for (u32 i = 0; i < WAITERS; i++)
+		assert_int_equal(order[i], i + 1);
+	assert_int_equal(READ_ONCE(shared.word.state), 0); /* the last one has opened it */
+}
+
+/* A lock that is free, but somebody's whose turn it is, is not for a newcomer. */
+static void test_closed(void **state)
+{
+	spinlock_t l;
+	u8 ticket;
+
+	spin_init(&l, "closed", RANK_TTY);
+	spin_lock(&l);
+	ticket = __atomic_fetch_add(&l.word.next, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&l.word.state, SPIN_CLOSED, __ATOMIC_RELAXED);
+	spin_unlock(&l);
+	assert_true(spin_is_locked(&l));
+	assert_false(spin_trylock(&l));
+	spin_take_in_turn(&l.word, ticket);
+	assert_int_equal(l.word.state, SPIN_LOCKED);
+	spin_word_release(&l.word);
+	assert_true(spin_trylock(&l));
+	spin_unlock(&l);
+}
+
+/* Whose patience ends draws; until then it has no ticket, and a free lock is taken past it. */
+static void test_patience(void **state)
+{
+	pthread_t t;
+	u8 before = tickets();
+
+	spin_set_patience(UINT32_MAX);
+	served = 0;
+	spin_lock(&shared);
+	assert_int_equal(pthread_create(&t, NULL, wait_in_line, (void *)1), 0);
+	usleep(20000);
+	assert_int_equal(tickets(), before);
+	spin_unlock(&shared);
+	pthread_join(t, NULL);
+	assert_int_equal(served, 1);
+	assert_int_equal(tickets(), before);
+	spin_set_patience(1000);
+	spin_lock(&shared);
+	assert_int_equal(pthread_create(&t, NULL, wait_in_line, (void *)1), 0);
+	while (tickets() == before)
+		cpu_relax();
+	spin_unlock(&shared);
+	pthread_join(t, NULL);
+	spin_set_patience(0);
 }
 
 static void test_states(void **state)
@@ -138,7 +239,9 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exclusion), cmocka_unit_test(test_states),
+		cmocka_unit_test(test_exclusion), cmocka_unit_test(test_patient_exclusion),
+		cmocka_unit_test(test_order),     cmocka_unit_test(test_closed),
+		cmocka_unit_test(test_patience),  cmocka_unit_test(test_states),
 		cmocka_unit_test(test_recursion), cmocka_unit_test(test_ranks),
 		cmocka_unit_test(test_strangers), cmocka_unit_test(test_many),
 	};

@@ -12,7 +12,8 @@
 /* ---- what tty.c needs and the library lacks ------------------------------------------------- */
 
 static const char *typed_later; /* comes while somebody sleeps */
-static bool signal_pending;
+static struct thread reader;
+DEFINE_PER_CPU(struct thread *, current_thread);
 static u64 now;
 
 void waitq_init(struct waitq *q)
@@ -23,8 +24,9 @@ void waitq_wake_all(struct waitq *q)
 }
 void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 {
+	w->out = true;
 }
-bool waitq_finish(struct waitq *q, struct waiter *w)
+bool waitq_leave(struct waitq *q, struct waiter *w)
 {
 	return true;
 }
@@ -32,10 +34,6 @@ void might_sleep(void)
 {
 	assert_true(irqs_enabled());
 	assert_int_equal(preempt_count(), 0);
-}
-bool signal_pending_current(void)
-{
-	return signal_pending;
 }
 u64 clock_ns(void)
 {
@@ -56,7 +54,7 @@ void thread_put(struct thread *t)
 static struct tty *tty;
 
 /* Sleeping types the next character, or lets the time pass, or a signal comes. */
-void sched_sleep(u64 deadline_ns)
+void sched_block_until(u64 deadline_ns)
 {
 	tty_send_raised(tty);
 	if (typed_later && *typed_later)
@@ -64,7 +62,11 @@ void sched_sleep(u64 deadline_ns)
 	else if (deadline_ns != WAIT_FOREVER)
 		now = deadline_ns;
 	else
-		signal_pending = true;
+		atomic_store(&reader.work, THREAD_SIGPENDING);
+}
+void sched_block(void)
+{
+	sched_block_until(WAIT_FOREVER);
 }
 
 static struct tty tty_memory[4];
@@ -149,7 +151,8 @@ static int setup(void **state)
 	shown_len = 0;
 	shown[0] = 0;
 	typed_later = NULL;
-	signal_pending = false;
+	atomic_store(&reader.work, 0u);
+	this_cpu_write(current_thread, &reader);
 	my_group = my_session = 100;
 	other_group_session = 100;
 	leader = true;

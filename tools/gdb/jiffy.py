@@ -310,6 +310,37 @@ class Walk(gdb.Command):
 
 # ---- scheduler, log ------------------------------------------------------------------------------
 
+SLOT_FAIR = 109  # sched/rq.h
+
+
+def title(thread):
+    return "%s (%d)" % (thread["name"].string(errors="replace"), int(thread["tid"]))
+
+
+def offset_of(struct, member):
+    return next(f.bitpos // 8 for f in gdb.lookup_type(struct).fields() if f.name == member)
+
+
+def tree_nodes(node):
+    """Addresses of a red-black tree's nodes, in order."""
+    if unsigned(node):
+        yield from tree_nodes(node["left"])
+        yield unsigned(node)
+        yield from tree_nodes(node["right"])
+
+
+def fair_threads(queue):
+    """Of the fair queue: who runs, then who waits, those whose turn it may be first (sched/fair.h)."""
+    entities = [unsigned(queue["curr"])] if unsigned(queue["curr"]) else []
+    for tree in (queue["ready"], queue["waiting"]):
+        nodes = list(tree_nodes(tree["root"]["top"]))
+        entities += [n - offset_of("struct fair_entity", "node") for n in nodes] or \
+            ([unsigned(tree["first"])] if unsigned(tree["first"]) else [])
+    for entity in entities:
+        address = entity - offset_of("struct thread", "fair")
+        yield gdb.Value(address).cast(gdb.lookup_type("struct thread").pointer())
+
+
 class Rq(gdb.Command):
     """jiffy rq: the run queue of each CPU, level by level, the running thread first."""
 
@@ -325,7 +356,7 @@ class Rq(gdb.Command):
             print("cpu %d: %d runnable, current %s (%d), %d switches, %d of them forced, %d wake-ups, lock %s" % (
                 cpu, int(rq["runnable"]), current["name"].string(errors="replace"), int(current["tid"]),
                 int(rq["switches"]), int(rq["preemptions"]), int(rq["wakeups"]),
-                "free" if int(rq["lock"]["owner"]) == int(rq["lock"]["next"]) else "HELD"))
+                "HELD" if int(rq["lock"]["word"]["locked"]) else "free"))
             self.levels(rq)
 
     def levels(self, rq):
@@ -333,10 +364,13 @@ class Rq(gdb.Command):
         for level in range(64 * words):
             if not int(rq["bitmap"][level // 64]) >> (level % 64) & 1:
                 continue
+            if level == SLOT_FAIR:
+                print("  fair:      %s" % ", ".join(title(t) for t in fair_threads(rq["fair"])))
+                continue
             first = rq["first"][level]
             names, thread = [], first
             while len(names) < 1000:
-                names.append("%s (%d)" % (thread["name"].string(errors="replace"), int(thread["tid"])))
+                names.append(title(thread))
                 thread = thread["ring_next"]
                 if unsigned(thread) == unsigned(first):
                     break

@@ -13,16 +13,7 @@
  * the iterations of repeated string instructions, as -icount does, and "page" how many of 512 iterations in one
  * go there were: 4 KiB cleared or copied by 8 bytes.
  */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "tools/plugin/qemu-plugin.h"
-
-int qemu_plugin_version = 1;
+#include "tools/plugin/common.h"
 
 enum kind {
 	CR3,
@@ -203,30 +194,12 @@ static void end(unsigned cpu, void *arg)
 
 /* ---- translation ------------------------------------------------------------------------------- */
 
-#define MARK_BASE 0x4a420000u
-
-/* nopl MARK_BASE + k(%rax,%rax): k, or 0 for any other instruction. */
-static uint32_t mark_of(const uint8_t *p, size_t n)
-{
-	uint32_t displacement;
-
-	if (n != 8 || memcmp(p, "\x0f\x1f\x84\x00", 4))
-		return 0;
-	memcpy(&displacement, p + 4, sizeof(displacement));
-	return displacement - MARK_BASE;
-}
-
-static void on_mark(struct qemu_plugin_insn *insn, uint32_t mark)
+static void on_mark(struct qemu_plugin_insn *insn)
 {
 	static char one; /* an address that is not NULL */
 
-	switch (mark) {
-	case 1:
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, begin, QEMU_PLUGIN_CB_NO_REGS, NULL);
-		break;
-	case 2:
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, end, QEMU_PLUGIN_CB_NO_REGS, NULL);
-		break;
+	watch_marks(insn, begin, end);
+	switch (mark_of(insn)) {
 	case 3:
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, begin_name, QEMU_PLUGIN_CB_NO_REGS,
 						       NULL);
@@ -234,7 +207,7 @@ static void on_mark(struct qemu_plugin_insn *insn, uint32_t mark)
 	case 0x10:
 	case 0x11:
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, name_bit, QEMU_PLUGIN_CB_NO_REGS,
-						       mark == 0x11 ? &one : NULL);
+						       mark_of(insn) == 0x11 ? &one : NULL);
 		break;
 	default: break;
 	}
@@ -259,8 +232,6 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 		const uint8_t *p = qemu_plugin_insn_data(insn);
 		size_t n = qemu_plugin_insn_size(insn);
 		enum kind kind = kind_of(p, n);
-		uint32_t mark = mark_of(p, n);
-
 		uint64_t address = qemu_plugin_insn_vaddr(insn);
 
 		if (*behind_slot(address) == address)
@@ -268,8 +239,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 							       QEMU_PLUGIN_CB_NO_REGS, NULL);
 		if (kind == REP)
 			*behind_slot(address + n) = address + n;
-		if (mark)
-			on_mark(insn, mark);
+		on_mark(insn);
 		if (kind != NONE)
 			qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
 								   &counter[kind], 1);
@@ -300,13 +270,11 @@ static void print_operation(FILE *f, struct operation *o)
 
 static void finish(uint64_t id, void *arg)
 {
-	FILE *f = fopen(out_path, "w");
+	FILE *f = open_output(out_path);
 
 	(void)id, (void)arg;
-	if (!f) {
-		perror(out_path);
+	if (!f)
 		return;
-	}
 	for (int i = 0; i < operations; i++)
 		print_operation(f, &operation[i]);
 	fclose(f);
@@ -315,9 +283,7 @@ static void finish(uint64_t id, void *arg)
 int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
 {
 	(void)info;
-	for (int i = 0; i < argc; i++)
-		if (!strncmp(argv[i], "out=", 4))
-			out_path = strdup(argv[i] + 4);
+	out_path = argument("out", argc, argv);
 	if (!out_path) {
 		fprintf(stderr, "events.so: out=FILE is missing\n");
 		return 1;

@@ -17,16 +17,7 @@
  *
  * For CPUs that take turns (-icount, or thread=single): the table has no lock of its own.
  */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "tools/plugin/qemu-plugin.h"
-
-int qemu_plugin_version = 1;
+#include "tools/plugin/common.h"
 
 #define LINE_SHIFT 6
 #define SITES      24 /* instructions that are remembered for a line */
@@ -139,20 +130,6 @@ static void end(unsigned cpu, void *arg)
 
 /* ---- translation ------------------------------------------------------------------------------- */
 
-#define MARK_BEGIN 0x4a420001u
-#define MARK_END   0x4a420002u
-
-static uint32_t mark_of(const struct qemu_plugin_insn *insn)
-{
-	const uint8_t *byte = qemu_plugin_insn_data(insn);
-	uint32_t displacement;
-
-	if (qemu_plugin_insn_size(insn) != 8 || memcmp(byte, "\x0f\x1f\x84\x00", 4))
-		return 0;
-	memcpy(&displacement, byte + 4, sizeof(displacement));
-	return displacement;
-}
-
 static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
@@ -161,21 +138,13 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 	for (size_t i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		uint64_t address = qemu_plugin_insn_vaddr(insn);
-		uint32_t mark;
 
-		if (address >> 63) {
+		if (address >> 63)
 			qemu_plugin_register_vcpu_mem_cb(insn, access_memory,
 							 QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
 							 (void *)address);
-			continue;
-		}
-		mark = mark_of(insn);
-		if (mark == MARK_BEGIN)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, begin, QEMU_PLUGIN_CB_NO_REGS,
-							       NULL);
-		if (mark == MARK_END)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, end, QEMU_PLUGIN_CB_NO_REGS,
-							       NULL);
+		else
+			watch_marks(insn, begin, end);
 	}
 }
 
@@ -186,13 +155,11 @@ static bool is_one(uint64_t mask)
 
 static void finish(uint64_t id, void *arg)
 {
-	FILE *f = fopen(out_path, "w");
+	FILE *f = open_output(out_path);
 
 	(void)id, (void)arg;
-	if (!f) {
-		perror(out_path);
+	if (!f)
 		return;
-	}
 	fprintf(f, "lines %" PRIu32 "\ncpus %" PRIx64 "\n", lines, cpus);
 	for (uint32_t i = 0; i < LINES; i++) {
 		struct line *l = &table[i];
@@ -212,9 +179,7 @@ static void finish(uint64_t id, void *arg)
 int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
 {
 	(void)info;
-	for (int i = 0; i < argc; i++)
-		if (!strncmp(argv[i], "out=", 4))
-			out_path = strdup(argv[i] + 4);
+	out_path = argument("out", argc, argv);
 	table = calloc(LINES, sizeof(*table));
 	if (!out_path || !table) {
 		fprintf(stderr, "lines.so: %s\n", table ? "out=FILE is missing" : "no memory");

@@ -15,16 +15,7 @@
  * An instruction that faults counts each time that it is begun; an iteration of a repeated one counts
  * as -icount has it.
  */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "tools/plugin/qemu-plugin.h"
-
-int qemu_plugin_version = 1;
+#include "tools/plugin/common.h"
 
 /* ---- counters -------------------------------------------------------------------------------- */
 
@@ -92,21 +83,6 @@ static void end(unsigned cpu, void *arg)
 
 /* ---- translation ----------------------------------------------------------------------------- */
 
-#define MARK_BEGIN 0x4a420001u
-#define MARK_END   0x4a420002u
-
-/* nopl displacement(%rax,%rax): the displacement, or 0 for any other instruction. */
-static uint32_t mark_of(const struct qemu_plugin_insn *insn)
-{
-	const uint8_t *byte = qemu_plugin_insn_data(insn);
-	uint32_t displacement;
-
-	if (qemu_plugin_insn_size(insn) != 8 || memcmp(byte, "\x0f\x1f\x84\x00", 4))
-		return 0;
-	memcpy(&displacement, byte + 4, sizeof(displacement));
-	return displacement;
-}
-
 static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
@@ -115,17 +91,10 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 	for (size_t i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		uint64_t address = qemu_plugin_insn_vaddr(insn);
-		uint32_t mark;
 
 		if (!(address >> 63)) {
 			address = USER;
-			mark = mark_of(insn);
-			if (mark == MARK_BEGIN)
-				qemu_plugin_register_vcpu_insn_exec_cb(
-					insn, begin, QEMU_PLUGIN_CB_NO_REGS, NULL);
-			if (mark == MARK_END)
-				qemu_plugin_register_vcpu_insn_exec_cb(
-					insn, end, QEMU_PLUGIN_CB_NO_REGS, NULL);
+			watch_marks(insn, begin, end);
 		}
 		qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
 							   &counter_for(address)->count, 1);
@@ -134,13 +103,11 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 
 static void finish(uint64_t id, void *arg)
 {
-	FILE *f = fopen(out_path, "w");
+	FILE *f = open_output(out_path);
 
 	(void)id, (void)arg;
-	if (!f) {
-		perror(out_path);
+	if (!f)
 		return;
-	}
 	fprintf(f, "rounds %" PRIu64 "\n", rounds);
 	if (rounds > 0) {
 		fprintf(f, "total %" PRIu64 "\n", best_total);
@@ -155,9 +122,7 @@ static void finish(uint64_t id, void *arg)
 int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
 {
 	(void)info;
-	for (int i = 0; i < argc; i++)
-		if (!strncmp(argv[i], "out=", 4))
-			out_path = strdup(argv[i] + 4);
+	out_path = argument("out", argc, argv);
 	if (!out_path) {
 		fprintf(stderr, "where.so: out=FILE is missing\n");
 		return 1;
