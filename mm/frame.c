@@ -31,7 +31,7 @@
 #include "mm/buddy.h"
 #include "mm/internal.h"
 
-#define HOT_MAX     64
+#define HOT_MAX     128 /* what a grace period gives back at once, of processes that fork, finds room */
 #define ZEROED_MAX  64
 #define BATCH_ORDER 4
 #define BATCH       (1u << BATCH_ORDER)
