@@ -243,7 +243,7 @@ $(O)/bench/suite-exit: bench/suite/exit.c
 		-Wl,-z,noseparate-code -s $< -o $@
 
 # The benchmarks of processes, and the kernel's own sched/core.c as a program of this machine.
-$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency $(O)/bench/disjoint $(O)/bench/scale: $(O)/bench/%: bench/user/%.c bench/raw.h $(wildcard bench/user/*.h)
+$(O)/bench/yield $(O)/bench/memory $(O)/bench/latency $(O)/bench/disjoint $(O)/bench/scale $(O)/bench/wake: $(O)/bench/%: bench/user/%.c bench/raw.h $(wildcard bench/user/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $<"
 	$(Q)musl-gcc $(UFLAGS) $< -o $@

@@ -131,23 +131,6 @@ static __always_inline ssize_t read_step(struct pipe *p, struct uio *dst)
 	return likely(n) ? (ssize_t)n : -EFAULT;
 }
 
-/* It was empty. 1: look again; 0: nobody writes any more; -EAGAIN, -ERESTARTSYS. */
-static __noinline ssize_t await_bytes(struct pipe *p, struct file *f)
-{
-	/* Read first: who closes has written before, so what is empty then stays so. */
-	bool closed = load_acquire(&p->writers) == 0;
-	int err;
-
-	if (unlikely(used(p)))
-		return 1;
-	if (closed)
-		return 0;
-	if (f->flags & O_NONBLOCK)
-		return -EAGAIN;
-	err = wait_event_interruptible(&p->wait, used(p) || !READ_ONCE(p->writers));
-	return err ? err : 1;
-}
-
 static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 {
 	struct pipe *p = f->inode->pipe;
@@ -161,8 +144,16 @@ static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 			if (likely(n))
 				return n;
 		}
-		n = await_bytes(p, f);
-		if (n <= 0)
+		/* Who closes has written before, so what is empty behind this look stays so. */
+		if (unlikely(!load_acquire(&p->writers))) {
+			if (!used(p))
+				return 0;
+			continue;
+		}
+		if (f->flags & O_NONBLOCK)
+			return -EAGAIN;
+		n = wait_event_interruptible_seen(&p->wait, used(p) || !READ_ONCE(p->writers));
+		if (n)
 			return n;
 	}
 }
@@ -405,10 +396,13 @@ int pipe_create(int flags, struct file **rd, struct file **wr)
 
 /* ---- FIFOs: fifo(7) ------------------------------------------------------------------------ */
 
-/* Waits until the other side has been opened since `seen`, or is open. 0 or -ERESTARTSYS. */
-static int wait_for_partner(struct pipe *p, u32 *count, u32 *opens, u32 seen)
+/*
+ * Waits until the other side, which was not open, has been opened since `seen`. Whether it still is does not
+ * matter: a writer may have come, written and gone. 0 or -ERESTARTSYS.
+ */
+static int wait_for_partner(struct pipe *p, const u32 *opens, u32 seen)
 {
-	return wait_event_interruptible(&p->wait, READ_ONCE(*count) || READ_ONCE(*opens) != seen);
+	return wait_event_interruptible(&p->wait, READ_ONCE(*opens) != seen);
 }
 
 static int fifo_pipe(struct inode *inode, struct pipe **out)
@@ -430,6 +424,7 @@ int fifo_open(struct inode *inode, struct file *f)
 	bool reads = file_readable(f), writes = file_writable(f);
 	/* A pipe(2) that is opened again through /proc/self/fd waits for nobody. */
 	bool fifo = inode->sb != pipefs;
+	bool alone;
 	u32 reader_opens, writer_opens;
 	struct pipe *p;
 	int err = fifo_pipe(inode, &p);
@@ -446,13 +441,15 @@ int fifo_open(struct inode *inode, struct file *f)
 	p->writers += writes;
 	reader_opens = p->reader_opens += reads;
 	writer_opens = p->writer_opens += writes;
+	alone = !p->readers || !p->writers;
 	f->data = p->writers ? HANGS_UP : (void *)(u64)writer_opens;
 	mutex_unlock(&p->lock);
 	wake(p);
-	if (fifo && reads && !writes && !(f->flags & O_NONBLOCK))
-		err = wait_for_partner(p, &p->writers, &p->writer_opens, writer_opens);
-	else if (fifo && writes && !reads)
-		err = wait_for_partner(p, &p->readers, &p->reader_opens, reader_opens);
+	/* Who has found its partner does not wait: that one may be gone again by now. */
+	if (fifo && alone && reads && !(f->flags & O_NONBLOCK))
+		err = wait_for_partner(p, &p->writer_opens, writer_opens);
+	else if (fifo && alone && writes)
+		err = wait_for_partner(p, &p->reader_opens, reader_opens);
 	if (err)
 		pipe_release(f);
 	return err;

@@ -9,6 +9,9 @@
  * The number of a block's buddy can lie in a hole. That is safe to look at: the frame table has
  * memory for every block of the greatest order that holds any RAM, and holes are FRAME_RESERVED.
  *
+ * A block of the greatest order that was never used is fresh: only its head is in order, the entries behind it
+ * are written when the block is taken. Nobody looks at them before, for no block merges beyond that order.
+ *
  * Lists are last in, first out: what was freed last may still be in the caches.
  *
  * Several buddy systems may share a span (mm/frame.c). The head of a free block says in frame.owner whose it
@@ -57,6 +60,15 @@ static inline void block_remove(struct buddy *b, struct frame *f, unsigned order
 		b->orders &= ~(1u << order);
 }
 
+/* Writes the entries behind the head, which is ours. */
+static __noinline void open_fresh(struct frame *head)
+{
+	head->flags = 0;
+#pragma GCC unroll 8
+	for (struct frame *f = head + 1; f < head + (1ul << FRAME_MAX_ORDER); f++)
+		*f = (struct frame){ .type = FRAME_FREE, .order = BUDDY_INSIDE };
+}
+
 struct frame *buddy_alloc_locked(struct buddy *b, unsigned order)
 {
 	u32 fitting = b->orders >> order;
@@ -68,6 +80,8 @@ struct frame *buddy_alloc_locked(struct buddy *b, unsigned order)
 
 	kassert(f->type == FRAME_FREE && f->order == from);
 	block_remove(b, f, from);
+	if (from == FRAME_MAX_ORDER && (f->flags & BUDDY_FRESH))
+		open_fresh(f);
 	while (from > order) {
 		from--;
 		block_push(b, f + (1ul << from), from);
@@ -181,6 +195,14 @@ void buddy_free_frames_locked(struct buddy *b, struct frame *const *f, unsigned 
 	}
 }
 
+/* A block of the greatest order, whose entries hold anything. */
+static void add_fresh(struct buddy *b, struct frame *f)
+{
+	*f = (struct frame){ .type = FRAME_FREE, .flags = BUDDY_FRESH };
+	block_push(b, f, FRAME_MAX_ORDER);
+	b->nr_free += 1ul << FRAME_MAX_ORDER;
+}
+
 void buddy_add(struct buddy *b, pfn_t start, pfn_t end)
 {
 	kassert(start >= b->start && end <= b->end);
@@ -192,8 +214,12 @@ void buddy_add(struct buddy *b, pfn_t start, pfn_t end)
 			order = MIN(order, (unsigned)__builtin_ctzl(start));
 		while (start + (1ul << order) > end)
 			order--;
-		kassert_eq(pfn_frame(start)->type, FRAME_RESERVED);
-		buddy_free_locked(b, pfn_frame(start), order);
+		if (order == FRAME_MAX_ORDER) {
+			add_fresh(b, pfn_frame(start));
+		} else {
+			kassert_eq(pfn_frame(start)->type, FRAME_RESERVED);
+			buddy_free_locked(b, pfn_frame(start), order);
+		}
 		start += 1ul << order;
 		spin_unlock_irqrestore(&b->lock, flags);
 	}
@@ -212,7 +238,7 @@ static u64 check_list(struct buddy *b, unsigned order)
 		kassert(pfn >= b->start && pfn + (1ul << order) <= b->end);
 		kassert(IS_ALIGNED(pfn, 1ul << order));
 		kassert_eq(f->order, order);
-		for (size_t i = 0; i < 1ul << order; i++) {
+		for (size_t i = 0; i < (f->flags & BUDDY_FRESH ? 1 : 1ul << order); i++) {
 			kassert_eq(f[i].type, FRAME_FREE);
 			kassert_eq(frame_refs(&f[i]), 0);
 			kassert(i == 0 || f[i].order == BUDDY_INSIDE);

@@ -18,10 +18,16 @@ struct buddy {
 /* A frame.order that no block has: a frame inside a free block, behind its head. */
 #define BUDDY_INSIDE 0xff
 
+/* In frame.flags of the head of a free block: the entries behind it have not been written yet. */
+#define BUDDY_FRESH 0x4000
+
 /* An empty one. Frames of [start, end) that are never added stay FRAME_RESERVED. */
 void buddy_init(struct buddy *b, pfn_t start, pfn_t end);
 
-/* Gives it frames of type RESERVED for the first time. Takes the lock. */
+/*
+ * Gives it frames for the first time: of type RESERVED, or, where [start, end) has a whole block of FRAME_MAX_ORDER, with entries
+ * in the table that nobody has written yet. Takes the lock.
+ */
 void buddy_add(struct buddy *b, pfn_t start, pfn_t end);
 
 /*

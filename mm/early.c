@@ -114,7 +114,7 @@ void early_init(void)
 		list_carve(&early, boot_info.module[i].start, boot_info.module[i].end);
 }
 
-paddr_t early_alloc(size_t bytes, size_t align, u64 limit)
+paddr_t early_alloc_dirty(size_t bytes, size_t align, u64 limit)
 {
 	kassert(!closed && bytes != 0 && (align == 0 || IS_POWER_OF_2(align)));
 	align = MAX(align, PAGE_SIZE);
@@ -126,12 +126,19 @@ paddr_t early_alloc(size_t bytes, size_t align, u64 limit)
 		if (start >= end || end - start < bytes)
 			continue;
 		list_carve(&early, start, start + bytes);
-		mem_set(phys_to_virt(PADDR(start)), 0, bytes);
 		return PADDR(start);
 	}
 	panic("out of memory at boot: no %lu KiB free below %lu MiB; this machine has %lu MiB of "
 	      "RAM, Jiffy needs 32 MiB and room for its modules",
 	      bytes / KiB, limit / MiB, early_ram_frames() * PAGE_SIZE / MiB);
+}
+
+paddr_t early_alloc(size_t bytes, size_t align, u64 limit)
+{
+	paddr_t pa = early_alloc_dirty(bytes, align, limit);
+
+	mem_set(phys_to_virt(pa), 0, ALIGN_UP(bytes, PAGE_SIZE));
+	return pa;
 }
 
 static bool list_get(const struct range_list *l, unsigned index, pfn_t *start, pfn_t *end)

@@ -31,7 +31,7 @@
 #include "mm/buddy.h"
 #include "mm/internal.h"
 
-#define HOT_MAX     64
+#define HOT_MAX     128 /* what a grace period gives back at once, of processes that fork, finds room */
 #define ZEROED_MAX  64
 #define BATCH_ORDER 4
 #define BATCH       (1u << BATCH_ORDER)
@@ -106,14 +106,43 @@ int frame_table_map(int (*map)(u64 va_start, u64 va_end))
 	return 0;
 }
 
+static void reserve(pfn_t start, pfn_t end)
+{
+	if (start < end)
+		mem_set(pfn_frame(start), 0, (end - start) * sizeof(struct frame));
+}
+
+/*
+ * Says FRAME_RESERVED of all frames of [start, end) but those of blocks that are free as a whole: these entries, by far the
+ * most, are written when the block is first used (mm/buddy.c). So the time to boot does not grow with the memory.
+ */
+static void reserve_all_but_blocks(pfn_t start, pfn_t end)
+{
+	pfn_t from, to;
+
+	for (unsigned i = 0; early_take_range(i, &from, &to); i++) {
+		from = MAX(ALIGN_UP(from, BLOCK_FRAMES), start);
+		to = MIN(ALIGN_DOWN(to, BLOCK_FRAMES), end);
+		if (from >= to)
+			continue;
+		reserve(start, from);
+		start = to;
+	}
+	reserve(start, end);
+}
+
 void frame_init(void)
 {
 	pfn_t start, end, last = 0;
 
+	_Static_assert(FRAME_RESERVED == 0, "zeroed entries");
+
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
 		*per_cpu_ptr(&frame_cpu, cpu) = (struct frame_cpu){ .seq = 0 };
-	for (unsigned i = 0; table_range(i, &start, &end); i++)
+	for (unsigned i = 0; table_range(i, &start, &end); i++) {
+		reserve_all_but_blocks(start, end);
 		last = end;
+	}
 	buddy_init(&buddy, 0, last);
 	for (unsigned i = 0; early_take_range(i, &start, &end); i++)
 		buddy_add(&buddy, start, end);

@@ -158,13 +158,14 @@ void frame_drain(void);
  * rest of RAM to the buddy system; nothing may call early_alloc after it. mm/early.c, mm/frame.c
  */
 paddr_t early_alloc(size_t bytes, size_t align, u64 limit);
-void early_init(void); /* reads boot_info */
+paddr_t early_alloc_dirty(size_t bytes, size_t align, u64 limit); /* the same, not zeroed */
+void early_init(void);                                            /* reads boot_info */
 void frame_init(void);
 void boot_module_free(u32 index); /* gives a module's frames to the allocator */
 
 /*
  * Calls map for each page-aligned range of virtual addresses of the frame table that must have
- * memory behind it, in ascending order. Between early_init and frame_init; stops at the first
+ * memory behind it, whatever that holds, in ascending order. Between early_init and frame_init; stops at the first
  * non-zero result and returns it.
  */
 int frame_table_map(int (*map)(u64 va_start, u64 va_end));

@@ -94,7 +94,7 @@ static int map_frame_table(u64 start, u64 end)
 
 	while (start < end) {
 		u64 size = IS_ALIGNED(start, large) && end - start >= large ? large : PAGE_SIZE;
-		paddr_t pa = early_alloc(size, size, BOOT_MAP_END);
+		paddr_t pa = early_alloc_dirty(size, size, BOOT_MAP_END); /* frame_init writes it */
 
 		must_map(start, pa, size, KMAP_WRITE);
 		start += size;

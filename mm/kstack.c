@@ -2,7 +2,8 @@
  * The memory of threads: their structs and their stacks.
  *
  * Stacks: KSTACK_SIZE bytes between unmapped guard pages, in the kernel's own address space.
- * A few stay mapped for reuse, so that fork does not pay for mapping and flushing.
+ * A few stay mapped for reuse, so that fork does not pay for mapping and flushing: some with each CPU, so
+ * that CPUs which fork do not meet, and some for all.
  *
  * A stack is given up behind the last switch of its thread, interrupts off. There no other CPU may be
  * waited for, as unmapping does with several: then what is too many stays with the others, and
@@ -25,14 +26,14 @@
 #include "sched/thread.h"
 
 #define STACK_PAGES  (KSTACK_SIZE / PAGE_SIZE)
-#define CACHE_FIRST  16 /* stacks kept for the first CPU, */
-#define CACHE_MORE   4  /* and for each other one */
+#define CACHE_OWN    4                  /* stacks that a CPU keeps for itself, */
+#define CACHE_SHARED (12 + 2 * nr_cpus) /* those kept for all */
 #define COLOURS      8
 #define COLOUR_BYTES 128
 
 struct stack {
 	struct list_node all;  /* [lock] every mapped stack */
-	struct list_node idle; /* [lock] those nobody uses */
+	struct list_node idle; /* [lock] those nobody uses and no CPU keeps */
 	u64 base;              /* [I] lowest mapped address; the page below is the guard */
 	u32 colour;            /* [I] */
 	const char *owner;     /* the thread's name; NULL: cached */
@@ -43,13 +44,17 @@ static struct list_node all_stacks = LIST_INIT(all_stacks);
 static struct list_node idle_stacks = LIST_INIT(idle_stacks);
 static u32 nr_idle, next_colour;
 
+/* A CPU's own. The lock is for kstack_drain: nobody else comes from elsewhere. */
+struct own_stacks {
+	spinlock_t lock;
+	u32 n;
+	struct stack *stack[CACHE_OWN]; /* [lock] the last one goes first: it is warm */
+};
+static DEFINE_PER_CPU_SHARED_INIT(struct own_stacks, own_stacks,
+				  { .lock = SPINLOCK_INIT("own_stacks", RANK_ASPACE) });
+
 /* The highest word of the mapped pages leads back to the struct. */
 #define RESERVED_BYTES 64
-
-static u32 cache_max(void)
-{
-	return CACHE_FIRST + CACHE_MORE * (nr_cpus - 1);
-}
 
 static void *top_of(const struct stack *s)
 {
@@ -100,14 +105,39 @@ static u64 map_stack(void)
 	return base;
 }
 
-static struct stack *take_idle(const char *owner)
+/* From this CPU's own; NULL: it has none. */
+static struct stack *take_own(void)
+{
+	u64 flags = irq_save();
+	struct own_stacks *own = this_cpu_ptr(&own_stacks);
+
+	spin_lock(&own->lock);
+	struct stack *s = own->n ? own->stack[--own->n] : NULL;
+	spin_unlock_irqrestore(&own->lock, flags);
+	return s;
+}
+
+/* To this CPU's own. False: it has enough. */
+static bool keep_own(struct stack *s)
+{
+	u64 flags = irq_save();
+	struct own_stacks *own = this_cpu_ptr(&own_stacks);
+
+	spin_lock(&own->lock);
+	bool keep = own->n < CACHE_OWN;
+	if (keep)
+		own->stack[own->n++] = s;
+	spin_unlock_irqrestore(&own->lock, flags);
+	return keep;
+}
+
+static struct stack *take_shared(void)
 {
 	u64 flags = spin_lock_irqsave(&lock);
 	struct stack *s = list_first(&idle_stacks, struct stack, idle);
 
 	if (s) {
 		list_del(&s->idle);
-		s->owner = owner;
 		nr_idle--;
 	}
 	spin_unlock_irqrestore(&lock, flags);
@@ -116,10 +146,14 @@ static struct stack *take_idle(const char *owner)
 
 void *kstack_alloc(const char *owner)
 {
-	struct stack *s = take_idle(owner);
+	struct stack *s = take_own();
 
-	if (s)
+	if (!s)
+		s = take_shared();
+	if (s) {
+		s->owner = owner;
 		return top_of(s);
+	}
 	s = kzalloc(sizeof(*s));
 	if (!s)
 		return NULL;
@@ -142,10 +176,12 @@ static void stack_free(void *top)
 	struct stack *s = *owner_word((u64)top);
 
 	kassert_eq(top_of(s), top);
-	u64 flags = spin_lock_irqsave(&lock);
 	kassert(s->owner);
 	s->owner = NULL;
-	bool keep = nr_idle < cache_max() || nr_cpus > 1;
+	if (keep_own(s))
+		return;
+	u64 flags = spin_lock_irqsave(&lock);
+	bool keep = nr_idle < CACHE_SHARED || nr_cpus > 1;
 	if (keep) {
 		list_add(&idle_stacks, &s->idle);
 		nr_idle++;
@@ -180,15 +216,33 @@ static bool trim(u32 keep)
 	return true;
 }
 
+/* What a CPU keeps for itself is for all from now on. */
+static void share_own(struct own_stacks *own)
+{
+	for (;;) {
+		u64 flags = spin_lock_irqsave(&own->lock);
+		struct stack *s = own->n ? own->stack[--own->n] : NULL;
+		spin_unlock_irqrestore(&own->lock, flags);
+		if (!s)
+			return;
+		flags = spin_lock_irqsave(&lock);
+		list_add(&idle_stacks, &s->idle);
+		nr_idle++;
+		spin_unlock_irqrestore(&lock, flags);
+	}
+}
+
 void kstack_drain(void)
 {
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		share_own(per_cpu_ptr(&own_stacks, cpu));
 	while (trim(0))
 		;
 }
 
 static bool idle_work(void)
 {
-	return trim(cache_max()) || frame_prezero();
+	return trim(CACHE_SHARED) || frame_prezero();
 }
 
 /* In a fault or a panic: no lock, since its holder may be the very thread that overflowed. */

@@ -91,7 +91,7 @@ static void proc_audit(struct audit *a)
 	count_tree(a, &tree);
 	sched_stats(&s);
 	thread_for_each(count_program_thread, &program_threads);
-	audit_equal(a, spin_is_locked(&proc_lock), false, "proc_lock is held");
+	audit_equal(a, proc_is_locked(), false, "proc_lock is held");
 	audit_equal(a, tree.processes, process_count(), "processes in the tree");
 	audit_equal(a, slab_in_use("process"), tree.processes, "objects of processes");
 	audit_equal(a, program_threads, tree.threads, "threads of processes");

@@ -102,18 +102,19 @@ static int build_image(const char *path, struct exec_args *args, struct file *f,
 /* The process's own id goes to the thread that is left, if it is not the first one. */
 static void take_over_id(struct process *p, struct task *t)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags;
 
-	if (t->pid != p->pid) {
-		t->pid->task = NULL;
-		pid_put(t->pid);
-		pid_get(p->pid);
-		p->pid->task = t;
-		t->pid = p->pid;
-		t->tid = p->nr;
-		t->thread->tid = p->nr;
-	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	if (t->pid == p->pid)
+		return;
+	flags = proc_lock(); /* the one that had it is out of the tree */
+	t->pid->task = NULL;
+	pid_put(t->pid);
+	pid_get(p->pid);
+	p->pid->task = t;
+	t->pid = p->pid;
+	t->tid = p->nr;
+	t->thread->tid = p->nr;
+	proc_unlock(flags);
 }
 
 /* Ends the other threads. -EINTR: this one is to end, too. */
@@ -158,7 +159,7 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	struct file *old_exe = p->exe;
 	u64 flags;
 
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_enter();
 	p->as = im->as;
 	p->exe = f;
 	p->arg_start = im->arg_start;
@@ -170,7 +171,7 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->exit_signal = SIGCHLD;
 	p->pdeath_signal = 0;
 	process_limit_space(p, im->as); /* again: prlimit has told the old one since */
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	aspace_thread_ends();
 	thread_set_aspace(im->as);
 	vfork_release(current_task());

@@ -6,9 +6,11 @@
  * flag for the others and wake them from whatever a signal may interrupt. So nothing of a thread
  * is ever taken away by another.
  *
- * The last thread to leave the list makes the process a zombie, under proc_lock, after memory and
+ * The last thread to leave the list makes the process a zombie, inside the tree, after memory and
  * files are gone: a parent that sees the zombie may rely on that. From that moment on the parent
  * may free the process at any time, hence the dying thread then touches neither process nor task.
+ * An end that concerns others than the parent (children, a session, a group that stands still) is rarer, and
+ * has the tree to itself.
  */
 #include "proc/internal.h"
 
@@ -62,11 +64,11 @@ static void release_files(struct thread *me)
 {
 	struct fdtable *files = me->files;
 	struct fsctx *fs = me->fs;
-	u64 flags = spin_lock_irqsave(&proc_lock); /* /proc/<pid>/fd looks in from outside */
+	u64 flags = proc_enter(); /* /proc/<pid>/fd looks in from outside */
 
 	me->files = NULL;
 	me->fs = NULL;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	if (files)
 		fdtable_put(files);
 	if (fs)
@@ -104,6 +106,12 @@ static bool group_has_stopped(struct pid *group)
 	return false;
 }
 
+/* Is it this parent that keeps its child's group from being orphaned? */
+static bool holds_group(const struct process *parent, const struct process *member)
+{
+	return parent && parent->group != member->group && parent->session == member->session;
+}
+
 /*
  * Parent and member part, by the end of one of them (`without`: the member's): if that has orphaned
  * the member's group, its stopped processes get SIGHUP and SIGCONT, since nobody could continue them
@@ -115,7 +123,7 @@ static void hang_up_if_orphaned(const struct process *member, const struct proce
 	struct pid *group = member->group;
 	struct linux_siginfo info;
 
-	if (!parent || parent->group == group || parent->session != member->session)
+	if (!holds_group(parent, member))
 		return;
 	if (!session_group_is_orphaned(group, without) || !group_has_stopped(group))
 		return;
@@ -143,7 +151,7 @@ static void child_info(struct process *p, struct linux_siginfo *info, int sig, i
 	info->child.stime = (s64)(stime / (10 * NSEC_PER_MSEC));
 }
 
-/* Tells the parent of a zombie. True if nobody is going to wait for it. */
+/* Tells the parent of a zombie; the parent's child_lock, or proc_lock held. True if nobody is going to wait for it. */
 static bool notify_parent_exit(struct process *p)
 {
 	struct process *parent = p->parent;
@@ -192,8 +200,11 @@ static struct process *reaper_of(struct process *p)
 
 static void give_children_away(struct process *p)
 {
-	struct process *reaper = reaper_of(p), *c, *next;
+	struct process *reaper, *c, *next;
 
+	if (list_empty(&p->children))
+		return;
+	reaper = reaper_of(p);
 	list_for_each_safe(c, next, &p->children, sibling) {
 		list_del(&c->sibling);
 		list_add_tail(&reaper->children, &c->sibling);
@@ -231,28 +242,76 @@ static void end_session(struct process *p, struct aftermath *after)
 	signal_send_group(group, &info);
 }
 
-/* proc_lock held: the process has no thread any more. */
+static bool has_children(struct process *p)
+{
+	spin_lock(
+		&p->child_lock); /* one that is just leaving the list has let go of us behind this */
+	bool ret = !list_empty(&p->children);
+
+	spin_unlock(&p->child_lock);
+	return ret;
+}
+
+/*
+ * Inside the tree: does it concern the parent at most that this thread leaves? Stays true: only this thread, or
+ * somebody with proc_lock, can change it.
+ */
+static bool leaves_quietly(struct process *p)
+{
+	if (p->job_stop)
+		return false;
+	if (READ_ONCE(p->nr_threads) > 1)
+		return true;
+	return p->session != p->pid && !has_children(p) && !holds_group(p->parent, p) &&
+	       (p->exit_signal == 0 || p->exit_signal == SIGCHLD);
+}
+
+/*
+ * The process has no thread any more. proc_lock held, or inside the tree if it leaves quietly. Behind the release of
+ * the parent's lock it belongs to the parent, and the parent may be gone as well.
+ */
 static void become_zombie(struct process *p, struct aftermath *after)
 {
+	struct process *parent = p->parent;
+	bool reap;
+
 	kassert(list_empty(&p->threads));
-	p->zombie = true;
 	if (p->session == p->pid)
 		end_session(p, after);
 	give_children_away(p);
-	hang_up_if_orphaned(p, p->parent, p);
-	if (notify_parent_exit(p)) {
+	hang_up_if_orphaned(p, parent, p);
+	spin_lock(&parent->child_lock);
+	p->zombie = true;
+	reap = notify_parent_exit(p);
+	if (reap)
+		list_del_init(&p->sibling);
+	spin_unlock(&parent->child_lock);
+	if (reap) {
 		process_leave_tree(p);
 		after->reaped = p;
 	}
 }
 
-/* Out of the list of threads. Afterwards neither task nor process is ours to touch. */
-static void leave(struct process *p, struct task *t, struct aftermath *after)
+/* What the process keeps of a thread that leaves. sig_lock held. */
+static void keep_usage(struct process *p, struct thread *me)
 {
-	struct thread *me = current();
 	u64 user, kernel;
-	bool stop_complete;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+
+	sched_times(me, &user, &kernel);
+	p->utime_ns += user;
+	p->stime_ns += kernel;
+	p->nivcsw += me->switches_forced;
+	p->nvcsw += me->switches - me->switches_forced;
+	p->minflt += me->minor_faults;
+}
+
+/*
+ * Out of the list of threads, inside the tree or with proc_lock. Behind the release of sig_lock the process is
+ * there only for its last thread: the next one may end it. True: it is this one.
+ */
+static bool leave_list(struct process *p, struct task *t, bool *stop_complete)
+{
+	bool last;
 
 	spin_lock(&p->sig_lock);
 	signal_flush(p, &t->pending);
@@ -260,33 +319,47 @@ static void leave(struct process *p, struct task *t, struct aftermath *after)
 	p->nr_threads--;
 	if (t->stopped) /* killed in its stop: a sibling execs */
 		p->nr_stopped--;
-	sched_times(me, &user, &kernel);
-	p->utime_ns += user;
-	p->stime_ns += kernel;
-	p->nivcsw += me->switches_forced;
-	p->nvcsw += me->switches - me->switches_forced;
-	p->minflt += me->minor_faults;
-	if (p->nr_threads == 0) {
+	keep_usage(p, current());
+	last = p->nr_threads == 0;
+	if (last) {
 		signal_flush(p, &p->pending);
-		memcpy(p->last_name, me->name, sizeof(p->last_name));
+		memcpy(p->last_name, current()->name, sizeof(p->last_name));
+	} else {
+		waitq_wake_all(&p->thread_wait);
 	}
 	/* Those that stand still in a process that was killed are on their way out as well. */
-	stop_complete =
-		p->nr_threads && p->job_stop && !p->group_exit && p->nr_stopped == p->nr_threads;
-	if (stop_complete)
+	*stop_complete = !last && p->job_stop && !p->group_exit && p->nr_stopped == p->nr_threads;
+	if (*stop_complete)
 		p->report_stop = true;
 	spin_unlock(&p->sig_lock);
+	return last;
+}
+
+/* Out of the process. Afterwards neither task nor process is ours to touch. */
+static void leave(struct process *p, struct task *t, struct aftermath *after)
+{
+	struct thread *me = current();
+	bool last, stop_complete, quiet;
+	u64 flags = proc_enter();
+
+	quiet = leaves_quietly(p);
+	if (!quiet) {
+		proc_leave(flags);
+		flags = proc_lock();
+	}
+	last = leave_list(p, t, &stop_complete);
 	me->proc = NULL;
 	me->signals = NULL;
 	t->pid->task = NULL;
 	pid_put(t->pid);
 	if (stop_complete)
 		exit_notify_parent_stop(p, CLD_STOPPED);
-	if (p->nr_threads == 0)
+	if (last)
 		become_zombie(p, after);
+	if (quiet)
+		proc_leave(flags);
 	else
-		waitq_wake_all(&p->thread_wait);
-	spin_unlock_irqrestore(&proc_lock, flags);
+		proc_unlock(flags);
 }
 
 /* The memory: each thread lets go of it, the last one gives it back. */
@@ -301,10 +374,10 @@ static void release_memory(struct process *p, bool last)
 	thread_set_aspace(NULL);
 	if (!last)
 		return;
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_enter();
 	p->as = NULL;
 	p->exe = NULL;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	if (as)
 		aspace_put(as);
 	if (exe)

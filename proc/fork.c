@@ -2,9 +2,9 @@
  * fork, vfork and clone: a new process, or a new thread of this one.
  *
  * Everything that can fail happens first, on objects that nobody else sees: thread, task, id,
- * process, memory, files. Then the child is linked into the tree under proc_lock, together with
+ * process, memory, files. Then the child is linked into the tree, inside of it, together with
  * the last check that this process is not about to die or to receive a signal (a signal for the
- * whole group must find either no child yet, or the child too). Then it starts.
+ * whole group is sent under proc_lock: it must find either no child yet, or the child too). Then it starts.
  */
 #include "proc/internal.h"
 
@@ -59,9 +59,9 @@ int proc_unshare_files(void)
 	own = fdtable_copy(shared);
 	if (!own)
 		return -ENOMEM;
-	flags = spin_lock_irqsave(&proc_lock); /* /proc/<pid>/fd looks in from outside */
+	flags = proc_enter(); /* /proc/<pid>/fd looks in from outside */
 	me->files = own;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	fdtable_put(shared);
 	return 0;
 }
@@ -141,7 +141,7 @@ static int make_process(struct fork *k)
 }
 
 /*
- * What the child has of its parent's scheduling. proc_lock held, under which others change the
+ * What the child has of its parent's scheduling. Inside the tree, where nobody changes the
  * parent's: so what programs see and what the scheduler does come from the same moment.
  */
 static void inherit_scheduling(struct task *t, const struct task *my)
@@ -233,39 +233,63 @@ static int make_vfork(struct fork *k)
 	return 0;
 }
 
-/* Links the child into the tree. -ERESTARTNOINTR: a signal first, then again. */
-static int publish(struct fork *k)
+/* A new process, of which all else is made: into groups, and at last to its parent, whose other threads see it there. */
+static void join_tree(struct process *p, struct process *parent)
 {
-	struct process *me = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
-	struct process *p = k->proc ? k->proc : me;
+	const struct process *me = current_proc();
+
+	process_join_group(p, me->group);
+	process_join_session(p, me->session);
+	pid_count_process(1);
+	spin_lock(&parent->child_lock);
+	list_add_tail(&parent->children, &p->sibling);
+	spin_unlock(&parent->child_lock);
+}
+
+/* Inside the tree. -ERESTARTNOINTR: a signal first, then again. */
+static int link_child(struct fork *k, struct process *parent)
+{
+	struct process *p = k->proc ? k->proc : current_proc();
 
 	/* Who ends this process tells the threads that are on its list, under sig_lock alone. */
 	spin_lock(&p->sig_lock);
 	if (signal_pending_current()) {
 		spin_unlock(&p->sig_lock);
-		spin_unlock_irqrestore(&proc_lock, flags);
 		return -ERESTARTNOINTR;
 	}
 	inherit_scheduling(k->task, current_task());
 	if (k->proc) {
-		struct process *parent = k->c->flags & CLONE_PARENT && me->parent ? me->parent : me;
-
 		p->nr = k->pid->nr;
 		p->pid = k->pid;
 		pid_get(k->pid);
 		k->pid->proc = p;
 		p->parent = parent;
 		p->ppid = parent->nr;
-		list_add_tail(&parent->children, &p->sibling);
-		process_join_group(p, me->group);
-		process_join_session(p, me->session);
-		pid_count_process(1);
 	}
 	process_add_task(p, k->task, k->pid);
 	spin_unlock(&p->sig_lock);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	pid_publish(k->pid);
+	if (k->proc)
+		join_tree(p, parent);
 	return 0;
+}
+
+static int publish(struct fork *k)
+{
+	struct process *me = current_proc();
+	u64 flags;
+	int err;
+
+	if (k->proc && k->c->flags & CLONE_PARENT && me->parent) {
+		flags = proc_lock(); /* a brother: our parent's list is not ours */
+		err = link_child(k, me->parent);
+		proc_unlock(flags);
+	} else {
+		flags = proc_enter();
+		err = link_child(k, me);
+		proc_leave(flags);
+	}
+	return err;
 }
 
 /* Gives back what was made; nobody has seen it. */

@@ -447,9 +447,10 @@ static void walk_robust(uaddr_t list, u32 tid)
 
 void futex_exit(struct task *t, bool ends)
 {
-	futex_pi_exit_begin();
+	bool owns = futex_pi_exit_begin();
+
 	walk_robust(t->robust_list, t->tid);
-	futex_pi_exit_end(ends);
+	futex_pi_exit_end(owns, ends);
 }
 
 void futex_init(void)

@@ -52,5 +52,5 @@ bool futex_leave(struct futex_waiter *w); /* true: somebody took it out before *
 
 void futex_pi_init(void);
 /* Around the walk of the robust list of a thread that ends, or execs. */
-void futex_pi_exit_begin(void);
-void futex_pi_exit_end(bool ends);
+bool futex_pi_exit_begin(void); /* for futex_pi_exit_end */
+void futex_pi_exit_end(bool owns, bool ends);

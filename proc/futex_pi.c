@@ -16,6 +16,10 @@
  * that has just given up: it finds out. A pi_lock without waiters has no owner: so whoever is owner is in
  * the call futex_exit before it dies, which hands over what it owns.
  *
+ * Most threads never own what is waited for, and their ends take no lock: who makes a thread the owner turns its
+ * pi_ends from LIVES to OWNS first, by compare-and-swap; a thread that ends exchanges it for ENDS, and had LIVES there: it
+ * owns nothing, and nobody makes it an owner any more.
+ *
  * Its word is written by the new owner then, in its own space (`stale`: until that is done the word names
  * who died).
  */
@@ -65,9 +69,10 @@ struct requeue_waiter {
 
 static struct pi_bucket pi_buckets[PI_BUCKETS];
 static struct waitq ends = WAITQ_INIT(ends); /* who wants to know whether a thread still ends */
+static atomic_t waits_for_end;               /* how many those are */
 
 /* thread.pi_ends */
-enum { PI_LIVES, PI_ENDS, PI_ENDED };
+enum { PI_LIVES, PI_OWNS, PI_ENDS, PI_ENDED };
 
 static struct pi_bucket *pi_bucket_of(const struct futex_key *k)
 {
@@ -146,6 +151,25 @@ static bool is_waited_for_plainly(const struct futex_key *k)
 
 /* ---- owners ---------------------------------------------------------------------------------------- */
 
+/* The thread is to be an owner. False: it ends, or has ended. */
+static bool may_own(struct thread *t)
+{
+	u8 how = PI_LIVES;
+
+	return __atomic_compare_exchange_n(&t->pi_ends, &how, PI_OWNS, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST) ||
+	       how == PI_OWNS;
+}
+
+/* Until that thread, whose end has begun, owns nothing any more. Drops the reference. */
+static void await_end(struct thread *t)
+{
+	atomic_fetch_add(&waits_for_end, 1u); /* a full barrier: before pi_ends is read */
+	wait_event(&ends, load_acquire(&t->pi_ends) != PI_ENDS);
+	atomic_fetch_sub(&waits_for_end, 1u);
+	thread_put(t);
+}
+
 /* A lock that nobody waits for has no owner, unless that is still to write the word. Between pi_begin and pi_end. */
 static void settle_owner(struct pi_state *s, struct thread *t)
 {
@@ -168,8 +192,10 @@ static void stop_waiting(struct pi_sleeper *me)
 /* `to` owns the lock from here on; stale: it has to write the word itself. Mutex held. */
 static void grant(struct pi_state *s, struct pi_sleeper *to, bool stale)
 {
+	bool lives = may_own(to->thread);
 	u64 flags = pi_begin();
 
+	kassert(lives); /* it is in a call here */
 	if (to->pi.lock)
 		pi_leave(&to->pi);
 	s->stale = stale;
@@ -216,13 +242,13 @@ static void pass_on(struct pi_state *s)
 /* The thread that a word names, with a reference, or NULL. */
 static struct thread *find_thread(u32 tid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct task *t = task_find(tid);
 	struct thread *thread = t ? t->thread : NULL;
 
 	if (thread)
 		thread_get(thread);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return thread;
 }
 
@@ -249,7 +275,7 @@ static int enqueue(struct pi_want *want, struct pi_state *s, struct thread *owne
 
 	if (!owner && !s->lock.owner)
 		err = -EAGAIN;
-	else if (owner && owner->pi_ends)
+	else if (owner && !may_own(owner))
 		err = -EBUSY;
 	else if (me && me->left)
 		err = -ECANCELED;
@@ -352,8 +378,7 @@ static int acquire(struct pi_want *want)
 		if (ret == -EBUSY) {
 			want->ending = NULL;
 			mutex_unlock(&want->bucket->lock);
-			wait_event(&ends, load_acquire(&t->pi_ends) != PI_ENDS);
-			thread_put(t);
+			await_end(t);
 			mutex_lock(&want->bucket->lock);
 		} else if (ret != -EAGAIN) {
 			return ret;
@@ -649,8 +674,7 @@ int futex_requeue_pi(uaddr_t from, uaddr_t to, bool shared, int wake, int move, 
 		ret = move_one(&want, &key);
 		if (ret == -EBUSY) { /* its owner ends just now */
 			mutex_unlock(&want.bucket->lock);
-			wait_event(&ends, load_acquire(&want.ending->pi_ends) != PI_ENDS);
-			thread_put(want.ending);
+			await_end(want.ending);
 			mutex_lock(&want.bucket->lock);
 			ret = 0;
 			continue;
@@ -668,18 +692,10 @@ out:
 
 /* ---- the end of a thread --------------------------------------------------------------------------- */
 
-static void set_ends(u8 how)
+/* From here on nobody makes this thread an owner. False: it owns nothing either. */
+bool futex_pi_exit_begin(void)
 {
-	u64 flags = pi_begin();
-
-	store_release(&current()->pi_ends, how);
-	pi_end(flags);
-}
-
-/* From here on nobody makes this thread an owner. */
-void futex_pi_exit_begin(void)
-{
-	set_ends(PI_ENDS);
+	return __atomic_exchange_n(&current()->pi_ends, PI_ENDS, __ATOMIC_SEQ_CST) == PI_OWNS;
 }
 
 /* A state that the current thread owns, with a reference, or NULL. */
@@ -697,7 +713,7 @@ static struct pi_state *owned_state(void)
 	return s;
 }
 
-void futex_pi_exit_end(bool ends_for_good)
+static void hand_over_all(void)
 {
 	struct pi_state *s;
 
@@ -712,8 +728,16 @@ void futex_pi_exit_end(bool ends_for_good)
 		state_put(s);
 		mutex_unlock(&b->lock);
 	}
-	set_ends(ends_for_good ? PI_ENDED : PI_LIVES);
-	waitq_wake_all(&ends);
+}
+
+void futex_pi_exit_end(bool owns, bool ends_for_good)
+{
+	if (owns)
+		hand_over_all();
+	__atomic_exchange_n(&current()->pi_ends, ends_for_good ? PI_ENDED : PI_LIVES,
+			    __ATOMIC_SEQ_CST);
+	if (unlikely(atomic_load(&waits_for_end)))
+		waitq_wake_all(&ends);
 }
 
 void futex_pi_init(void)

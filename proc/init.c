@@ -81,7 +81,8 @@ static int make_process(void)
 	p->nr = pid->nr;
 	p->pid = pid;
 	p->exit_signal = SIGCHLD;
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_lock();
+	pid_publish(pid);
 	pid_get(pid);
 	pid->proc = p;
 	process_join_session(p, pid);
@@ -91,7 +92,7 @@ static int make_process(void)
 	process_add_task(p, t, pid);
 	spin_unlock(&p->sig_lock);
 	proc_init_process = p;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	me->files = fdtable_create();
 	me->fs = fsctx_create();
 	if (!me->files || !me->fs)

@@ -12,11 +12,14 @@ struct vfork_wait {
 	bool done;             /* [a] */
 };
 
-/* proc/pid.c. pid_alloc takes proc_lock itself; one user. The rest: proc_lock held. */
-struct pid *pid_alloc(void); /* NULL: no memory, or no number */
+/* proc/pid.c */
+void pid_init(void);
+struct pid *pid_alloc(void);     /* one user; not to be found yet. NULL: no memory, or no number */
+void pid_discard(struct pid *p); /* gives one back that was not published */
+/* Inside the tree. */
+void pid_publish(struct pid *p); /* pid_find finds it */
 void pid_get(struct pid *p);
 void pid_put(struct pid *p);
-void pid_discard(struct pid *p); /* takes proc_lock: gives a pid back that nobody saw */
 void pid_count_process(int delta);
 
 /* proc/process.c: once; caches, and the pointers through which other modules call up. */
@@ -25,12 +28,13 @@ struct process *process_create(void); /* without ids, threads and memory; NULL: 
 void process_free(struct process *p);
 struct task *task_create(struct thread *t, struct process *p);
 void task_free(struct task *t);
-/* proc_lock and sig_lock held. */
+/* Inside the tree, sig_lock held. */
 void process_add_task(struct process *p, struct task *t, struct pid *pid);
-/* proc_lock held. */
+/* Inside the tree, of a process that nobody else sees; else proc_lock held. */
 void process_join_group(struct process *p, struct pid *group);
 void process_join_session(struct process *p, struct pid *session);
-void process_leave_tree(struct process *p); /* out of parent, group, session, ids */
+/* Out of group, session, ids. Inside the tree; the parent's list is already left, or proc_lock is held. */
+void process_leave_tree(struct process *p);
 
 /* proc/audit.c: /proc/jiffy/audit and objects. */
 void proc_audit_init(void);

@@ -32,11 +32,11 @@ static u32 ended;         /* [choosing] victims that are gone, or were given up 
  */
 static bool has_memory(u32 nr)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_find(nr);
 	bool ret = p && !p->zombie;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
@@ -45,7 +45,7 @@ static bool next_size(u32 *nr, u64 *pages)
 {
 	struct aspace_stats st;
 	struct aspace *as = NULL;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_next(*nr);
 
 	while (p && (!p->as || READ_ONCE(p->group_exit)))
@@ -55,7 +55,7 @@ static bool next_size(u32 *nr, u64 *pages)
 		as = p->as;
 		aspace_get(as);
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!as)
 		return false;
 	aspace_stats(as, &st);
@@ -87,7 +87,7 @@ static void kill(u32 nr, u64 pages)
 	char name[16] = "?";
 
 	signal_info_kernel(&info, SIGKILL);
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_lock();
 	p = process_find(nr);
 	if (p) {
 		struct task *t = list_first(&p->threads, struct task, node);
@@ -96,7 +96,7 @@ static void kill(u32 nr, u64 pages)
 			memcpy(name, t->thread->name, sizeof(name));
 		signal_send(p, NULL, &info);
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	log_err("out of memory: killed process %u (%s) with %lu KiB of memory\n", nr, name,
 		pages * (PAGE_SIZE / KiB));
 }

@@ -42,12 +42,12 @@ struct process *process_create(void)
 	list_init(&p->children);
 	list_init(&p->sibling);
 	list_init(&p->group_node);
-	list_init(&p->session_node);
 	list_init(&p->threads);
 	list_init(&p->pending.queue);
 	waitq_init(&p->child_wait);
 	waitq_init(&p->thread_wait);
 	waitq_init(&p->stop_wait);
+	spin_init(&p->child_lock, "children", RANK_FAMILY);
 	spin_init(&p->sig_lock, "signal", RANK_SIGNAL);
 	set_default_limits(p);
 	itimer_init(p);
@@ -108,34 +108,37 @@ void proc_trace_map(struct file *f, u64 start, u64 end, u64 offset)
 		trace_map(current_proc()->nr, start, end, offset, path);
 }
 
+static void leave_group(struct process *p)
+{
+	spin_lock(&p->group->lock);
+	list_del(&p->group_node);
+	spin_unlock(&p->group->lock);
+	pid_put(p->group);
+}
+
 void process_join_group(struct process *p, struct pid *group)
 {
 	pid_get(group);
-	if (p->group) {
-		list_del(&p->group_node);
-		pid_put(p->group);
-	}
+	if (p->group)
+		leave_group(p);
 	p->group = group;
+	spin_lock(&group->lock);
 	list_add_tail(&group->group, &p->group_node);
+	spin_unlock(&group->lock);
 }
 
 void process_join_session(struct process *p, struct pid *session)
 {
 	pid_get(session);
-	if (p->session) {
-		list_del(&p->session_node);
+	if (p->session)
 		pid_put(p->session);
-	}
 	p->session = session;
-	list_add_tail(&session->session, &p->session_node);
 }
 
 void process_leave_tree(struct process *p)
 {
-	list_del_init(&p->sibling);
-	list_del_init(&p->group_node);
-	list_del_init(&p->session_node);
-	pid_put(p->group);
+	list_del_init(&p->sibling); /* of nothing, where the list has been left */
+	leave_group(p);
 	pid_put(p->session);
 	p->group = p->session = NULL;
 	p->pid->proc = NULL;
@@ -154,6 +157,7 @@ void proc_init(void)
 	task_cache = slab_cache_create("task", sizeof(struct task), 16);
 	fs_signal_current = signal_send_self;
 	vm_out_of_memory = proc_out_of_memory;
+	pid_init();
 	futex_init();
 	session_init();
 	proc_procfs_init();

@@ -11,17 +11,24 @@
  * makes it a zombie: no threads, no memory, no files, only its status. A wait of its parent (or an
  * ignored SIGCHLD) frees it. Orphans go to pid 1. pid 1's end is the machine's.
  *
- * Locks. proc_lock (interrupts off, rank PROC) protects the tree: ids, parents, children, groups,
- * sessions, zombie and stop reports, and who is in the list of threads. Each process's sig_lock
- * (interrupts off, rank SIGNAL, taken inside proc_lock, never two at once) protects handlers,
- * pending signals and the stop state, and is also held when the list of threads changes: so either
+ * Locks. proc_lock (interrupts off, rank PROC, proc/tree.c) protects the tree: ids, parents, children, groups,
+ * sessions, zombie and stop reports, and who is in the list of threads. Who holds it is alone in the tree. The
+ * frequent ways - a child that is born, ends, is waited for - only enter the tree (proc_enter), many at once,
+ * and change there, under locks of rank FAMILY, never two at once:
+ *	child_lock   the parent's: its children, that one is a zombie, what they used
+ *	pid.lock     the members of that group
+ *	a bucket's   a piece of the table of ids (proc/pid.c)
+ * All else that proc_lock protects stands still for who is inside. So a process that is inside finds alive: itself,
+ * its parent (a parent that has children ends under proc_lock), and with its child_lock held its children.
+ *
+ * Each process's sig_lock (interrupts off, rank SIGNAL, taken inside the tree, never two at once) protects
+ * handlers, pending signals and the stop state, and is also held when the list of threads changes: so either
  * lock suffices to read that list. A pointer to a foreign process or task is valid only as long
  * as proc_lock is held without a break.
  */
 #pragma once
 
 #include "lib/list.h"
-#include "lib/rbtree.h"
 #include "lib/uapi/resource.h"
 #include "lib/uapi/signal.h"
 #include "sched/thread.h"
@@ -35,20 +42,23 @@ struct regs;
 /*
  * Letters: [I] immutable, [t] proc_lock, [s] sig_lock, [ts] both to write, one to read, [o] owner (the
  * thread itself), [a] one word, read and written as such.
- *	[x] proc_lock; only execve and the process's end change it, behind its other threads' end: so the
+ *	[f] proc_lock; or inside the tree, with the child_lock of the parent (of `parent` itself: its own).
+ *	[e] proc_lock; or inside the tree, by the one whose it is.
+ *	[x] As [e]; only execve and the process's end change it, behind its other threads' end: so the
  *	    process's own threads read it without.
  *	[c] sig_lock; the process's own threads read one of them without, several together with.
  */
 
 struct pid {
-	struct rb_node node;      /* [t] */
-	u32 nr;                   /* [I] */
-	u32 users;                /* [t] the thread, the process, members of group and session */
-	struct process *proc;     /* [t] the process with this id, also a zombie */
-	struct task *task;        /* [t] the thread with this id */
-	struct list_node group;   /* [t] processes of the group with this id */
-	struct list_node session; /* [t] processes of the session with this id */
-	struct tty *tty;          /* [t] the session's controlling terminal */
+	struct pid *next;     /* [t] in its bucket; or inside, with the bucket's lock */
+	u32 nr;               /* [I] */
+	refcount_t users;     /* the thread, the process, members of group and session */
+	struct process *proc; /* [e] the process with this id, also a zombie */
+	struct task *task;    /* [e] the thread with this id */
+	spinlock_t lock;      /* rank FAMILY */
+	struct list_node
+		group;   /* [t] processes of the group with this id; or inside, with `lock` */
+	struct tty *tty; /* [t] the session's controlling terminal */
 };
 
 /* A signal that waits, with its siginfo. */
@@ -58,23 +68,24 @@ struct sigpending {
 };
 
 struct process {
-	u32 nr;                                    /* [I] its number: getpid() */
-	u32 ppid;                                  /* [t] readable without: getppid() */
-	struct pid *pid;                           /* [I] */
-	struct pid *group, *session;               /* [t] */
-	struct process *parent;                    /* [t] NULL: pid 1 */
-	struct list_node children;                 /* [t] */
-	struct list_node sibling;                  /* [t] in parent->children */
-	struct list_node group_node, session_node; /* [t] */
-	struct list_node threads;                  /* [ts] struct task */
-	u32 nr_threads;                            /* [ts] */
-	struct waitq child_wait;                   /* wait4 sleeps here */
-	struct waitq thread_wait;                  /* execve waits here for its siblings' end */
-	bool zombie;                               /* [t] */
-	bool execed;                               /* [t] has it called execve? (setpgid) */
-	bool subreaper;                            /* [a] */
-	u8 exit_signal;                            /* [t] for the parent; 0: none */
-	u8 pdeath_signal;                          /* [a] */
+	u32 nr;                      /* [I] its number: getpid() */
+	u32 ppid;                    /* [t] readable without: getppid() */
+	struct pid *pid;             /* [I] */
+	struct pid *group, *session; /* [t] */
+	struct process *parent;      /* [t] NULL: pid 1 */
+	spinlock_t child_lock;       /* rank FAMILY */
+	struct list_node children;   /* [f] */
+	struct list_node sibling;    /* [f] in parent->children */
+	struct list_node group_node; /* as pid.group */
+	struct list_node threads;    /* [ts] struct task */
+	u32 nr_threads;              /* [ts] */
+	struct waitq child_wait;     /* wait4 sleeps here */
+	struct waitq thread_wait;    /* execve waits here for its siblings' end */
+	bool zombie;                 /* [f] */
+	bool execed;                 /* [e] has it called execve? (setpgid) */
+	bool subreaper;              /* [a] */
+	u8 exit_signal;              /* [e] for the parent; 0: none */
+	u8 pdeath_signal;            /* [a] */
 
 	/* Its end and its stops. */
 	spinlock_t sig_lock;
@@ -118,7 +129,7 @@ struct process {
 	u64 minflt;             /* [s] the same */
 	struct {
 		u64 utime_ns, stime_ns, nvcsw, nivcsw, minflt;
-	} children_usage;   /* [t] of children waited for */
+	} children_usage;   /* [f] of children waited for */
 	char last_name[16]; /* [s] of the last thread that ended: a zombie's name */
 };
 
@@ -159,7 +170,13 @@ struct task {
 	bool reset_on_fork; /* [proc_lock] children do not inherit what takes a privilege */
 };
 
-extern spinlock_t proc_lock;
+/* The tree of processes, proc/tree.c. Interrupts go off; what is returned goes to the other one. */
+u64 proc_lock(void); /* alone in the tree; may wait for others */
+void proc_unlock(u64 flags);
+u64 proc_enter(void); /* inside the tree, with others */
+void proc_leave(u64 flags);
+bool proc_is_locked(void); /* by anybody, in either way: for audits */
+
 extern struct process *proc_init_process; /* pid 1: [I] once set */
 extern bool proc_init_killable; /* [I] option init.killable: pid 1 dies of signals like any other */
 
@@ -242,6 +259,7 @@ void usage_self(struct process *p,
 		struct linux_rusage *out);    /* own, or proc_lock held; memory: of the past */
 void usage_current(struct linux_rusage *out); /* of the current process, all of it */
 void usage_thread(struct linux_rusage *out);  /* of the current thread */
+/* Of the current process, or with proc_lock held. */
 void usage_children(struct process *p, struct linux_rusage *out);
 void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns);
 void usage_children_times(struct process *p, u64 *utime_ns, u64 *stime_ns);

@@ -128,11 +128,11 @@ static struct snapshot *snapshot(int pid)
 
 	if (!s)
 		return ERR_PTR(-ENOMEM);
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_lock();
 	p = process_find((u32)pid);
 	if (p)
 		take(s, p);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!p) {
 		kfree(s);
 		return ERR_PTR(-ESRCH);
@@ -231,7 +231,7 @@ static int show_comm(int pid, struct textbuf *t)
 /* The space with a reference and one of the ranges; -ESRCH. A zombie has none: 0, *as NULL. */
 static int get_range(int pid, bool environment, struct aspace **as, uaddr_t *start, uaddr_t *end)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_find((u32)pid);
 
 	*as = p ? p->as : NULL;
@@ -240,7 +240,7 @@ static int get_range(int pid, bool environment, struct aspace **as, uaddr_t *sta
 		*start = environment ? p->env_start : p->arg_start;
 		*end = environment ? p->env_end : p->arg_end;
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return p ? 0 : -ESRCH;
 }
 
@@ -314,14 +314,14 @@ static int path_of_root(void *c, char *buf, size_t size)
 
 static int show_exe(int pid, struct textbuf *t)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_find((u32)pid);
 	struct file *f = p ? p->exe : NULL;
 	int err;
 
 	if (f)
 		file_get(f);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!f)
 		return p ? -ENOENT : -ESRCH;
 	err = show_path(t, path_of_file, f);
@@ -342,7 +342,7 @@ static struct thread *any_thread(struct process *p)
 
 static int show_place(int pid, struct textbuf *t, int (*path)(void *of, char *buf, size_t size))
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_find((u32)pid);
 	struct thread *th = p ? any_thread(p) : NULL;
 	struct fsctx *c = th ? th->fs : NULL;
@@ -350,7 +350,7 @@ static int show_place(int pid, struct textbuf *t, int (*path)(void *of, char *bu
 
 	if (c)
 		fsctx_get(c);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!c)
 		return p ? -ENOENT : -ESRCH;
 	err = show_path(t, path, c);
@@ -372,20 +372,20 @@ static int show_root(int pid, struct textbuf *t)
 
 static bool pid_exists(int pid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	bool ret = pid > 0 && process_find((u32)pid);
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
 static int pid_after(int after)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_next((u32)after);
 	int ret = p ? (int)p->nr : 0;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
@@ -396,14 +396,14 @@ static int pid_self(void)
 
 static struct fdtable *pid_fdtable(int pid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_find((u32)pid);
 	struct thread *th = p ? any_thread(p) : NULL;
 	struct fdtable *files = th ? th->files : NULL;
 
 	if (files)
 		fdtable_get(files);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return files;
 }
 

@@ -33,7 +33,7 @@ struct view {
 /* 0; -ESRCH. A zombie has no memory: 0, and v->as is NULL. */
 static int look(int pid, struct textbuf *t, struct view *v)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_find((u32)pid);
 
 	*v = (struct view){ .t = t };
@@ -42,7 +42,7 @@ static int look(int pid, struct textbuf *t, struct view *v)
 		aspace_get(v->as);
 		v->stack_top = p->stack_top;
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (v->as) {
 		aspace_stats(v->as, &v->mem);
 		aspace_note_peak(v->as, &v->mem);

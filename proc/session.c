@@ -14,7 +14,7 @@
 s64 proc_setsid(void)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	s64 ret = -EPERM;
 
 	/* A group of this number exists already if we lead one, or if our id was one before. */
@@ -23,7 +23,7 @@ s64 proc_setsid(void)
 		process_join_group(p, p->pid);
 		ret = p->nr;
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
@@ -64,30 +64,36 @@ static int setpgid_locked(struct process *p, u32 pgid)
 
 int proc_setpgid(u32 pid, u32 pgid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	int err = setpgid_locked(target_of(pid), pgid);
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return err;
 }
 
 s64 proc_getpgid(u32 pid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = pid ? proc_lock() : proc_enter();
 	struct process *p = pid ? process_of(pid) : current_proc();
 	s64 ret = p ? (s64)p->group->nr : -ESRCH;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	if (pid)
+		proc_unlock(flags);
+	else
+		proc_leave(flags);
 	return ret;
 }
 
 s64 proc_getsid(u32 pid)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = pid ? proc_lock() : proc_enter();
 	struct process *p = pid ? process_of(pid) : current_proc();
 	s64 ret = p ? (s64)p->session->nr : -ESRCH;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	if (pid)
+		proc_unlock(flags);
+	else
+		proc_leave(flags);
 	return ret;
 }
 
@@ -109,75 +115,75 @@ bool session_group_is_orphaned(struct pid *group, const struct process *without)
 static int tty_current_pgrp(void)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_enter();
 	int ret = p && p->group ? (int)p->group->nr : 0;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	return ret;
 }
 
 static int tty_current_session(void)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_enter();
 	int ret = p && p->session ? (int)p->session->nr : 0;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	return ret;
 }
 
 static bool tty_current_is_session_leader(void)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_enter();
 	bool ret = p && p->session == p->pid;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	return ret;
 }
 
 static struct tty *tty_current_tty(void)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_enter();
 	struct tty *t = p && p->session ? p->session->tty : NULL;
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_leave(flags);
 	return t;
 }
 
 static void tty_set_session_tty(struct tty *t)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 
 	if (p && p->session)
 		p->session->tty = t;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 }
 
 static int tty_pgrp_session(int pgrp)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct pid *g = pid_find((u32)pgrp);
 	int ret = -ESRCH;
 
 	if (g && !list_empty(&g->group))
 		ret = (int)list_entry(g->group.next, struct process, group_node)->session->nr;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
 static void tty_signal_pgrp(int pgrp, int sig)
 {
 	struct linux_siginfo info;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct pid *g = pid_find((u32)pgrp);
 
 	signal_info_kernel(&info, sig);
 	if (g)
 		signal_send_group(g, &info);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 }
 
 static bool tty_current_ignores(int sig)
@@ -188,10 +194,10 @@ static bool tty_current_ignores(int sig)
 static bool tty_current_is_orphaned(void)
 {
 	struct process *p = current_proc();
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	bool ret = p && p->group && session_group_is_orphaned(p->group, NULL);
 
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 

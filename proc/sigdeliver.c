@@ -43,12 +43,12 @@ void signal_note_restart(int code)
 static void stop_here(struct process *p, struct task *t)
 {
 	bool all;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 
 	spin_lock(&p->sig_lock);
 	if (!p->job_stop || task_is_killed(t)) {
 		spin_unlock(&p->sig_lock);
-		spin_unlock_irqrestore(&proc_lock, flags);
+		proc_unlock(flags);
 		return;
 	}
 	t->stopped = true;
@@ -60,7 +60,7 @@ static void stop_here(struct process *p, struct task *t)
 	spin_unlock(&p->sig_lock);
 	if (all)
 		exit_notify_parent_stop(p, CLD_STOPPED);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	(void)wait_event_(&p->stop_wait, !READ_ONCE(t->stopped) || task_is_killed(t), T_STOPPED,
 			  WAIT_FOREVER);
 }
@@ -69,10 +69,10 @@ static void stop_here(struct process *p, struct task *t)
 static void begin_stop(struct process *p, int sig)
 {
 	struct task *t;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 
 	if (sig != SIGSTOP && session_group_is_orphaned(p->group, NULL)) {
-		spin_unlock_irqrestore(&proc_lock, flags);
+		proc_unlock(flags);
 		return;
 	}
 	spin_lock(&p->sig_lock);
@@ -86,7 +86,7 @@ static void begin_stop(struct process *p, int sig)
 		}
 	}
 	spin_unlock(&p->sig_lock);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 }
 
 static void make_delivery(struct task *t, int sig, struct linux_sigaction *act,

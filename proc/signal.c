@@ -418,7 +418,7 @@ int signal_kill(s32 pid, int sig)
 	if (pid == INT32_MIN)
 		return -ESRCH;
 	signal_info_user(&info, sig, SI_USER);
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_lock();
 	if (pid > 0) {
 		ret = send_checked(process_of((u32)pid), NULL, &info);
 	} else if (pid == -1) {
@@ -427,7 +427,7 @@ int signal_kill(s32 pid, int sig)
 		group = pid == 0 ? current_proc()->group : pid_find((u32)-pid);
 		ret = group ? kill_group(group, &info) : -ESRCH;
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
@@ -440,7 +440,7 @@ int signal_queue(s32 tgid, s32 tid, const struct linux_siginfo *info)
 
 	if (!valid_signal(info->signo) || tid < 0 || (tgid <= 0 && tgid != -1))
 		return -EINVAL;
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_lock();
 	if (tid > 0) {
 		t = task_find((u32)tid);
 		p = t ? t->proc : NULL;
@@ -453,7 +453,7 @@ int signal_queue(s32 tgid, s32 tid, const struct linux_siginfo *info)
 		p = process_of((u32)tgid);
 	}
 	ret = send_checked(p, t, info);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 

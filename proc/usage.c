@@ -63,11 +63,11 @@ void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns)
 
 void usage_children_times(struct process *p, u64 *utime_ns, u64 *stime_ns)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = spin_lock_irqsave(&p->child_lock);
 
 	*utime_ns = p->children_usage.utime_ns;
 	*stime_ns = p->children_usage.stime_ns;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	spin_unlock_irqrestore(&p->child_lock, flags);
 }
 
 void usage_self(struct process *p, struct linux_rusage *out)
@@ -98,11 +98,11 @@ void usage_thread(struct linux_rusage *out)
 
 void usage_children(struct process *p, struct linux_rusage *out)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = spin_lock_irqsave(&p->child_lock);
 	struct sums s = { p->children_usage.utime_ns, p->children_usage.stime_ns,
 			  p->children_usage.nvcsw, p->children_usage.nivcsw,
 			  p->children_usage.minflt };
 
 	fill(out, &s);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	spin_unlock_irqrestore(&p->child_lock, flags);
 }

@@ -1,9 +1,9 @@
 /*
  * wait4 and waitid: a parent learns of its children's ends, stops and continuations.
  *
- * The scan of the children is the condition of a wait queue: it takes proc_lock, and reaps what it
- * finds. Whoever changes what a scan can see (exit.c, the stop code) does so under proc_lock and
- * then wakes the parent's queue.
+ * The scan of the children is the condition of a wait queue: inside the tree and with child_lock it looks, and
+ * reaps what it finds. Whoever changes what a scan can see (exit.c, the stop code) does so with that lock, or with
+ * proc_lock, and then wakes the parent's queue.
  */
 #include "proc/internal.h"
 
@@ -50,7 +50,7 @@ static void fill(struct wait_result *out, struct process *c, u32 status, int cod
 	usage_self(c, &out->usage);
 }
 
-/* proc_lock held. True if the child has news of the wanted kinds; *reap: it is a zombie to free. */
+/* child_lock held. True if the child has news of the wanted kinds; *reap: it is a zombie to free. */
 static bool take_news(const struct wait_request *w, struct process *c, struct wait_result *out,
 		      bool *reap)
 {
@@ -88,8 +88,9 @@ static s64 scan(const struct wait_request *w, struct wait_result *out)
 	struct process *me = current_proc(), *c, *dead = NULL;
 	s64 ret = -ECHILD;
 	bool reap = false;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_enter();
 
+	spin_lock(&me->child_lock);
 	list_for_each(c, &me->children, sibling) {
 		if (!selects(w, c) || !kind_matches(w, c))
 			continue;
@@ -99,12 +100,15 @@ static s64 scan(const struct wait_request *w, struct wait_result *out)
 		ret = c->nr;
 		if (reap) {
 			account_child(me, c);
-			process_leave_tree(c);
+			list_del_init(&c->sibling);
 			dead = c;
 		}
 		break;
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	spin_unlock(&me->child_lock);
+	if (dead)
+		process_leave_tree(dead);
+	proc_leave(flags);
 	if (dead)
 		process_free(dead);
 	return ret;

@@ -13,6 +13,11 @@
  * others' queues once more; who puts a thread into a queue that has one already does so, then a full
  * barrier, then looks at idle_cpus and calls one of them. One of the two sees the other.
  *
+ * Nobody looks at all CPUs for that. A queue that gets a second thread is marked in `crowded`; its own CPU takes the
+ * mark away, at a tick or when it goes idle. Who looks for work looks at marked queues only, at a few of them. A new thread
+ * for which no CPU is idle goes to the less loaded of two: its maker's, and another one, at each call the next. Of
+ * queues that are filled so the longest is hardly above the mean, however many there are.
+ *
  * A thread that runs cannot be taken; the idle thread of its CPU pushes it. It enters level 0 of the
  * queue, above everything, so that the thread gives way to it, and then is like any other that waits.
  */
@@ -24,11 +29,15 @@
 #include "sched/rq.h"
 
 static struct cpuset idle_cpus; /* [a] those that halt, with several CPUs */
+/* [a] those that had two threads or more, now or since their last tick. A bit changes under its queue's lock, with
+ * rq->crowded. */
+static struct cpuset crowded;
 
 /* Who waits for sched_push_now. */
 static struct waitq pushed = WAITQ_INIT(pushed);
 
 #define BALANCE_TICKS 32 /* between two looks at the other CPUs, of one that is busy */
+#define LOOKS         8  /* queues of which the fullest is sought */
 
 static u32 load_of(u32 cpu)
 {
@@ -37,20 +46,25 @@ static u32 load_of(u32 cpu)
 
 /* ---- where to ---------------------------------------------------------------------------------- */
 
-/* The allowed CPU with the fewest threads, `first` if it is one of them. nr_cpus: none is allowed. */
-static u32 least_loaded(const struct thread *t, u32 first)
+/* The first CPU of both sets from `from` on, round and round; nr_cpus: there is none. */
+static u32 next_around(const struct cpuset *a, const struct cpuset *b, u32 from)
 {
-	u32 best = nr_cpus, least = UINT32_MAX;
+	u32 cpu = cpuset_next_and(a, b, from);
 
-	for (u32 i = 0; i < nr_cpus; i++) {
-		u32 cpu = first + i < nr_cpus ? first + i : first + i - nr_cpus;
+	return cpu < nr_cpus ? cpu : cpuset_next_and(a, b, 0);
+}
 
-		if (cpuset_has(&t->affinity, cpu) && load_of(cpu) < least) {
-			least = load_of(cpu);
-			best = cpu;
-		}
-	}
-	return best;
+/* An allowed CPU with few threads, `first` if that is one. Interrupts off. */
+static u32 lightly_loaded(const struct thread *t, u32 first)
+{
+	struct rq *here = this_cpu_ptr(&runqueue);
+	u32 other = next_around(&t->affinity, &t->affinity, here->next_other + 1);
+
+	if (other == first)
+		other = next_around(&t->affinity, &t->affinity, other + 1);
+	kassert(other < nr_cpus);
+	here->next_other = other;
+	return cpuset_has(&t->affinity, first) && load_of(first) <= load_of(other) ? first : other;
 }
 
 /* For a real-time thread that would wait where it was: an allowed CPU that runs something worse. */
@@ -78,17 +92,15 @@ u32 sched_place(struct thread *t, bool new)
 	u32 warm = t->cpu, cpu;
 
 	if (!cpuset_has(&t->affinity, warm))
-		warm = least_loaded(t, warm);
+		warm = lightly_loaded(t, warm);
 	kassert(warm < nr_cpus);
 	if (!new &&load_of(warm) == 0)
 		return warm;
-	cpu = cpuset_next_and(&idle_cpus, &t->affinity, warm);
-	if (cpu == nr_cpus)
-		cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
+	cpu = next_around(&idle_cpus, &t->affinity, warm);
 	if (cpu < nr_cpus)
 		return cpu;
 	if (new)
-		return least_loaded(t, warm);
+		return lightly_loaded(t, warm);
 	if (level_is_rt(t->level) && READ_ONCE(per_cpu_ptr(&runqueue, warm)->top) <= t->level)
 		return least_urgent(t, warm);
 	return warm;
@@ -183,21 +195,51 @@ static bool take_from(u32 from, struct rq *to, bool wait)
 	return t != NULL;
 }
 
-/* Takes from the fullest queue that has at least `least` threads, else from another such. */
+void sched_mark_crowded(struct rq *rq)
+{
+	if (rq->crowded == (rq->runnable > 1))
+		return;
+	WRITE_ONCE(rq->crowded, rq->runnable > 1);
+	if (rq->crowded)
+		cpuset_add_atomic(&crowded, rq->cpu);
+	else
+		cpuset_remove_atomic(&crowded, rq->cpu);
+}
+
+/* The fullest of the first few crowded queues behind to's that have at least `least` threads; nr_cpus: none has. */
+static u32 find_fullest(const struct rq *to, u32 least)
+{
+	u32 fullest = nr_cpus, most = least - 1, looks = 0, from = to->cpu + 1;
+
+	for (u32 round = 0; round < 2; round++, from = 0)
+		for (u32 cpu = from; looks < LOOKS; cpu++) {
+			u32 load;
+
+			cpu = cpuset_next_and(&crowded, &crowded, cpu);
+			if (cpu == nr_cpus || (round && cpu >= to->cpu))
+				break;
+			load = load_of(cpu);
+			looks += load >= least;
+			if (load > most) {
+				most = load;
+				fullest = cpu;
+			}
+		}
+	return fullest;
+}
+
+/* Takes from a full queue that has at least `least` threads, else from any such. */
 static bool take_work(struct rq *to, u32 least, bool wait)
 {
-	u32 fullest = to->cpu, most = least - 1;
+	u32 fullest = find_fullest(to, least);
 
-	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
-		if (cpu != to->cpu && load_of(cpu) > most) {
-			most = load_of(cpu);
-			fullest = cpu;
-		}
-	if (fullest == to->cpu)
+	if (fullest == nr_cpus)
 		return false;
 	if (take_from(fullest, to, wait))
 		return true;
-	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+	/* What waits there must not run here. */
+	for (u32 cpu = cpuset_next_and(&crowded, &crowded, 0); cpu < nr_cpus;
+	     cpu = cpuset_next_and(&crowded, &crowded, cpu + 1))
 		if (cpu != to->cpu && cpu != fullest && load_of(cpu) >= least &&
 		    take_from(cpu, to, wait))
 			return true;
@@ -211,6 +253,13 @@ bool sched_idle_begin(struct rq *rq)
 {
 	if (nr_cpus == 1)
 		return true;
+	if (READ_ONCE(rq->crowded)) {
+		preempt_disable();
+		spin_acquire(&rq->lock);
+		sched_mark_crowded(rq);
+		spin_release(&rq->lock);
+		preempt_enable_no_resched();
+	}
 	cpuset_add_atomic(&idle_cpus, rq->cpu); /* a full barrier: see above */
 	if (!take_work(rq, 2, true))
 		return true;

@@ -364,7 +364,7 @@ void sched_block(void)
 {
 	struct thread *prev = current(), *next;
 
-	dassert(irqs_enabled() || prev->state == T_DEAD);
+	dassert(irqs_enabled() || READ_ONCE(prev->state) == T_DEAD);
 	irq_disable();
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	if (unlikely(this_cpu_read(preempt_word) != PREEMPT_NO_RESCHED))
@@ -443,14 +443,50 @@ static bool preempts(struct rq *rq, const struct thread *curr, const struct thre
 	return rq->fair.curr != &curr->fair || fair_wins(rq, curr, t);
 }
 
+static bool entity_waits(struct fair_entity *e, void *rq)
+{
+	waits(rq, thread_of(e));
+	return false; /* the next one */
+}
+
+/*
+ * t takes the CPU, which idles, and others are in the queue: one of them was to have it, and has called nobody when it
+ * came. Rare: so all of them call.
+ */
+static __noinline void call_for_others(struct rq *rq, const struct thread *t)
+{
+	fair_find(&rq->fair, entity_waits, rq);
+	for (u32 level = 1; level < SCHED_LEVELS; level++) {
+		const struct thread *first = rq->first[level], *u = first;
+
+		if (level == SLOT_FAIR || !(rq->bitmap[level / 64] >> (level % 64) & 1))
+			continue;
+		do {
+			if (u != t)
+				waits(rq, u);
+			u = u->ring_next;
+		} while (u != first);
+	}
+}
+
+/* t is in the queue, and so are others, on one of several CPUs. */
+static inline void tell_others(struct rq *rq, struct thread *t, bool runs)
+{
+	sched_mark_crowded(rq);
+	if (!(runs && level_is_rt(t->level)))
+		waits(rq, t);
+	else if (unlikely(rq_curr(rq) == rq_idle_thread(rq)))
+		call_for_others(rq, t);
+}
+
 /* t is in the queue. runs: it is to run there at once. */
 static inline void tell(struct rq *rq, struct thread *t, bool runs)
 {
 	rq->wakeups++;
 	if (runs || (rq->runnable > 1 && READ_ONCE(rq->tick_period) > 1))
 		kick(rq);
-	if (nr_cpus > 1 && rq->runnable > 1 && !(runs && level_is_rt(t->level)))
-		waits(rq, t);
+	if (nr_cpus > 1 && rq->runnable > 1)
+		tell_others(rq, t, runs);
 }
 
 static __noinline void enqueue_and_tell(struct rq *rq, struct thread *t, bool here)
@@ -751,6 +787,8 @@ static void tick_thread(struct rq *rq, struct thread *t, u32 n)
 			set_need_resched();
 	}
 	throttle_rt(rq, t, n);
+	if (nr_cpus > 1)
+		sched_mark_crowded(rq);
 	spin_unlock(&rq->lock);
 }
 

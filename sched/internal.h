@@ -4,7 +4,8 @@
 #include "sched/thread.h"
 
 /* thread.c */
-/* A CPU's idle thread: in no ring and in no list. thread_create_idle: NULL without memory. */
+/* A CPU's idle thread: in no ring and in no list. The CPU's list of threads begins with it. thread_create_idle: NULL
+ * without memory. */
 void thread_init_idle(struct thread *t, u32 cpu);
 struct thread *thread_create_idle(u32 cpu);
 u32 thread_count(void);
@@ -28,6 +29,8 @@ void sched_call_idle(const struct thread *t);
 bool sched_idle_begin(struct rq *rq);
 void sched_idle_end(struct rq *rq);
 void sched_balance(struct rq *rq, u32 n);
+/* Has others find the queue if two threads or more are in it, and only then. Lock held. */
+void sched_mark_crowded(struct rq *rq);
 void sched_push(struct rq *rq);
 void sched_push_now(struct rq *rq);
 void sched_await_push(struct thread *t);

@@ -33,6 +33,7 @@ struct rq {
 	u64 stamp;              /* [lock] cpu_cycles() up to which time has been charged */
 	bool throttled;         /* [lock] levels 1 ... 99 must wait for the next period */
 	bool pushing;           /* [lock] the idle thread is in level 0 */
+	bool crowded;           /* [lock] marked as having two threads or more: sched/balance.c */
 	u64 migrations;         /* [lock] threads that came from another CPU */
 
 	u32 rt_best; /* [lock] the most urgent level that waits, a hint; SCHED_LEVELS: sched/rt.c */
@@ -42,6 +43,7 @@ struct rq {
 	u64 ticks, idle_ticks;   /* [o] */
 	u32 rt_ticks, rt_period; /* [o] what levels 1 ... 99 had of how much of this period */
 	u32 balance_ticks;       /* [o] since the last look at other CPUs */
+	u32 next_other;          /* [o] whose queue was looked at last for a new thread */
 };
 
 DECLARE_PER_CPU(struct rq, runqueue);

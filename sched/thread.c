@@ -15,24 +15,42 @@
 #include "sched/memory.h"
 #include "sched/rq.h"
 
-static spinlock_t all_lock = SPINLOCK_INIT("all_threads", RANK_WAITQ);
-static struct list_node all_threads = LIST_INIT(all_threads); /* [all_lock] */
-static u32 nr_threads;                                        /* [all_lock] */
+/* All threads, each in the list of the CPU that made it, so that CPUs which make threads do not meet. */
+struct thread_list {
+	spinlock_t lock;
+	struct list_node threads; /* [lock] */
+	u32 n;                    /* [lock] */
+};
+static DEFINE_PER_CPU_SHARED(struct thread_list, thread_lists);
 
 void (*thread_release_hook)(struct thread *t);
 void (*thread_exit_hook)(struct thread *t);
 
 static void register_thread(struct thread *t, bool program)
 {
-	u64 flags = spin_lock_irqsave(&all_lock);
-
 	/* A program's thread has none until proc/ gives it the number that programs see. */
-	static u32 next_kernel_tid = THREAD_TID_KERNEL;
-	t->tid = program ? 0 : next_kernel_tid++;
+	static atomic_t next_kernel_tid = { THREAD_TID_KERNEL };
+
+	t->tid = program ? 0 : atomic_fetch_add(&next_kernel_tid, 1u);
 	trace_name_thread(t->tid, t->tid, 0, t->name);
-	list_add_tail(&all_threads, &t->all);
-	nr_threads++;
-	spin_unlock_irqrestore(&all_lock, flags);
+	u64 flags = irq_save();
+	struct thread_list *l = this_cpu_ptr(&thread_lists);
+
+	t->made_on = cpu_id();
+	spin_lock(&l->lock);
+	list_add_tail(&l->threads, &t->all);
+	l->n++;
+	spin_unlock_irqrestore(&l->lock, flags);
+}
+
+static void forget_thread(struct thread *t)
+{
+	struct thread_list *l = per_cpu_ptr(&thread_lists, t->made_on);
+	u64 flags = spin_lock_irqsave(&l->lock);
+
+	list_del(&t->all);
+	l->n--;
+	spin_unlock_irqrestore(&l->lock, flags);
 }
 
 void thread_init_idle(struct thread *t, u32 cpu)
@@ -44,6 +62,9 @@ void thread_init_idle(struct thread *t, u32 cpu)
 	thread_set_name(t, "idle");
 	refcount_init(&t->refs, 1);
 	waitq_init(&t->exited);
+	struct thread_list *l = per_cpu_ptr(&thread_lists, cpu);
+	spin_init(&l->lock, "thread_list", RANK_WAITQ);
+	list_init(&l->threads);
 }
 
 struct thread *thread_create_idle(u32 cpu)
@@ -64,7 +85,11 @@ struct thread *thread_create_idle(u32 cpu)
 
 u32 thread_count(void)
 {
-	return READ_ONCE(nr_threads);
+	u32 n = 0;
+
+	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
+		n += READ_ONCE(per_cpu_ptr(&thread_lists, cpu)->n);
+	return n;
 }
 
 void thread_set_name(struct thread *t, const char *name)
@@ -201,10 +226,7 @@ void thread_put(struct thread *t)
 {
 	if (!refcount_put(&t->refs))
 		return;
-	u64 flags = spin_lock_irqsave(&all_lock);
-	list_del(&t->all);
-	nr_threads--;
-	spin_unlock_irqrestore(&all_lock, flags);
+	forget_thread(t);
 	if (thread_release_hook)
 		thread_release_hook(t);
 	ctx_user_destroy(&t->arch);
@@ -212,18 +234,27 @@ void thread_put(struct thread *t)
 	sched_memory->thread_free(t);
 }
 
-int thread_for_each(int (*fn)(struct thread *t, void *arg), void *arg)
+static int for_each_of(struct thread_list *l, int (*fn)(struct thread *t, void *arg), void *arg)
 {
-	u64 flags = spin_lock_irqsave(&all_lock);
+	u64 flags = spin_lock_irqsave(&l->lock);
 	struct thread *t;
 	int ret = 0;
 
-	list_for_each(t, &all_threads, all) {
+	list_for_each(t, &l->threads, all) {
 		ret = fn(t, arg);
 		if (ret)
 			break;
 	}
-	spin_unlock_irqrestore(&all_lock, flags);
+	spin_unlock_irqrestore(&l->lock, flags);
+	return ret;
+}
+
+int thread_for_each(int (*fn)(struct thread *t, void *arg), void *arg)
+{
+	int ret = 0;
+
+	for (u32 cpu = 0; cpu < nr_cpus && !ret; cpu++)
+		ret = for_each_of(per_cpu_ptr(&thread_lists, cpu), fn, arg);
 	return ret;
 }
 

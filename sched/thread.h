@@ -86,7 +86,7 @@ struct thread {
 	/* Priority inheritance: sched/inherit.c. */
 	struct rb_root
 		lenders; /* [pi] struct pi_waiter: the first of each lock it owns that is waited for */
-	u8 pi_ends;      /* [pi] proc/futex_pi.c */
+	u8 pi_ends;      /* [a] proc/futex_pi.c */
 	struct pi_waiter *waits; /* [pi] for whose lock it waits, or NULL */
 
 	u64 run_cycles;               /* [rq] charged so far, of cpu_cycles() */
@@ -104,18 +104,19 @@ struct thread {
 	char name[16];   /* [o] */
 	void *stack_top; /* [I] */
 	refcount_t refs;
-	struct list_node all; /* [all_threads lock] */
+	u32 made_on;          /* [I] the CPU in whose list it is: sched/thread.c */
+	struct list_node all; /* [that list's lock] */
 
 	/* Ends. */
 	int exit_status; /* [o] valid once state is T_DEAD */
 	struct waitq exited;
 
 	/*
-	 * Processes (proc/, fs/): NULL in kernel threads. Changed under proc_lock, by the thread itself
-	 * once it has started: others read them under proc_lock.
+	 * Processes (proc/, fs/): NULL in kernel threads. Changed inside the tree (proc_enter), by the thread
+	 * itself once it has started: others read them under proc_lock.
 	 */
 	struct process *proc;
-	struct fdtable *files; /* [o] to write, under proc_lock; others read them under it */
+	struct fdtable *files; /* [o] to write, inside the tree; others read them under proc_lock */
 	struct fsctx *fs;
 	void *signals; /* struct task */
 #ifdef CONFIG_DEBUG
@@ -156,7 +157,8 @@ struct thread *thread_create_user(const char *name);
 void thread_start(struct thread *t);
 void thread_set_name(struct thread *t, const char *name);
 
-/* Calls fn for each thread, under a lock: fn must not sleep. Stops at non-zero, which it returns. */
+/* Calls fn for each thread, under a lock: fn must not sleep. Stops at non-zero, which it returns. Each
+ * thread that is there all the time is seen, once. */
 int thread_for_each(int (*fn)(struct thread *t, void *arg), void *arg);
 
 /* Address-space change of the current thread (execve, exit): as becomes current on this CPU. The

@@ -17,6 +17,8 @@ static const struct {
 	[LOCK_ASPACE] = { "aspace", RANK_ASPACE },
 	[LOCK_KMAP] = { "kmap", RANK_KMAP },
 	[LOCK_PROC] = { "proc", RANK_PROC },
+	[LOCK_INSIDE] = { "inside", RANK_INSIDE },
+	[LOCK_FAMILY] = { "family", RANK_FAMILY },
 	[LOCK_SIGNAL] = { "signal", RANK_SIGNAL },
 	[LOCK_WAITQ] = { "waitq", RANK_WAITQ },
 	[LOCK_TIMER] = { "timer", RANK_TIMER },

@@ -18,6 +18,8 @@ enum lock_class {
 	LOCK_ASPACE,
 	LOCK_KMAP,
 	LOCK_PROC,
+	LOCK_INSIDE, /* who wants to be alone in the tree of processes waits for who is inside */
+	LOCK_FAMILY,
 	LOCK_SIGNAL,
 	LOCK_WAITQ,
 	LOCK_TIMER,

@@ -120,3 +120,12 @@ void spin_wait(struct spin_word *word, const spinlock_t *lock)
 	lock_count_wait(lock ? lock_class_of_rank(lock->rank) : LOCK_PT, w.looks + 1);
 }
 DEFINE_KEEPING(spin_wait);
+
+void spin_await_slowly(spinlock_t *l)
+{
+	struct wait w = { .word = &l->word, .lock = l, .limit = STUCK_CYCLES };
+
+	while (spin_is_locked(l))
+		wait_more(&w);
+	lock_count_wait(lock_class_of_rank(l->rank), w.looks + 1);
+}

@@ -55,7 +55,10 @@ enum lock_rank {
 	RANK_ASPACE = 52,
 	RANK_KMAP = 54,
 	/* Taken in interrupts, too (timers, terminals), hence above all that is held with interrupts on. */
-	RANK_PROC = 56,   /* the process tree */
+	RANK_PROC = 55,   /* alone in the process tree */
+	RANK_INSIDE = 56, /* inside, with others */
+	RANK_FAMILY =
+		57, /* inside the tree: children, members of a group, a piece of the table of ids */
 	RANK_SIGNAL = 58, /* a process's signals */
 	RANK_WAITQ = 60,
 	RANK_PI = 62, /* priority inheritance */
@@ -80,6 +83,7 @@ static inline void spin_init(spinlock_t *l, const char *name, enum lock_rank ran
  * name it, or NULL: a page table's (mm/pt.h). Counts the wait.
  */
 void spin_wait(struct spin_word *w, const spinlock_t *lock);
+void spin_await_slowly(spinlock_t *l); /* spin_await */
 
 /* For tests: the rest of spin_wait for one who has drawn that ticket (spin_word.next, one up). */
 void spin_take_in_turn(struct spin_word *w, u8 ticket);
@@ -105,6 +109,17 @@ static inline void spin_release(spinlock_t *l)
 static inline bool spin_is_locked(spinlock_t *l)
 {
 	return READ_ONCE(l->word.state) != 0;
+}
+
+/*
+ * Waits until nobody holds the lock, without taking it: somebody who keeps others from taking it, and stays, is
+ * alone from then on. What the last holder did is visible.
+ */
+static inline void spin_await(spinlock_t *l)
+{
+	if (unlikely(spin_is_locked(l)))
+		spin_await_slowly(l);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 
 static inline void spin_lock(spinlock_t *l)

@@ -107,7 +107,7 @@ static bool may_look_into(struct process *p)
 /* The space of a process that this one may look into, with a reference. */
 static int space_of(int pid, struct aspace **as)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct process *p = process_of((u32)pid);
 	int err = 0;
 
@@ -118,7 +118,7 @@ static int space_of(int pid, struct aspace **as)
 		err = -EPERM;
 	else
 		aspace_get(*as);
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return err;
 }
 

@@ -294,10 +294,10 @@ s64 sys_prlimit64(int pid, u32 which, uaddr_t new_limit, uaddr_t old_limit)
 		return -EFAULT;
 	if (new_limit && new.cur > new.max)
 		return -EINVAL;
-	flags = spin_lock_irqsave(&proc_lock);
+	flags = proc_lock();
 	p = pid ? process_of((u32)pid) : current_proc();
 	err = p ? change_limit(p, which, new_limit ? &new : NULL, &old) : -ESRCH;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!err && old_limit && put_user(old, old_limit))
 		err = -EFAULT;
 	return err;

@@ -157,13 +157,13 @@ static s64 set_scheduler(int tid, u32 policy, uaddr_t uparam)
 		a.flags = SCHED_FLAG_RESET_ON_FORK;
 		a.policy &= ~(u32)SCHED_RESET_ON_FORK;
 	}
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct task *t = target(tid);
 	if (t) {
 		a.nice = t->thread->nice;
 		ret = set_attributes(t, &a);
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return ret;
 }
 
@@ -183,7 +183,7 @@ static int look(int tid, struct linux_sched_attr *out)
 	if (tid < 0)
 		return -EINVAL;
 	*out = (struct linux_sched_attr){ 0 };
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct task *t = target(tid);
 	if (t) {
 		out->policy = t->policy;
@@ -192,7 +192,7 @@ static int look(int tid, struct linux_sched_attr *out)
 		if (!is_rt(t->policy))
 			out->nice = t->thread->nice;
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return t ? 0 : -ESRCH;
 }
 
@@ -279,7 +279,7 @@ s64 sys_sched_setattr(int pid, uaddr_t uattr, u32 flags)
 		return -EINVAL;
 	if (a.flags & SCHED_FLAG_KEEP_POLICY)
 		a.policy = KEEP_POLICY;
-	u64 irqs = spin_lock_irqsave(&proc_lock);
+	u64 irqs = proc_lock();
 	struct task *t = target(pid);
 	if (t) {
 		if (a.flags & SCHED_FLAG_KEEP_PARAMS) {
@@ -288,7 +288,7 @@ s64 sys_sched_setattr(int pid, uaddr_t uattr, u32 flags)
 		}
 		ret = set_attributes(t, &a);
 	}
-	spin_unlock_irqrestore(&proc_lock, irqs);
+	proc_unlock(irqs);
 	return ret;
 }
 
@@ -352,7 +352,7 @@ static int nice_all(int which, int who, struct nice_request *r)
 
 	if (which < PRIO_PROCESS || which > PRIO_USER)
 		return -EINVAL;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	switch (which) {
 	case PRIO_PROCESS:
 		t = target(who);
@@ -370,7 +370,7 @@ static int nice_all(int which, int who, struct nice_request *r)
 			if (p->uid == (who ? (u32)who : current_proc()->uid))
 				nice_process(p, r);
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	return r->err;
 }
 
@@ -422,7 +422,7 @@ s64 sys_sched_setaffinity(int pid, u32 size, uaddr_t umask)
 	if (copy_from_user(&set, umask, MIN(size, (u32)sizeof(set))))
 		return -EFAULT;
 	keep_present(&set);
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct task *t = target(pid);
 	if (t)
 		ret = !is_own(t) && !is_privileged() ? -EPERM : is_empty(&set) ? -EINVAL : 0;
@@ -430,7 +430,7 @@ s64 sys_sched_setaffinity(int pid, u32 size, uaddr_t umask)
 		thread = t->thread;
 		thread_get(thread);
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!thread)
 		return ret;
 	sched_set_affinity(thread, &set);
@@ -445,11 +445,11 @@ s64 sys_sched_getaffinity(int pid, u32 size, uaddr_t umask)
 	if (size < cpuset_bytes() ||
 	    size % sizeof(u64)) /* Linux asks for the bits only, then for words */
 		return -EINVAL;
-	u64 flags = spin_lock_irqsave(&proc_lock);
+	u64 flags = proc_lock();
 	struct task *t = target(pid);
 	if (t)
 		set = t->thread->affinity;
-	spin_unlock_irqrestore(&proc_lock, flags);
+	proc_unlock(flags);
 	if (!t)
 		return -ESRCH;
 	keep_present(&set);

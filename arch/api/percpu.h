@@ -5,6 +5,7 @@
  *	DEFINE_PER_CPU_INIT(u64, counter, 7);      the same, with a value for each CPU
  *	DEFINE_PER_CPU_SHARED(u64, word);          the same, for what other CPUs read or write: it has
  *	                                           cache lines for itself
+ *	DEFINE_PER_CPU_SHARED_INIT(u64, word, 7);
  *	DECLARE_PER_CPU(u64, counter);             in headers
  *	this_cpu_read(counter)                     one instruction on x86
  *	this_cpu_write(counter, v), this_cpu_add(counter, v), this_cpu_inc(counter)

@@ -139,6 +139,7 @@ void *host_stack_alloc(const char *owner)
 		return NULL;
 	in_use++;
 #ifdef HOST_TSAN
+	__tsan_acquire(f); /* as by the lock of mm/kstack.c */
 	if (f->uses++ % CONTEXT_USES == 0)
 		f->context = __tsan_create_fiber(0);
 	__tsan_set_fiber_name(f->context, owner);
@@ -157,6 +158,7 @@ void host_stack_free(void *top)
 	__asan_unpoison_memory_region(f->bottom, (size_t)((char *)top - (char *)f->bottom));
 #endif
 #ifdef HOST_TSAN
+	__tsan_release(f);
 	if (f->uses % CONTEXT_USES == 0)
 		__tsan_destroy_fiber(f->context);
 #endif

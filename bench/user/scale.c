@@ -9,7 +9,7 @@
  *
  * Output: ITEM MODE WORKERS UNITS TICKS KIND, tabs between. TICKS of the time-stamp counter tell something
  * about a machine whose CPUs run side by side. KIND: disjoint, or shared: workers meet
- * in one thing by what they do (the break of their process, the tree of processes): no promise is made.
+ * in one thing by what they do (the break of their process, the space that is copied): no promise is made.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -243,7 +243,7 @@ static const struct item items[] = {
 	{ "context_switch1", 64, 8, two_pipes, context_switch1, 0, 1 },
 	{ "futex1", 256, 4, NULL, futex1, 0, 0 },
 	{ "pipe1", 128, 4, two_pipes, pipe1, 0, 0 },
-	{ "fork1", 8, 8, NULL, fork1, THREADS | PROCESSES, 0 },
+	{ "fork1", 8, 32, NULL, fork1, THREADS, 0 },
 	{ "sched_yield", 256, 16, NULL, yield, 0, 0 },
 };
 

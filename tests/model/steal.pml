@@ -8,6 +8,8 @@
  *
  *	idle CPU:  enters idle_cpus (locked); looks at the others' queues; takes, or halts
  *	enqueuer:  puts the thread into the queue; full barrier; looks at idle_cpus; calls one
+ *	crowded:   a queue is marked in the same breath as it gets its second thread, and unmarked by its CPU when it
+ *		   has one or none; both under its lock. Who looks for work looks at marked queues only
  *	moving:    out of the one queue under its lock, on_rq = MOVING, t->cpu the new one; then into the
  *	           other under that one's lock
  *
@@ -21,6 +23,9 @@
  *	BUG_LOOK_FIRST		it looks at the queues, then enters idle_cpus
  *	BUG_ENQUEUE_NO_BARRIER	no barrier between the queue and the look at idle_cpus
  *	BUG_NO_CALL		an enqueuer calls nobody
+ *	BUG_NO_MARK		a queue that gets a second thread is not marked
+ *	BUG_MARK_LATE		it is marked when idle_cpus has been looked at
+ *	BUG_UNMARK_NO_LOCK	its CPU looks at the number and takes the mark away without the lock
  *	BUG_NO_KICK		who puts a thread into an idle CPU's queue does not say so
  *	BUG_TAKE_NO_LOCK	a thread is taken without the queue's lock
  *	BUG_MOVING_OFF		a thread that moves counts as asleep
@@ -29,10 +34,11 @@
  */
 #define CPUS 3
 #define BUFFER 1
-#define VARS 5
+#define VARS 6
 #define LOCK(c)	   (c)	     /* of the queues of CPUs 0 and 1 */
 #define RUNNING(c) (2 + (c)) /* rq->runnable */
 #define IDLE	   4	     /* CPU 1 in idle_cpus */
+#define CROWDED	   5	     /* CPU 0 in crowded */
 #include "tso.inc"
 
 #define OFF    0
@@ -46,6 +52,7 @@ bool sleeping;		/* t->state */
 byte curr = 2;		/* the CPU that runs it; 2: none */
 byte times;		/* how often it ran */
 bool over;
+bool crowded;		/* rq->crowded of CPU 0 */
 bool message;		/* the reschedule interrupt of CPU 1 is pending */
 
 inline lock(c)
@@ -79,16 +86,56 @@ inline count(c, n)
 #define called load(me, IDLE)
 #endif
 
-/* Y comes into the queue of CPU c, which is locked: sched_arrive, make_runnable. */
-inline enqueue(c)
+/* sched_mark_crowded. Lock held. */
+#define to_mark(c) (c == 0 && !crowded && load(me, RUNNING(0)) >= 2)
+inline mark(c)
+{
+	atomic {
+		!to_mark(c) || barrier(me) ->
+		mem[CROWDED] = (to_mark(c) -> 1 : mem[CROWDED]);
+		crowded = mem[CROWDED]
+	}
+}
+
+/* CPU 0's tick. */
+inline unmark()
+{
+#ifndef BUG_UNMARK_NO_LOCK
+	lock(0);
+#endif
+	if
+	:: crowded && load(me, RUNNING(0)) < 2 ->
+		crowded = false;
+		atomic { barrier(me) -> mem[CROWDED] = 0 }
+	:: else
+	fi;
+#ifndef BUG_UNMARK_NO_LOCK
+	unlock(0)
+#endif
+}
+
+/* Y comes into the queue of CPU c, which is locked. */
+inline put(c)
 {
 	assert(on_rq != ON && curr == 2); /* off its stack, too */
 	on_rq = ON;
-	count(c, 1);
+	count(c, 1)
+}
+
+/* sched_arrive, make_runnable. */
+inline enqueue(c)
+{
+	put(c);
+#if !defined(BUG_NO_MARK) && !defined(BUG_MARK_LATE)
+	mark(c);
+#endif
 #ifndef BUG_ENQUEUE_NO_BARRIER
 	(c == 1 || barrier(me));
 #endif
 	message = message || (c == 1 -> kicked : called)
+#ifdef BUG_MARK_LATE
+	; mark(c)
+#endif
 }
 
 inline arrive(c)
@@ -141,6 +188,7 @@ proctype starter()
 	arrive(0);
 	do
 	:: sleeping -> wake()
+	:: crowded && load(me, RUNNING(0)) < 2 -> unmark()
 	:: over -> break
 	od
 }
@@ -160,7 +208,7 @@ inline take_work()
 {
 	taken = false;
 	if
-	:: load(me, RUNNING(0)) >= 2 ->
+	:: load(me, CROWDED) && load(me, RUNNING(0)) >= 2 ->
 #ifndef BUG_TAKE_NO_LOCK
 		lock(0);
 #endif
@@ -179,7 +227,7 @@ inline take_work()
 		unlock(0);
 #endif
 		if
-		:: taken -> arrive(1)
+		:: taken -> lock(1); put(1); unlock(1)
 		:: else
 		fi
 	:: else

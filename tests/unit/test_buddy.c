@@ -219,7 +219,8 @@ static void test_modules(void **state)
 
 /* ---- buddy.c ----------------------------------------------------------------------------------- */
 
-#define SPAN 4096 /* frames of the small buddy system */
+#define SPAN        4096 /* frames of the small buddy system */
+#define BUDDY_BLOCK (1ul << FRAME_MAX_ORDER)
 
 struct block {
 	pfn_t pfn;
@@ -304,6 +305,55 @@ static void test_buddy_random(void **state)
 		if (round % 64 == 0)
 			buddy_check(&b);
 	}
+	host_ram_exit();
+}
+
+/* Entries of whole blocks may hold anything when they are added: they are written when the block is taken. */
+static void test_buddy_fresh(void **state)
+{
+	struct buddy b;
+	pfn_t base = HOST_RAM_BASE / PAGE_SIZE;
+	struct frame *f;
+
+	host_ram_init(SPAN);
+	memset(pfn_frame(base), 0xa5, SPAN * sizeof(struct frame));
+	buddy_init(&b, base, base + SPAN);
+	buddy_add(&b, base, base + SPAN);
+	assert_int_equal(b.nr_free, SPAN);
+	buddy_check(&b);
+	assert_int_equal(pfn_frame(base + 1)->order, 0xa5);
+	spin_acquire(&b.lock);
+	for (unsigned n = 0; n < SPAN; n++) {
+		assert_non_null(f = buddy_alloc_locked(&b, 0));
+		assert_int_equal(f->type, FRAME_FREE);
+		assert_int_equal(f->order, 0);
+		assert_int_equal(f->flags, 0);
+		assert_int_equal(frame_refs(f), 0);
+		f->type = FRAME_KERNEL;
+	}
+	for (unsigned n = 0; n < SPAN; n++)
+		buddy_free_locked(&b, pfn_frame(base + n), 0);
+	spin_release(&b.lock);
+	buddy_check(&b);
+	assert_int_equal(b.nr_free, SPAN);
+	host_ram_exit();
+}
+
+/* The table's memory holds anything at boot. */
+static void test_frame_init_dirty(void **state)
+{
+	pfn_t base = HOST_RAM_BASE / PAGE_SIZE, end = ALIGN_UP(base + 3000, BUDDY_BLOCK);
+
+	host_ram_init(3000);
+	memset(pfn_frame(base), 0xa5, (end - base) * sizeof(struct frame));
+	early_init();
+	frame_init();
+	assert_int_equal(stats().free, 3000);
+	for (pfn_t pfn = base + 3000; pfn < end; pfn++)
+		assert_int_equal(pfn_frame(pfn)->type, FRAME_RESERVED);
+	for (unsigned n = 0; n < 3000; n++)
+		assert_non_null(frame_alloc(FRAME_KERNEL, 0));
+	assert_null(frame_alloc(FRAME_KERNEL, 0));
 	host_ram_exit();
 }
 
@@ -614,6 +664,8 @@ int main(void)
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_modules),
 		cmocka_unit_test(test_buddy_random),
+		cmocka_unit_test(test_buddy_fresh),
+		cmocka_unit_test(test_frame_init_dirty),
 		cmocka_unit_test(test_buddy_panics),
 		cmocka_unit_test_setup_teardown(test_frames_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_block_drains, setup, teardown),

@@ -356,6 +356,41 @@ static void test_cpus_share_the_work(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
+/* New threads, when no CPU idles: they spread, though their maker looks at two CPUs only. */
+static int spread_main(void *arg)
+{
+	struct thread *hog[4], *t[4 * 6];
+	u32 cpus = host_run.cpus, least = UINT32_MAX, most = 0;
+
+	start_run();
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	for (u32 i = 1; i < cpus; i++)
+		hog[i] = thread_create_on(i, "hog", runner, (void *)(u64)i, 50);
+	for (u32 i = 1; i < cpus; i++)
+		while (rq_curr(per_cpu_ptr(&runqueue, i)) != hog[i])
+			sim_spend(10000);
+	for (u64 i = 0; i < cpus * 6; i++)
+		t[i] = thread_create("new", runner, (void *)0ul, LEVEL);
+	for (u32 i = 0; i < cpus; i++) {
+		u32 n = READ_ONCE(per_cpu_ptr(&runqueue, i)->runnable);
+
+		least = MIN(least, n);
+		most = MAX(most, n);
+	}
+	sim_check(least >= 5 && most <= 9); /* 7 is the mean */
+	end_run(hog + 1, cpus - 1);
+	for (u32 i = 0; i < cpus * 6; i++)
+		thread_join(t[i]);
+	return 0;
+}
+
+static void test_new_threads_spread(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(12, 4, spread_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 /* All threads begin on one CPU, bound there; set free, the idle CPUs take them. */
 static int steal_main(void *arg)
 {
@@ -763,6 +798,7 @@ int main(void)
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_affinity_is_honoured_at_once),
 		cmocka_unit_test(test_cpus_share_the_work),
+		cmocka_unit_test(test_new_threads_spread),
 		cmocka_unit_test(test_idle_cpus_steal),
 		cmocka_unit_test(test_who_waits_is_fetched),
 		cmocka_unit_test(test_real_time_threads_find_a_cpu),

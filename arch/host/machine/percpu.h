@@ -31,7 +31,9 @@ static inline void host_unpin(void)
 
 #define DEFINE_PER_CPU(type, name)        __typeof__(type) name[NR_CPUS]
 #define DEFINE_PER_CPU_SHARED(type, name) DEFINE_PER_CPU(type, name)
-#define DECLARE_PER_CPU(type, name)       extern __typeof__(type) name[NR_CPUS]
+#define DEFINE_PER_CPU_SHARED_INIT(type, name, ...)                                                \
+	__typeof__(type) name[NR_CPUS] = { [0 ... NR_CPUS - 1] = __VA_ARGS__ }
+#define DECLARE_PER_CPU(type, name) extern __typeof__(type) name[NR_CPUS]
 #define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
 	__typeof__(type) name[NR_CPUS] = { [0 ... NR_CPUS - 1] = (value) }
 

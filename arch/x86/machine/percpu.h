@@ -6,7 +6,8 @@
 #define DEFINE_PER_CPU(type, name) __section(".percpu") __typeof__(type) name
 #define DEFINE_PER_CPU_SHARED(type, name)                                                          \
 	__section(".percpu.shared") __attribute__((aligned(64))) __typeof__(type) name
-#define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
+#define DEFINE_PER_CPU_SHARED_INIT(type, name, ...) DEFINE_PER_CPU_SHARED(type, name) = __VA_ARGS__
+#define DECLARE_PER_CPU(type, name)                 extern __typeof__(type) name
 #define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
 	DEFINE_PER_CPU(type, name)                                                                 \
 	= (value)

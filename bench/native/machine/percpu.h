@@ -4,7 +4,10 @@
 
 #define DEFINE_PER_CPU(type, name)        __typeof__(type) name
 #define DEFINE_PER_CPU_SHARED(type, name) DEFINE_PER_CPU(type, name)
-#define DECLARE_PER_CPU(type, name)       extern __typeof__(type) name
+#define DEFINE_PER_CPU_SHARED_INIT(type, name, ...)                                                \
+	DEFINE_PER_CPU(type, name)                                                                 \
+	= __VA_ARGS__
+#define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
 #define DEFINE_PER_CPU_INIT(type, name, value)                                                     \
 	DEFINE_PER_CPU(type, name)                                                                 \
 	= (value)
