@@ -108,6 +108,8 @@ static u64 resident(void)
 /* While pages are taken from all who map them: those that move meanwhile are asked for again. */
 static void test_moved_while_cut(void **state)
 {
+	u64 cuts;
+
 	file_start();
 	map_file(AT, 3, RW, MAP_PRIVATE);
 	peek(as, AT);
@@ -126,6 +128,25 @@ static void test_moved_while_cut(void **state)
 	assert_int_equal(resident(), 1); /* our own copy */
 	assert_int_equal(peek(as, AT + PAGE_SIZE), 5);
 	assert_int_equal(peek(as, AT), 100);
+	cuts = atomic_load(&file.obj.cuts);
+	vm_object_zap(&file.obj, 3, 3, false);
+	assert_int_equal(atomic_load(&file.obj.cuts), cuts + ZAP_BEGUN);
+	file_stop();
+}
+
+/* What mremap replaces ends there and then. */
+static void test_moved_over_a_file(void **state)
+{
+	file_start();
+	map(AT, 2 * PAGE_SIZE, RW, ANON | MAP_FIXED);
+	poke(as, AT, 7);
+	map_file(AT + MiB, 2, RW, MAP_SHARED);
+	peek(as, AT + MiB);
+	assert_int_equal(vm_mremap(as, AT, 2 * PAGE_SIZE, 2 * PAGE_SIZE,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, AT + MiB),
+			 AT + MiB);
+	assert_int_equal(atomic_load(&file.obj.mappings), 0);
+	assert_int_equal(peek(as, AT + MiB), 7);
 	file_stop();
 }
 
@@ -577,6 +598,7 @@ int main(void)
 		T(test_shared_page_comes_back),
 		T(test_cut_before_it_is_mapped),
 		T(test_moved_while_cut),
+		T(test_moved_over_a_file),
 		T(test_exec_goes),
 		T(test_dontfork_stack_grows),
 		T(test_stack_is_replaced),
