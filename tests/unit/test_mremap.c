@@ -550,14 +550,18 @@ static void *unmap_elsewhere(void *arg)
 	return NULL;
 }
 
+enum { BEGIN, ALSO, BOTH };
+
 static void *claim_elsewhere(void *arg)
 {
 	host_cpu = 2;
-	if (arg) { /* as the second range */
+	switch ((u64)arg) {
+	case BEGIN: claim_begin(as, AT, AT + 4 * MiB); break;
+	case ALSO:
 		claim_begin(as, 8 * GiB, 9 * GiB);
-		claim_also(as, AT, AT + 4 * MiB);
-	} else {
-		claim_begin(as, AT, AT + 4 * MiB);
+		assert_true(claim_also(as, AT, AT + 4 * MiB));
+		break;
+	default: claim_both(as, 8 * GiB, 9 * GiB, AT, AT + 4 * MiB);
 	}
 	__atomic_store_n(&claimed, 1, __ATOMIC_RELEASE);
 	claim_end(as);
@@ -566,7 +570,7 @@ static void *claim_elsewhere(void *arg)
 
 /* Who has locked the table that covers two others, and waits for the second, has begun before the claim: it
  * must be waited for. */
-static void claim_waits(bool second_range)
+static void claim_waits(u64 how)
 {
 	struct frame *t, *above;
 	pthread_t first, second;
@@ -585,8 +589,7 @@ static void claim_waits(bool second_range)
 	assert_int_equal(pthread_create(&first, NULL, unmap_elsewhere, NULL), 0);
 	wait_for_one(t, before);
 	before = tickets(above);
-	assert_int_equal(
-		pthread_create(&second, NULL, claim_elsewhere, second_range ? &claimed : NULL), 0);
+	assert_int_equal(pthread_create(&second, NULL, claim_elsewhere, (void *)how), 0);
 	while (tickets(above) == before && !__atomic_load_n(&claimed, __ATOMIC_ACQUIRE))
 		cpu_relax();
 	early = __atomic_load_n(&claimed, __ATOMIC_ACQUIRE);
@@ -601,10 +604,11 @@ static void claim_waits(bool second_range)
 
 static void test_claim_waits(void **state)
 {
-	claim_waits(false);
-	vm_munmap(as, AT, 4 * MiB);
-	tlb_leave_space(as);
-	claim_waits(true);
+	for (u64 how = BEGIN; how <= BOTH; how++) {
+		claim_waits(how);
+		vm_munmap(as, AT, 4 * MiB);
+		tlb_leave_space(as);
+	}
 }
 
 int main(void)
