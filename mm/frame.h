@@ -159,7 +159,7 @@ void frame_drain(void);
  */
 paddr_t early_alloc(size_t bytes, size_t align, u64 limit);
 paddr_t early_alloc_dirty(size_t bytes, size_t align, u64 limit); /* the same, not zeroed */
-void early_init(void); /* reads boot_info */
+void early_init(void);                                            /* reads boot_info */
 void frame_init(void);
 void boot_module_free(u32 index); /* gives a module's frames to the allocator */
 
