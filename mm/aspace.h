@@ -27,7 +27,7 @@ bool aspace_is_shared(const struct aspace *as);
 
 /* A copy of parent for a child. 0, -ENOMEM. */
 int aspace_fork(struct aspace *parent, struct aspace **child);
-/* The same where no other thread can change the parent but by faults: may be preempted in between. */
+/* The same where no other thread can change the parent but by faults: nobody is kept out of it. */
 int aspace_fork_alone(struct aspace *parent, struct aspace **child);
 
 /* Beside MAP_* in vm_mmap's flags: a shared mapping of a file that is not open for writing; PROT_WRITE

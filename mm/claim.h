@@ -6,28 +6,44 @@
 #include "mm/mark.h"
 #include "mm/space.h"
 
-/* Has another thread a claim somewhere? */
-static inline bool claim_of_others(const struct aspace *as)
-{
-	const struct thread *claimer = READ_ONCE(as->claimer);
-
-	return unlikely(claimer != NULL) && claimer != current();
-}
-
-/* Is there a claim by another thread that concerns some of start ... last? With the lock of a table over it: the
- * answer no stays right as long as the lock is held. */
-bool claim_excludes(const struct aspace *as, u64 start, u64 last);
-/* Until the claim at hand has ended. Without locks; sleeps. */
-void claim_wait(struct aspace *as);
+struct claim;
 
 /*
- * Nobody else changes [start, end), or takes a fault in it, until claim_end; who was at it has finished. One claim a
- * space: waits for that of another thread, so may sleep. False: this thread has it already, as a part of something
- * larger, which must cover the range.
+ * The claim of another thread that concerns some of start ... last, or NULL. With the lock of a table over it: NULL
+ * stays right as long as the lock is held.
+ */
+struct claim *claim_of_others(const struct aspace *as, u64 start, u64 last);
+/* The bit of aspace.claim_map for an address: that of its GiB, and others'. */
+static inline u64 claim_bit(u64 va)
+{
+	return 1ul << (((va >> 30) + 11 * (va >> 39)) & 63);
+}
+
+/* The same, for who comes here often. */
+static inline bool claim_excludes(const struct aspace *as, u64 start, u64 last)
+{
+	u64 map = READ_ONCE(as->claim_map);
+
+	if (likely(map == 0))
+		return false;
+	return ((map & claim_bit(start)) || start >> 30 != last >> 30) &&
+	       claim_of_others(as, start, last);
+}
+
+/* Until it has ended. Without locks; sleeps. */
+void claim_wait(struct claim *c);
+
+/*
+ * Nobody else changes [start, end), or takes a fault in it, until claim_end; who was at it has finished. Waits for
+ * claims of other threads on some of it, so may sleep. False: this thread has a claim on the space already, as a part
+ * of something larger, which must cover the range.
  */
 bool claim_begin(struct aspace *as, u64 start, u64 end);
-/* A second range, for who has a claim. A call for another one takes its place. */
-void claim_also(struct aspace *as, u64 start, u64 end);
+/* Two ranges. Not for who has a claim. */
+void claim_both(struct aspace *as, u64 start, u64 end, u64 start2, u64 end2);
+/* For who has a claim on one: a second range, in place of the second that it had. False: others have claims on that,
+ * and are not waited for. */
+bool claim_also(struct aspace *as, u64 start, u64 end);
 void claim_end(struct aspace *as);
 
 /* Mappings that ended: their objects may sleep when they go, so that waits for the end of the claim. False: this

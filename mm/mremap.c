@@ -737,7 +737,8 @@ static __noinline int move_pieces(struct move *m, struct aspace *as)
 	m->spare = &spare;
 	pt_prune_kept(as, m->to);
 	pt_prune_kept(as, m->to + m->new_len - 1);
-	claim_also(as, m->to, m->to + m->new_len);
+	if (!m->replace && !claim_also(as, m->to, m->to + m->new_len))
+		return -EEXIST;
 	err = prepare_pieces(m, as);
 	if (!err) {
 		if (m->prepare)
@@ -803,6 +804,14 @@ static int move_region_once(struct move *m, struct aspace *as, u64 addr)
 	return err;
 }
 
+/* What is changed: the old range and, if that is known before, the new one. */
+static void claim_places(struct aspace *as, u64 start, u64 end, int flags, u64 to, u64 new_len)
+{
+	bool known = flags & MREMAP_FIXED;
+
+	claim_both(as, start, end, known ? to : 0, known ? to + new_len : 0);
+}
+
 /* Moves [addr, addr + len) to where it has new_len bytes. The new address or -errno. */
 static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, u64 new_addr,
 		       bool claimed)
@@ -822,8 +831,8 @@ static s64 move_region(struct aspace *as, u64 addr, u64 len, u64 new_len, int fl
 		if (err == -EEXIST) { /* another thread was faster */
 			m.to = m.replace ? new_addr : 0;
 		} else if (err == -E2BIG) {
-			mine = claim_begin(as, addr, addr + len);
-			m.pieces = true;
+			claim_places(as, addr, addr + len, flags, new_addr, new_len);
+			mine = m.pieces = true;
 		} else if (err != -EAGAIN) {
 			break;
 		}
@@ -982,7 +991,7 @@ static s64 resize_claimed(struct aspace *as, u64 addr, u64 len, u64 new_len, int
 	u64 end = moves ? addr + len : MIN(MAX(addr + new_len, addr + len), USER_TOP);
 	s64 ret;
 
-	claim_begin(as, addr, end);
+	claim_places(as, addr, end, flags, new_addr, new_len);
 	ret = resize(as, addr, len, new_len, flags, new_addr, true);
 	claim_end(as);
 	return ret;

@@ -60,7 +60,7 @@ static inline unsigned covering_level(u64 start, u64 last)
 /*
  * Walks down to the lowest table for va that is this space's own, but not below level `lowest`, and
  * locks it; *entries are its entries. False: it was taken away meanwhile, or (if `claims` count) somebody
- * has a claim in this space: lock_again. Preemption is off.
+ * has a claim on va ... last: lock_again. Preemption is off.
  *
  * What was read on the way may be old by the time that the lock is ours: so the last entry is read
  * again. Whoever takes a table out of its entry, or PTE_WRITE for sharing, holds the table's lock: if
@@ -70,8 +70,8 @@ static inline unsigned covering_level(u64 start, u64 last)
  *
  * frame.flags stays 0: nobody comes to the topmost of a cursor's tables a second time.
  */
-static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned lowest, bool claims,
-					    pte_t **entries)
+static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, u64 last, unsigned lowest,
+					    bool claims, pte_t **entries)
 {
 	const pte_t *slot = &as->root_entry;
 	pte_t *entry = as->root, *below;
@@ -87,7 +87,8 @@ static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned 
 	}
 	*entries = entry;
 	table_lock_bare(page_frame(entry));
-	if (likely(pte_points_to(pte_load(slot), entry) && !(claims && claim_of_others(as))))
+	if (likely(pte_points_to(pte_load(slot), entry) &&
+		   !(claims && claim_excludes(as, va, last))))
 		return true;
 	table_unlock(page_frame(entry));
 	return false;
@@ -96,18 +97,20 @@ static __always_inline bool lock_on_the_way(struct aspace *as, u64 va, unsigned 
 static __noinline pte_t *lock_again(struct aspace *as, u64 start, u64 last, unsigned lowest,
 				    bool claims)
 {
+	struct claim *c;
 	pte_t *entry;
 
 	for (;;) {
-		if (!lock_on_the_way(as, start, lowest, false, &entry)) {
+		if (!lock_on_the_way(as, start, last, lowest, false, &entry)) {
 			cpu_relax();
 			continue;
 		}
-		if (!claims || !claim_excludes(as, start, last))
+		c = claims ? claim_of_others(as, start, last) : NULL;
+		if (!c)
 			return entry;
 		table_unlock(page_frame(entry));
 		preempt_enable();
-		claim_wait(as);
+		claim_wait(c);
 		preempt_disable();
 	}
 }
@@ -119,7 +122,7 @@ static __always_inline pte_t *lock_covering(struct aspace *as, u64 start, u64 la
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, start, level, true, &entry)))
+	if (unlikely(!lock_on_the_way(as, start, last, level, true, &entry)))
 		entry = lock_again(as, start, last, level, true);
 	return entry;
 }
@@ -167,7 +170,7 @@ static __always_inline void lock_page(struct pt_cursor *c, struct aspace *as, u6
 	pte_t *entry;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, va, 1, claims, &entry))) {
+	if (unlikely(!lock_on_the_way(as, va, va, 1, claims, &entry))) {
 		lock_page_again(c, as, va, claims);
 		return;
 	}
@@ -1452,7 +1455,8 @@ int pt_map(struct aspace *as, u64 start, u64 end, pte_t mark, bool noreplace)
 	unsigned level, n;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), true, &entry)))
+	if (unlikely(!lock_on_the_way(as, start, end - 1, covering_level(start, end - 1), true,
+				      &entry)))
 		return map_again(as, start, end, mark, noreplace);
 	table = page_frame(entry);
 	level = table->level;
@@ -1575,7 +1579,8 @@ int pt_unmap(struct aspace *as, u64 start, u64 end)
 	struct frame *table;
 
 	preempt_disable();
-	if (unlikely(!lock_on_the_way(as, start, covering_level(start, end - 1), true, &entry)))
+	if (unlikely(!lock_on_the_way(as, start, end - 1, covering_level(start, end - 1), true,
+				      &entry)))
 		return unmap_again(as, start, end);
 	table = page_frame(entry);
 	level = table->level;

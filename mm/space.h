@@ -9,7 +9,6 @@
 #include "lib/refcount.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
-#include "sched/mutex.h"
 #include "sched/thread.h"
 
 struct aspace {
@@ -26,7 +25,7 @@ struct aspace {
 	refcount_t refs;
 	u32 arenas;              /* [a] how many threads have got one: see aspace.c */
 	struct thread *gap_user; /* [a] the thread whose `gap` is, by its address */
-	struct thread *claimer;  /* [a] who has the claim below */
+	u64 claim_map;           /* [a] which GiB have claims on them: mm/claim.c */
 	u64 unused1;
 
 	/* Written by the thread gap_user. */
@@ -47,12 +46,7 @@ struct aspace {
 
 	u64 grown, grown_end; /* [lock] the stack that grew last: its start, its end */
 
-	/* What a long operation keeps for itself: mm/claim.c. */
-	struct mutex claim_mutex;
-	struct {
-		u64 start, last; /* [a] */
-	} claim[2];
-	struct vm_mapping *claim_dead; /* [claimer] to destroy at its end */
+	u64 claims; /* [a] their bits */
 
 	struct list_node all; /* [aspaces_lock] */
 };
