@@ -48,10 +48,8 @@ static void free_file(struct rcu_head *end)
 	slab_free(file_slab, container_of(end, struct file, end));
 }
 
-void file_put(struct file *f)
+void file_end(struct file *f)
 {
-	if (!refcount_put(&f->refs))
-		return;
 	if (f->ops->release && !(f->flags & O_PATH))
 		f->ops->release(f);
 	if (f->flags & FILE_HAS_FLOCK)

@@ -51,7 +51,12 @@ struct file {
 #define FILE_OWN_FLAGS (FILE_HAS_FLOCK | FILE_WRITES | FILE_RUNS)
 
 void file_get(struct file *f);
-void file_put(struct file *f);
+void file_end(struct file *f); /* nobody has it any more */
+static inline void file_put(struct file *f)
+{
+	if (refcount_put(&f->refs))
+		file_end(f);
+}
 ssize_t file_read_at(struct file *f, struct uio *dst, u64 pos);
 /* Reads exactly n bytes into kernel memory: 0, -ENOEXEC when the file is shorter, or -errno. */
 int file_read_exact(struct file *f, void *buf, size_t n, u64 pos);
@@ -98,20 +103,25 @@ struct fd_loan {
 	bool counted;
 };
 /*
+ * The file, if the table is the current thread's alone; else NULL, as if there was none.
+ *
  * A count of one on the table is that of the current thread's process, and it has one thread: a
  * second one would have its own. Others may look into the table meanwhile (/proc/pid/fd, with a
  * count of their own), but they close nothing.
  */
-static inline struct fd_loan fd_borrow(int fd)
+static inline struct file *fd_own(int fd)
 {
 	struct fdtable *t = current()->files;
-	struct fd_loan l = { NULL, false };
 
-	if (unlikely(refcount_read(&t->refs) != 1)) {
-		l.f = fdtable_file(t, fd);
+	return likely(refcount_read(&t->refs) == 1) && (u32)fd < t->size ? t->file[fd] : NULL;
+}
+static inline struct fd_loan fd_borrow(int fd)
+{
+	struct fd_loan l = { fd_own(fd), false };
+
+	if (unlikely(!l.f)) {
+		l.f = fdtable_file(current()->files, fd);
 		l.counted = l.f != NULL;
-	} else if ((u32)fd < t->size) {
-		l.f = t->file[fd];
 	}
 	return l;
 }

@@ -131,23 +131,6 @@ static __always_inline ssize_t read_step(struct pipe *p, struct uio *dst)
 	return likely(n) ? (ssize_t)n : -EFAULT;
 }
 
-/* It was empty. 1: look again; 0: nobody writes any more; -EAGAIN, -ERESTARTSYS. */
-static __noinline ssize_t await_bytes(struct pipe *p, struct file *f)
-{
-	/* Read first: who closes has written before, so what is empty then stays so. */
-	bool closed = load_acquire(&p->writers) == 0;
-	int err;
-
-	if (unlikely(used(p)))
-		return 1;
-	if (closed)
-		return 0;
-	if (f->flags & O_NONBLOCK)
-		return -EAGAIN;
-	err = wait_event_interruptible(&p->wait, used(p) || !READ_ONCE(p->writers));
-	return err ? err : 1;
-}
-
 static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 {
 	struct pipe *p = f->inode->pipe;
@@ -161,8 +144,16 @@ static ssize_t pipe_read(struct file *f, struct uio *dst, u64 *pos)
 			if (likely(n))
 				return n;
 		}
-		n = await_bytes(p, f);
-		if (n <= 0)
+		/* Who closes has written before, so what is empty behind this look stays so. */
+		if (unlikely(!load_acquire(&p->writers))) {
+			if (!used(p))
+				return 0;
+			continue;
+		}
+		if (f->flags & O_NONBLOCK)
+			return -EAGAIN;
+		n = wait_event_interruptible_seen(&p->wait, used(p) || !READ_ONCE(p->writers));
+		if (n)
 			return n;
 	}
 }

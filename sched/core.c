@@ -364,7 +364,7 @@ void sched_block(void)
 {
 	struct thread *prev = current(), *next;
 
-	dassert(irqs_enabled() || prev->state == T_DEAD);
+	dassert(irqs_enabled() || READ_ONCE(prev->state) == T_DEAD);
 	irq_disable();
 	struct rq *rq = this_cpu_ptr(&runqueue);
 	if (unlikely(this_cpu_read(preempt_word) != PREEMPT_NO_RESCHED))

@@ -23,9 +23,10 @@ void waitq_prepare(struct waitq *q, struct waiter *w, unsigned state)
 {
 	struct thread *t = current();
 
+	if (unlikely(!irqs_enabled()))
+		sleep_refused();
 	w->thread = t;
 	w->out = false;
-	dassert(irqs_enabled());
 	irq_disable(); /* so there is no preemption either */
 	spin_acquire(&q->lock);
 	list_add_tail(&q->waiters, &w->node);

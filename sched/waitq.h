@@ -34,7 +34,7 @@ void waitq_init(struct waitq *q);
 
 /*
  * For everything that sleeps, also when it need not today. Debug builds panic where sleeping is not
- * allowed: preemption or interrupts off. (Those that ship notice who really sleeps: sched_block.)
+ * allowed: preemption or interrupts off. Those that ship do so for who really sleeps (waitq_prepare, sched_block).
  */
 #ifdef CONFIG_DEBUG
 void might_sleep(void);
@@ -82,42 +82,50 @@ static inline void sched_sleep(u64 deadline_ns)
 }
 __noreturn void sleep_refused(void); /* panics: with preemption or interrupts off */
 
-#define wait_event_(q, cond, state, deadline)                                                      \
+/* What wait_event does once the condition was seen not to hold. */
+#define wait_event_seen_(q, cond, state, deadline)                                                 \
 	({                                                                                         \
 		int wait_ret_ = 0;                                                                 \
 		u64 wait_deadline_ = (deadline); /* once: `clock_ns() + x` must not move */        \
-		if (!(cond)) {                                                                     \
-			struct waiter waiter_ __uninitialized;                                     \
-			might_sleep();                                                             \
-			for (;;) {                                                                 \
-				waitq_prepare((q), &waiter_, (state));                             \
-				if (cond) {                                                        \
-				} else if ((state) == 2 /* T_INTERRUPTIBLE */ &&                   \
-					   signal_pending_current()) {                             \
-					wait_ret_ = -ERESTARTSYS;                                  \
-				} else if (wait_deadline_ != WAIT_FOREVER &&                       \
-					   clock_ns() >= wait_deadline_) {                         \
-					wait_ret_ = -ETIMEDOUT;                                    \
-				} else {                                                           \
-					sched_sleep(wait_deadline_);                               \
-					(void)waitq_finish((q), &waiter_);                         \
-					if (cond) /* mostly: no need to queue once more */         \
-						break;                                             \
-					continue;                                                  \
-				}                                                                  \
-				/* A wake-up that was given to us must not be lost. */             \
-				if (waitq_finish((q), &waiter_) && wait_ret_ && (cond))            \
-					wait_ret_ = 0;                                             \
-				break;                                                             \
+		struct waiter waiter_ __uninitialized;                                             \
+                                                                                                   \
+		might_sleep();                                                                     \
+		for (;;) {                                                                         \
+			waitq_prepare((q), &waiter_, (state));                                     \
+			if (cond) {                                                                \
+			} else if ((state) == 2 /* T_INTERRUPTIBLE */ &&                           \
+				   signal_pending_current()) {                                     \
+				wait_ret_ = -ERESTARTSYS;                                          \
+			} else if (wait_deadline_ != WAIT_FOREVER &&                               \
+				   clock_ns() >= wait_deadline_) {                                 \
+				wait_ret_ = -ETIMEDOUT;                                            \
+			} else {                                                                   \
+				sched_sleep(wait_deadline_);                                       \
+				(void)waitq_finish((q), &waiter_);                                 \
+				if (cond) /* mostly: no need to queue once more */                 \
+					break;                                                     \
+				continue;                                                          \
 			}                                                                          \
+			/* A wake-up that was given to us must not be lost. */                     \
+			if (waitq_finish((q), &waiter_) && wait_ret_ && (cond))                    \
+				wait_ret_ = 0;                                                     \
+			break;                                                                     \
 		}                                                                                  \
 		wait_ret_;                                                                         \
+	})
+#define wait_event_(q, cond, state, deadline)                                                      \
+	({                                                                                         \
+		u64 wait_until_ = (deadline);                                                      \
+                                                                                                   \
+		(cond) ? 0 : wait_event_seen_(q, cond, state, wait_until_);                        \
 	})
 
 /* 0 always. */
 #define wait_event(q, cond) ((void)wait_event_(q, cond, 1, WAIT_FOREVER))
 /* 0, or -ERESTARTSYS when a signal came first. */
 #define wait_event_interruptible(q, cond) wait_event_(q, cond, 2, WAIT_FOREVER)
+/* The same for a caller who has just seen that the condition does not hold. */
+#define wait_event_interruptible_seen(q, cond) wait_event_seen_(q, cond, 2, WAIT_FOREVER)
 /* deadline: monotonic ns. 0, -ERESTARTSYS, or -ETIMEDOUT. */
 #define wait_event_deadline(q, cond, deadline) wait_event_(q, cond, 2, deadline)
 

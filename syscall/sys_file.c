@@ -31,46 +31,62 @@ static ssize_t file_write(struct file *f, struct uio *src, u64 *pos)
 }
 
 /* Does the file have a position that others may use at the same time? */
-static bool must_lock(struct fd_loan l)
+static inline bool must_lock(struct fd_loan l)
 {
 	return l.f->ops->seek && !fd_is_private(l);
 }
 
-/* At the file's own position. */
-static inline ssize_t move_here(struct fd_loan l, struct uio *u, bool write)
+/* Of a file that others may have: counted, and its position locked if it has one. */
+static __always_inline s64 move_shared(int fd, uaddr_t buf, size_t count, bool write)
 {
-	struct file *f = l.f;
-	bool lock = must_lock(l);
-	ssize_t n;
-
-	if (lock)
-		mutex_lock(&f->pos_lock);
-	n = write ? file_write(f, u, &f->pos) : file_read(f, u, &f->pos);
-	if (lock)
-		mutex_unlock(&f->pos_lock);
-	return n;
-}
-
-static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
-{
-	struct fd_loan l = fd_borrow(fd);
-	struct file *f = l.f;
+	struct file *f = fd_get(fd);
 	s64 n;
 
 	if (!f)
 		return -EBADF;
-	count = MIN(count, LINUX_RW_MAX);
 	if (!(write ? file_writable(f) : file_readable(f))) {
 		n = -EBADF;
 	} else if (!user_range_ok(buf, count)) {
 		n = -EFAULT;
 	} else {
 		struct uio u = uio_user(buf, count);
+		bool lock = f->ops->seek;
 
-		n = move_here(l, &u, write);
+		if (lock)
+			mutex_lock(&f->pos_lock);
+		n = write ? file_write(f, &u, &f->pos) : file_read(f, &u, &f->pos);
+		if (lock)
+			mutex_unlock(&f->pos_lock);
 	}
-	fd_return(l);
+	file_put(f);
 	return n;
+}
+
+static __noinline s64 read_shared(int fd, uaddr_t buf, size_t count)
+{
+	return move_shared(fd, buf, count, false);
+}
+
+static __noinline s64 write_shared(int fd, uaddr_t buf, size_t count)
+{
+	return move_shared(fd, buf, count, true);
+}
+
+/* Most are of a table that no other thread has, and a file without a position, or that no other table has. */
+static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool write)
+{
+	struct file *f = fd_own(fd);
+	struct uio u;
+
+	count = MIN(count, LINUX_RW_MAX);
+	if (unlikely(!f) || must_lock((struct fd_loan){ f, false }))
+		return write ? write_shared(fd, buf, count) : read_shared(fd, buf, count);
+	if (!(write ? file_writable(f) : file_readable(f)))
+		return -EBADF;
+	if (!user_range_ok(buf, count))
+		return -EFAULT;
+	u = uio_user(buf, count);
+	return write ? file_write(f, &u, &f->pos) : file_read(f, &u, &f->pos);
 }
 
 s64 sys_read(int fd, uaddr_t buf, size_t count)

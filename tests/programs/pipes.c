@@ -1,6 +1,7 @@
 /*
  * Pipes, FIFOs, poll, select and eventfd: sizes, ends that close, whole small writes, a megabyte
- * under a timer, interrupted waits, time-outs, signal masks, vectors, and a chain of sixty processes.
+ * under a timer, interrupted waits, time-outs, signal masks, vectors, a chain of sixty processes, and
+ * registers, which no call changes.
  * What a full pipe takes beyond a page's boundary is left out: Linux counts pages, Jiffy bytes.
  */
 #define _GNU_SOURCE
@@ -540,6 +541,89 @@ static void counter(void)
 	close(fd);
 }
 
+/* ---- registers ---- */
+
+enum { RDI, RSI, RDX, RBX, RBP, R8, R9, R10, R12, R13, R14, R15, REGISTERS };
+
+struct around {
+	uint64_t nr, before[REGISTERS], after[REGISTERS];
+	long result;
+};
+
+/* A system call with these registers, and what it leaves in them. */
+void call_around(struct around *a);
+__asm__(".text\n"
+	"call_around:\n\t"
+	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rdi\n\t"
+	"mov (%rdi), %rax\n\t"
+	"mov 16(%rdi), %rsi; mov 24(%rdi), %rdx; mov 32(%rdi), %rbx; mov 40(%rdi), %rbp\n\t"
+	"mov 48(%rdi), %r8; mov 56(%rdi), %r9; mov 64(%rdi), %r10; mov 72(%rdi), %r12\n\t"
+	"mov 80(%rdi), %r13; mov 88(%rdi), %r14; mov 96(%rdi), %r15; mov 8(%rdi), %rdi\n\t"
+	"syscall\n\t"
+	"mov (%rsp), %rcx\n\t"
+	"mov %rdi, 104(%rcx); mov %rsi, 112(%rcx); mov %rdx, 120(%rcx); mov %rbx, 128(%rcx)\n\t"
+	"mov %rbp, 136(%rcx); mov %r8, 144(%rcx); mov %r9, 152(%rcx); mov %r10, 160(%rcx)\n\t"
+	"mov %r12, 168(%rcx); mov %r13, 176(%rcx); mov %r14, 184(%rcx); mov %r15, 192(%rcx)\n\t"
+	"mov %rax, 200(%rcx)\n\t"
+	"pop %rdi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n\t"
+	"ret");
+
+/* 1 if the call did not give `want`, or changed a register. */
+static int changes(long nr, long a, void *b, long c, long want)
+{
+	struct around r = { .nr = (uint64_t)nr };
+
+	for (int i = RBX; i < REGISTERS; i++)
+		r.before[i] = (uint64_t)number() << 32 | number();
+	r.before[RDI] = (uint64_t)a;
+	r.before[RSI] = (uint64_t)b;
+	r.before[RDX] = (uint64_t)c;
+	call_around(&r);
+	return (want && r.result != want) || memcmp(r.before, r.after, sizeof(r.before)) != 0;
+}
+
+#define TURNS 2000
+
+/* Both ends of a conversation in which each read waits: the other process runs with its registers meanwhile. */
+static int converse(int in, int out, int first)
+{
+	int bad = 0;
+	char c = 0;
+
+	for (int i = 0; i < TURNS; i++) {
+		if (first)
+			bad += changes(SYS_write, out, &c, 1, 1);
+		bad += changes(SYS_read, in, &c, 1, 1);
+		if (!first)
+			bad += changes(SYS_write, out, &c, 1, 1);
+		bad += changes(SYS_getppid, 0, NULL, 0, 0);
+		bad += changes(SYS_close, -1, NULL, 0, -EBADF);
+	}
+	return bad;
+}
+
+static void registers(void)
+{
+	int there[2], back[2], status = -1, bad;
+
+	if (pipe(there) || pipe(back))
+		SAY("pipe: errno %d\n", errno);
+	set_handler(SIGALRM, counts, SA_RESTART);
+	pid_t child = fork();
+	seed += (uint64_t)child;
+	timer_ms(1, 1); /* ways back by signals and restarts, too */
+	bad = child ? converse(back[0], there[1], 1) : converse(there[0], back[1], 0);
+	timer_ms(0, 0);
+	if (child == 0)
+		_exit(bad != 0);
+	waitpid(child, &status, 0);
+	SAY("asked: %d changed, answered: %d\n", bad, status);
+	close(there[0]);
+	close(there[1]);
+	close(back[0]);
+	close(back[1]);
+}
+
 int main(void)
 {
 	SAY("#: sizes\n");
@@ -566,5 +650,7 @@ int main(void)
 	fifo();
 	SAY("#: a counter\n");
 	counter();
+	SAY("#: registers\n");
+	registers();
 	return 0;
 }

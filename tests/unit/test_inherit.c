@@ -320,6 +320,8 @@ static void audit(void)
 
 static int lock_at_random(void *arg)
 {
+	while (!load_acquire(&go)) /* the audit must know all who wait */
+		sched_sleep_until(clock_ns() + 10 * NSEC_PER_USEC);
 	for (u32 i = 0; i < 6; i++) {
 		u32 from = (u32)sim_random(ARRAY_SIZE(m)),
 		    to = from + (u32)sim_random(4 - from) + 1;
@@ -368,6 +370,7 @@ static int random_main(void *arg)
 		threads[i] = t;
 		pi_end(flags);
 	}
+	store_release(&go, true);
 	for (u32 i = 0; i < 20; i++) {
 		change_policy(threads[sim_random(RANDOM_THREADS)]);
 		audit();
