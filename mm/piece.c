@@ -31,15 +31,11 @@ static bool is_run(pte_t a, pte_t b)
 	       (pte_pfn(a) + RUN - 1 == pte_pfn(b) || pte_pfn(a) == pte_pfn(b) + RUN - 1);
 }
 
-/* Are most of the leaves from this slot on neighbours? Four places are looked at, at most: two decide. */
-static inline bool go_as_blocks(const pte_t *slot, unsigned n)
+/* Are most of the leaves from this slot on neighbours? Two places are looked at. */
+static bool go_as_blocks(const pte_t *slot, unsigned n)
 {
-	unsigned found = 0;
-
-	for (unsigned i = 0; i + RUN < n && i < 4 * 32; i += 32)
-		if (is_run(pte_load(slot + i), pte_load(slot + i + RUN - 1)) && ++found == 2)
-			return true;
-	return n < 64;
+	return n < 64 || is_run(pte_load(slot), pte_load(slot + RUN - 1)) ||
+	       is_run(pte_load(slot + 32), pte_load(slot + 32 + RUN - 1));
 }
 
 /* What each slot from va on counts for. */

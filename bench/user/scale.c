@@ -332,7 +332,7 @@ static void measure(int threads)
 	for (int cpu = 0; cpu < workers; cpu++)
 		start_worker(cpu, threads);
 	await(&meet->ready, workers);
-	usleep(2000); /* all asleep, and grace periods over */
+	usleep(20000); /* all asleep, and what the last item left behind is cleared away */
 	where_only = item->name;
 	where_begin(item->name);
 	start = stamp();

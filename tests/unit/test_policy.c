@@ -367,7 +367,7 @@ static int spread_main(void *arg)
 	for (u32 i = 1; i < cpus; i++)
 		hog[i] = thread_create_on(i, "hog", runner, (void *)(u64)i, 50);
 	for (u32 i = 1; i < cpus; i++)
-		while (rq_curr(per_cpu_ptr(&runqueue, i)) != hog[i])
+		while (READ_ONCE(*per_cpu_ptr(&current_thread, i)) != hog[i])
 			sim_spend(10000);
 	for (u64 i = 0; i < cpus * 6; i++)
 		t[i] = thread_create("new", runner, (void *)0ul, LEVEL);
