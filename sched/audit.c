@@ -27,6 +27,7 @@ static int count_thread(struct thread *t, void *arg)
 	found.queued[t->cpu]++;
 	found.fair[t->cpu] += t->level == SCHED_LEVEL_NORMAL;
 	audit_equal(a, t->state == T_DEAD, false, "thread %u: dead in a queue", t->tid);
+	audit_equal(a, t->bound, cpuset_is_one(&t->affinity), "thread %u is bound", t->tid);
 	audit_equal(a, cpuset_has(&t->affinity, t->cpu), true, "thread %u: may be on CPU %u",
 		    t->tid, t->cpu);
 #ifdef CONFIG_DEBUG

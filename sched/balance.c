@@ -93,6 +93,8 @@ u32 sched_place(struct thread *t, bool new)
 
 	if (!cpuset_has(&t->affinity, warm))
 		warm = lightly_loaded(t, warm);
+	else if (t->bound)
+		return warm;
 	kassert(warm < nr_cpus);
 	if (!new &&load_of(warm) == 0)
 		return warm;
@@ -112,6 +114,8 @@ u32 sched_place(struct thread *t, bool new)
  */
 void sched_call_idle(const struct thread *t)
 {
+	if (t->bound)
+		return;
 	memory_barrier(); /* t is in the queue before idle_cpus is read */
 	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
 

@@ -716,6 +716,7 @@ void sched_inherit(struct thread *child, const struct thread *parent)
 	child->fifo = child->base_fifo = parent->base_fifo;
 	child->nice = parent->nice;
 	child->affinity = parent->affinity;
+	child->bound = parent->bound;
 	apply_weight(child);
 }
 
@@ -725,6 +726,7 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 	struct rq *rq = lock_thread_rq(t);
 
 	t->affinity = *set;
+	t->bound = cpuset_is_one(set);
 	if (cpuset_has(set, rq->cpu) || t->on_rq != ON_RQ) {
 		if (rq->runnable > 1 && t->on_rq == ON_RQ && rq_curr(rq) != t)
 			waits(rq, t); /* it may go elsewhere now */

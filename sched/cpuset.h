@@ -27,6 +27,15 @@ static inline void cpuset_set_only(struct cpuset *s, u32 cpu)
 	s->word[cpu / 64] = 1ul << (cpu % 64);
 }
 
+static inline bool cpuset_is_one(const struct cpuset *s)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < CPUSET_WORDS; i++)
+		n += (s->word[i] != 0) + ((s->word[i] & (s->word[i] - 1)) != 0);
+	return n == 1;
+}
+
 static inline void cpuset_add_atomic(struct cpuset *s, u32 cpu)
 {
 	__atomic_fetch_or(&s->word[cpu / 64], 1ul << (cpu % 64), __ATOMIC_SEQ_CST);

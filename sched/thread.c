@@ -176,6 +176,7 @@ struct thread *thread_create_on(u32 cpu, const char *name, int (*fn)(void *arg),
 	*(struct kernel_start *)ctx_user_regs(t->stack_top) = (struct kernel_start){ fn, arg };
 	t->cpu = cpu;
 	cpuset_set_only(&t->affinity, cpu);
+	t->bound = true;
 	thread_start(t);
 	return t;
 }

@@ -82,6 +82,7 @@ struct thread {
 
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */
+	bool bound; /* [rq] affinity is one CPU: no other is asked, or called, for it */
 
 	/* Priority inheritance: sched/inherit.c. */
 	struct rb_root
