@@ -790,7 +790,7 @@ static int move_to(struct move *m, struct aspace *as)
 }
 
 /* One attempt at [addr, addr + m->len), to m->to or, if that is 0, to where there is room. */
-static int move_region_once(struct move *m, struct aspace *as, u64 addr)
+static __noinline int move_region_once(struct move *m, struct aspace *as, u64 addr)
 {
 	/* All of it: here, if others may not change it; or under the lock that it moves under (move_run). */
 	int err = look(as, &m->old, addr, addr + (m->pieces ? m->len : PAGE_SIZE), m->pieces);
