@@ -17,9 +17,9 @@
 
 /* All threads, each in the list of the CPU that made it, so that CPUs which make threads do not meet. */
 struct thread_list {
+	struct list_node threads; /* [lock] comes first: tools/gdb, tools/guest */
 	spinlock_t lock;
-	struct list_node threads; /* [lock] */
-	u32 n;                    /* [lock] */
+	u32 n; /* [lock] */
 };
 static DEFINE_PER_CPU_SHARED(struct thread_list, thread_lists);
 

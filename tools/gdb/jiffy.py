@@ -66,19 +66,24 @@ def symbol_at(pc):
     return match.group(1).replace(" ", "") if match else "0x%x" % pc
 
 
+def offset_of(struct, member):
+    return next(f.bitpos // 8 for f in gdb.lookup_type(struct).fields() if f.name == member)
+
+
 # ---- threads -------------------------------------------------------------------------------------
 
 STATES = {0: "runnable", 1: "sleeping", 2: "waiting", 4: "stopped", 8: "dead", 16: "new"}
 
 
 def all_threads():
-    head = static_variable("all_threads", "sched/thread.c")
+    """Each CPU has a list of those that it made."""
     thread_type = gdb.lookup_type("struct thread")
-    offset = next(f.bitpos // 8 for f in thread_type.fields() if f.name == "all")
-    node = unsigned(head["next"])
-    while node != unsigned(head.address):
-        yield gdb.Value(node - offset).cast(thread_type.pointer())
-        node = unsigned(node_next(node))
+    for cpu in cpus():
+        head = per_cpu("thread_lists", cpu)
+        node = unsigned(node_next(head))
+        while node != head:
+            yield gdb.Value(node - offset_of("struct thread", "all")).cast(thread_type.pointer())
+            node = unsigned(node_next(node))
 
 
 def node_next(address):
@@ -315,10 +320,6 @@ SLOT_FAIR = 109  # sched/rq.h
 
 def title(thread):
     return "%s (%d)" % (thread["name"].string(errors="replace"), int(thread["tid"]))
-
-
-def offset_of(struct, member):
-    return next(f.bitpos // 8 for f in gdb.lookup_type(struct).fields() if f.name == member)
 
 
 def tree_nodes(node):

@@ -62,11 +62,14 @@ class Guest:
         return self.memory.u64(DIRECT_MAP + table + 8 * index)
 
     def threads(self):
-        head = self.kernel["all_threads"]
-        offset, node = self.layout["thread.all"], self.memory.u64(head)
-        while node != head:
-            yield node - offset
-            node = self.memory.u64(node)
+        """Each CPU has a list of those that it made."""
+        offset, cpus = self.layout["thread.all"], self.memory.unpack("I", self.kernel["nr_cpus"])[0]
+        for cpu in range(cpus):
+            head = self.memory.u64(self.kernel["percpu_base"] + 8 * cpu) + self.kernel["thread_lists"]
+            node = self.memory.u64(head)
+            while node != head:
+                yield node - offset
+                node = self.memory.u64(node)
 
     def processes(self):
         """{pid: (process, space, name)} of those that have memory."""
