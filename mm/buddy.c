@@ -143,6 +143,22 @@ void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order)
 	merge_and_push(b, pfn, order);
 }
 
+bool buddy_move_fresh_locked(struct buddy *from, struct buddy *to, unsigned order)
+{
+	struct frame *f;
+
+	if (from->orders >> order != 1u << (FRAME_MAX_ORDER - order))
+		return false; /* nothing fits, or something smaller does */
+	f = list_entry(from->free[FRAME_MAX_ORDER].next, struct frame, link);
+	if (!(f->flags & BUDDY_FRESH))
+		return false;
+	block_remove(from, f, FRAME_MAX_ORDER);
+	block_push(to, f, FRAME_MAX_ORDER);
+	from->nr_free -= 1ul << FRAME_MAX_ORDER;
+	to->nr_free += 1ul << FRAME_MAX_ORDER;
+	return true;
+}
+
 /* Larger ones than asked for are split here, so that `to` gets one with its order. */
 bool buddy_move_locked(struct buddy *from, struct buddy *to, unsigned order)
 {

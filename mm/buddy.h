@@ -40,6 +40,12 @@ void buddy_free_locked(struct buddy *b, struct frame *f, unsigned order);
 /* Moves a block as it is, without looking at its frames; with both locks. False: `from` has none so large. */
 bool buddy_move_locked(struct buddy *from, struct buddy *to, unsigned order);
 
+/*
+ * If a block of that order, or a larger one, can only come from a fresh block: moves that as a whole, so that the new owner writes its
+ * entries, later and without the lock of the old one. With both locks.
+ */
+bool buddy_move_fresh_locked(struct buddy *from, struct buddy *to, unsigned order);
+
 /* Single frames, in any order; neighbours in it that are neighbours in memory go as blocks. */
 void buddy_free_frames_locked(struct buddy *b, struct frame *const *f, unsigned n);
 

@@ -279,9 +279,12 @@ static __noinline bool local_refill(struct frame_cpu *cpu)
 	bool moved;
 
 	spin_acquire(&buddy.lock);
-	do
-		moved = buddy_move_locked(&buddy, local, order);
-	while (!moved && order-- > 0);
+	moved = buddy_move_fresh_locked(&buddy, local, order);
+	if (!moved) {
+		do
+			moved = buddy_move_locked(&buddy, local, order);
+		while (!moved && order-- > 0);
+	}
 	spin_release(&buddy.lock);
 	return moved;
 }
@@ -486,12 +489,18 @@ static struct frame *block_alloc(unsigned order, enum frame_type type)
 {
 	u64 irq = irq_save();
 	struct frame_cpu *cpu = this_cpu_ptr(&frame_cpu);
-	struct frame *f = block_take(local_of(cpu), cpu, order, type);
+	struct buddy *local = local_of(cpu);
+	struct frame *f = block_take(local, cpu, order, type);
 
 	if (!f) {
 		spin_acquire(&buddy.lock);
-		f = block_take(&buddy, cpu, order, type);
+		bool moved = buddy_move_fresh_locked(&buddy, local, order);
+
+		if (!moved)
+			f = block_take(&buddy, cpu, order, type);
 		spin_release(&buddy.lock);
+		if (moved)
+			f = block_take(local, cpu, order, type);
 	}
 	if (f)
 		set_used_many(f, 1ul << order, type);
