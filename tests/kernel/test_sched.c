@@ -232,11 +232,11 @@ KTEST(mutex_holder_is_preempted)
 
 	counters_stop = false;
 	counter[0] = 0;
-	t = thread_create("rival", count_for_ever, NULL, SCHED_LEVEL_NORMAL);
+	t = thread_create_on(cpu_id(), "rival", count_for_ever, NULL, SCHED_LEVEL_NORMAL);
 	mutex_lock(&m);
 	u64 before = me->switches_forced;
 	u64 end = clock_ns() + 5 * NSEC_PER_SEC;
-	while (me->switches_forced == before && clock_ns() < end)
+	while ((me->switches_forced == before || !counter[0]) && clock_ns() < end)
 		;
 	u64 after = me->switches_forced;
 	mutex_unlock(&m);
