@@ -271,6 +271,12 @@ static unsigned order_of(u64 n)
 	return MIN(63u - (unsigned)__builtin_clzl(n | 1), (unsigned)FRAME_MAX_ORDER);
 }
 
+/* A fresh block as a whole, unless that is more than a CPU's share: on a small machine others would miss it. Lock held. */
+static bool take_fresh(struct buddy *local, unsigned order)
+{
+	return local_limit() >= BLOCK_FRAMES && buddy_move_fresh_locked(&buddy, local, order);
+}
+
 /* A block of a quarter of what a CPU may have, or the largest there is. False: nothing is left. */
 static __noinline bool local_refill(struct frame_cpu *cpu)
 {
@@ -279,7 +285,7 @@ static __noinline bool local_refill(struct frame_cpu *cpu)
 	bool moved;
 
 	spin_acquire(&buddy.lock);
-	moved = buddy_move_fresh_locked(&buddy, local, order);
+	moved = take_fresh(local, order);
 	if (!moved) {
 		do
 			moved = buddy_move_locked(&buddy, local, order);
@@ -494,7 +500,7 @@ static struct frame *block_alloc(unsigned order, enum frame_type type)
 
 	if (!f) {
 		spin_acquire(&buddy.lock);
-		bool moved = buddy_move_fresh_locked(&buddy, local, order);
+		bool moved = take_fresh(local, order);
 
 		if (!moved)
 			f = block_take(&buddy, cpu, order, type);
