@@ -77,13 +77,8 @@
 	pushq %r15
 .endm
 
-.macro POP_REGS
-	popq %r15
-	popq %r14
-	popq %r13
-	popq %r12
-	popq %rbp
-	popq %rbx
+/* Those that a C function may change. */
+.macro POP_CALLER_REGS
 	popq %r11
 	popq %r10
 	popq %r9
@@ -93,6 +88,16 @@
 	popq %rdx
 	popq %rsi
 	popq %rdi
+.endm
+
+.macro POP_REGS
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbp
+	popq %rbx
+	POP_CALLER_REGS
 .endm
 
 	.text
@@ -147,15 +152,7 @@ syscall_return:
 	jl return_user_iret
 	movq RBP(%rsp), %rbp
 	addq $R11, %rsp
-	popq %r11
-	popq %r10
-	popq %r9
-	popq %r8
-	popq %rax
-	popq %rcx
-	popq %rdx
-	popq %rsi
-	popq %rdi
+	POP_CALLER_REGS
 	movq 24 + 8(%rsp), %rsp /* past orig_rax, rip, cs, rflags */
 	swapgs
 	sysretq

@@ -343,7 +343,7 @@ KTEST(smp_no_cpu_keeps_a_translation)
 	tlb_stats(&before);
 	ktest_check_eq(on_each(change_or_look), 0);
 	tlb_stats(&after);
-	/* It was not by luck. (While a host keeps the others away they are not told.) */
+	/* It was not by luck. (Once fewer than one a turn were counted; why is not known.) */
 	ktest_check(after.rounds - before.rounds >= share(320) / 4);
 	aspace_put(shared_space);
 }
