@@ -21,6 +21,7 @@
 #include "lib/err.h"
 #include "lib/string.h"
 #include "mm/anon_object.h"
+#include "mm/claim.h"
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
@@ -362,7 +363,7 @@ static int check_limits(struct aspace *as, uaddr_t addr, u64 len, unsigned kind,
 	if (bits & VM_LOCKED) {
 		if ((flags & MAP_LOCKED) && as->limit[VM_LIMIT_LOCK] == 0)
 			return -EPERM;
-		if (vm_may_lock(as, len))
+		if (vm_may_lock(as, len, 0, 0))
 			return -EAGAIN;
 	}
 	return vm_may_expand(as, len, kind, bits, addr, flags & MAP_FIXED ? addr + len : 0) ?
@@ -392,20 +393,24 @@ static s64 map_limited(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int f
 		       const struct map_source *from)
 {
 	struct vm_limits limits;
+	bool claimed;
 	s64 ret;
 
-	vm_limits_begin(as, &limits, bits & VM_LOCKED);
-	ret = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
-	if (ret) { /* Linux looks at the place first */
-		if ((flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len))
-			ret = -EEXIST;
-	} else {
+	vm_limits_begin(as, &limits);
+	claimed = limits.mutex && (flags & MAP_FIXED) && claim_begin(as, addr, addr + len);
+	if (limits.mutex && (flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len))
+		ret = -EEXIST; /* Linux looks at the place first */
+	else
+		ret = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
+	if (!ret) {
 		if (bits & VM_LOCKED)
 			WRITE_ONCE(as->locked, true);
 		if (bits & VM_GROWSDOWN)
 			WRITE_ONCE(as->grows, true);
 		ret = map_somewhere(as, addr, len, bits, flags, from);
 	}
+	if (claimed)
+		claim_end(as);
 	vm_limits_end(&limits);
 	return ret;
 }
@@ -515,15 +520,12 @@ static int growing_start(struct aspace *as, u64 *addr, u64 end, int grows)
 
 /*
  * RLIMIT_DATA: what is private and becomes writable counts from now on. As on Linux region by region: those before one
- * that is too much have changed. And what is beyond RLIMIT_AS anyway is not asked.
+ * that is too much have changed.
  */
 static int protect_region(struct aspace *as, const struct region *r, u64 bits)
 {
-	unsigned kind = mark_kind(r->mark);
-	u64 len = r->end - r->start;
-
-	if (!vm_may_expand(as, len, kind, bits | (r->mark.v & VM_FLAGS), 0, 0) &&
-	    vm_may_expand(as, len, kind, r->mark.v, 0, 0))
+	if (!vm_may_protect(as, r->end - r->start, mark_kind(r->mark), r->mark.v,
+			    bits | (r->mark.v & VM_FLAGS)))
 		return -ENOMEM;
 	return pt_protect(as, r->start, r->end, bits);
 }
@@ -534,7 +536,7 @@ static int protect_regions(struct aspace *as, u64 at, u64 end, u64 bits)
 	struct region r;
 	int err = 0;
 
-	vm_limits_begin(as, &limits, false);
+	vm_limits_begin(as, &limits);
 	for (; at < end && !err; at = r.end) {
 		if (!region_next(as, at, end, &r) || r.start > at)
 			err = -ENOMEM;
@@ -595,7 +597,7 @@ static int brk_grow(struct aspace *as, u64 from, u64 end, bool locked)
 	if (vm_near_stack(as, end + PAGE_SIZE) ||
 	    !vm_may_expand(as, end - from, MARK_ANON, bits, 0, 0))
 		return -ENOMEM;
-	if ((bits & VM_LOCKED) && vm_may_lock(as, end - from))
+	if ((bits & VM_LOCKED) && vm_may_lock(as, end - from, 0, 0))
 		return -EAGAIN;
 	return pt_map(as, from, end, mark_anon(bits), true);
 }
@@ -611,7 +613,7 @@ static int brk_move(struct aspace *as, uaddr_t brk, uaddr_t want)
 		err = unmap(as, new_end, old_end);
 	if (new_end <= old_end)
 		return err;
-	vm_limits_begin(as, &limits, lock_future);
+	vm_limits_begin(as, &limits);
 	err = brk_grow(as, old_end, new_end, lock_future);
 	vm_limits_end(&limits);
 	if (!err && lock_future && !(lock_future & MCL_ONFAULT))

@@ -7,10 +7,11 @@
  * when a limit that somebody has set is to be checked, which hardly any program does.
  *
  * Adding up, deciding and changing the page table are one step for all that adds to what is counted: the space has
- * a mutex for it, which a call takes that asks a limit, if there is one, and nobody else (vm_limits_begin). mremap holds it
- * also where the sum stays the same: who adds up meanwhile might see what moves at both places, or at none. What only
- * gives up (munmap, munlock, mprotect that takes the right to write) comes between at any time; a sum that has seen
- * some of it is one between before and after, and what is decided by it would have been decided before, or after.
+ * a mutex for it, which all that may add something take if there is any limit (vm_limits_begin). mremap holds it the
+ * sum stays the same: who adds up meanwhile might see what moves at both places, or at none. What only gives up (munmap,
+ * munlock, mprotect that takes the right to write) comes between at any time; a sum that has seen some of it is one
+ * between before and after, and what is decided by it would have been decided before, or after. But for what MAP_FIXED is
+ * to replace, which need not be there to be missed: that is claimed (mm/claim.c).
  *
  * The mutex comes before claims (mm/claim.c), and before all locks that are needed to change the page table. But a fault may
  * take it (a stack that grows), and faults come also to who holds the mutex of a file. So what may sleep when
@@ -26,6 +27,7 @@
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
 #include "lib/kassert.h"
+#include "mm/claim.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
@@ -102,33 +104,58 @@ void vm_count(struct aspace *as, u64 start, u64 end, struct vm_totals *out)
 	}
 }
 
+/* What is in [start, end), and what is elsewhere; each page is looked at once, for munmap may come between. */
+static void count_beside(struct aspace *as, u64 start, u64 end, struct vm_totals *beside,
+			 struct vm_totals *there)
+{
+	struct vm_totals above;
+
+	vm_count(as, 0, start, beside);
+	vm_count(as, start, end, there);
+	vm_count(as, MAX(start, end), USER_TOP, &above);
+	beside->mapped += above.mapped;
+	beside->locked += above.locked;
+	beside->data += above.data;
+}
+
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end)
 {
 	u64 limit_as = READ_ONCE(as->limit[VM_LIMIT_AS]);
 	u64 limit_data = READ_ONCE(as->limit[VM_LIMIT_DATA]);
-	struct vm_totals all, there = { 0 };
+	struct vm_totals beside, there;
 
-	if (likely(!vm_has_limits(as)))
+	if (likely((limit_as & limit_data) == UINT64_MAX))
 		return true;
-	vm_count(as, 0, USER_TOP, &all);
-	if (from < end)
-		vm_count(as, from, end, &there);
-	if (all.mapped - there.mapped + len > ALIGN_DOWN(limit_as, PAGE_SIZE))
+	count_beside(as, from, end, &beside, &there);
+	if (beside.mapped + len > ALIGN_DOWN(limit_as, PAGE_SIZE))
 		return false;
 	/* Linux takes what is replaced for data, whatever it was. */
 	len = len > there.mapped ? len - there.mapped : 0;
-	return !is_data(kind, bits) || all.data + len <= ALIGN_DOWN(limit_data, PAGE_SIZE);
+	return !is_data(kind, bits) ||
+	       beside.data + there.data + len <= ALIGN_DOWN(limit_data, PAGE_SIZE);
 }
 
-int vm_may_lock(struct aspace *as, u64 len)
+bool vm_may_protect(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 new_bits)
+{
+	u64 limit = READ_ONCE(as->limit[VM_LIMIT_DATA]);
+	struct vm_totals all;
+	bool room;
+
+	vm_count(as, 0, USER_TOP, &all);
+	room = all.data + len <= ALIGN_DOWN(limit, PAGE_SIZE);
+	return all.mapped + len > ALIGN_DOWN(READ_ONCE(as->limit[VM_LIMIT_AS]), PAGE_SIZE) ||
+	       room || !is_data(kind, new_bits) || is_data(kind, bits);
+}
+
+int vm_may_lock(struct aspace *as, u64 len, u64 from, u64 end)
 {
 	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
-	struct vm_totals all;
+	struct vm_totals beside, there;
 
 	if (limit == UINT64_MAX)
 		return 0;
-	vm_count(as, 0, USER_TOP, &all);
-	return all.locked + len > ALIGN_DOWN(limit, PAGE_SIZE) ? -EAGAIN : 0;
+	count_beside(as, from, end, &beside, &there);
+	return beside.locked + len > ALIGN_DOWN(limit, PAGE_SIZE) ? -EAGAIN : 0;
 }
 
 bool vm_near_stack(struct aspace *as, u64 end)
@@ -166,7 +193,7 @@ static bool may_grow(struct aspace *as, const struct region *r, u64 va)
 {
 	return r->end - va <= READ_ONCE(as->limit[VM_LIMIT_STACK]) &&
 	       vm_may_expand(as, r->start - va, mark_kind(r->mark), r->mark.v, 0, 0) &&
-	       (!(r->mark.v & VM_LOCKED) || !vm_may_lock(as, r->start - va)) &&
+	       (!(r->mark.v & VM_LOCKED) || !vm_may_lock(as, r->start - va, 0, 0)) &&
 	       !gap_is_short(as, va);
 }
 
@@ -176,50 +203,75 @@ static int first_slot(const struct pt_slot *s, void *arg)
 	return !pte_is_none(s->mark);
 }
 
+static bool is_stack(pte_t mark)
+{
+	return (mark.v & VM_GROWSDOWN) && mark_kind(mark) == MARK_ANON;
+}
+
 /*
- * The region above va, where nothing is: true if it may grow. Its end costs a walk through all of it,
- * so the last one is remembered; if that has been unmapped in part since, it counts as it was.
+ * The region above va, where nothing was: true if it may grow; or if something is at va now (r->start == va). Its end
+ * costs a walk through all of it, so the last one is remembered; if that has been unmapped in part since, it counts as it
+ * was.
  */
 static bool stack_above(struct aspace *as, u64 va, struct region *r)
 {
 	struct pt_slot s = { 0 };
 	bool known;
 
-	if (!pt_scan(as, va, USER_TOP, first_slot, &s) || !(s.mark.v & VM_GROWSDOWN) ||
-	    mark_kind(s.mark) != MARK_ANON)
-		return false;
-	spin_lock(&as->lock);
-	known = as->grown == s.va;
-	*r = (struct region){ .start = s.va, .end = as->grown_end, .mark = s.mark };
-	spin_unlock(&as->lock);
-	if (known)
-		return true;
-	if (region_next(as, s.va, USER_TOP, r) && (r->mark.v & VM_GROWSDOWN) &&
-	    mark_kind(r->mark) == MARK_ANON)
-		return true;
-	region_put(r); /* it has gone meanwhile, and this is another one */
-	return false;
+	for (;;) {
+		if (!pt_scan(as, va, USER_TOP, first_slot, &s))
+			return false;
+		*r = (struct region){ .start = MAX(s.va, va), .end = s.va + s.size };
+		if (r->start == va)
+			return true;
+		if (!is_stack(s.mark))
+			return false;
+		spin_lock(&as->lock);
+		known = as->grown == s.va;
+		*r = (struct region){ .start = s.va, .end = as->grown_end, .mark = s.mark };
+		spin_unlock(&as->lock);
+		if (known ||
+		    (region_next(as, s.va, USER_TOP, r) && r->start == s.va && is_stack(r->mark)))
+			return true;
+		region_put(r); /* it has gone meanwhile, and this is another one */
+	}
 }
 
+/* With a claim on all that it looks at. */
+static bool grow_region(struct aspace *as, const struct region *r, u64 va)
+{
+	if (r->start == va)
+		return true; /* as above */
+	if (!may_grow(as, r, va) || pt_map(as, va, r->start, mark_anon(r->mark.v & VM_BITS), true))
+		return false;
+	spin_lock(&as->lock);
+	as->grown = va;
+	as->grown_end = r->end;
+	spin_unlock(&as->lock);
+	return true;
+}
+
+/* The region, its size, the gap below and the change are one step for others: from the gap to the region's end. */
 static bool grow_stack(struct aspace *as, u64 va)
 {
-	struct region r;
-	int err;
+	u64 gap = va - MIN(va, VM_STACK_GAP);
+	struct region seen, r;
+	bool grown;
 
-	if (!stack_above(as, va, &r))
-		return false;
-	if (r.start <= va)
-		return true; /* another thread was faster */
-	if (!may_grow(as, &r, va))
-		return false;
-	err = pt_map(as, va, r.start, mark_anon(r.mark.v & VM_BITS), true);
-	if (!err) {
-		spin_lock(&as->lock);
-		as->grown = va;
-		as->grown_end = r.end;
-		spin_unlock(&as->lock);
+	for (;;) {
+		if (!stack_above(as, va, &seen))
+			return false;
+		if (seen.start == va)
+			return true; /* another thread was faster */
+		claim_begin(as, gap, seen.end);
+		grown = stack_above(as, va, &r);
+		if (!grown || r.start == va || r.end <= seen.end)
+			break;
+		claim_end(as); /* it is another one now */
 	}
-	return err != -ENOMEM;
+	grown = grown && grow_region(as, &r, va);
+	claim_end(as);
+	return grown;
 }
 
 bool vm_grow_stack(struct aspace *as, u64 va)
@@ -230,7 +282,7 @@ bool vm_grow_stack(struct aspace *as, u64 va)
 	va &= PAGE_MASK;
 	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST)
 		return false;
-	vm_limits_begin(as, &limits, READ_ONCE(as->locked));
+	vm_limits_begin(as, &limits);
 	grown = grow_stack(as, va);
 	vm_limits_end(&limits);
 	return grown;

@@ -68,17 +68,12 @@ int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error)
 /* The pages from start on, len bytes, become locked if the limit allows it. Under vm_limits_begin. */
 static int lock_range(struct aspace *as, u64 start, u64 len)
 {
-	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]), end = start + len;
-	struct vm_totals all, there;
+	u64 end = start + len;
 
-	if (limit == 0)
+	if (READ_ONCE(as->limit[VM_LIMIT_LOCK]) == 0)
 		return -EPERM;
-	if (limit != UINT64_MAX) {
-		vm_count(as, 0, USER_TOP, &all);
-		vm_count(as, start, MAX(start, end), &there);
-		if (all.locked - there.locked + len > ALIGN_DOWN(limit, PAGE_SIZE))
-			return -ENOMEM;
-	}
+	if (vm_may_lock(as, len, start, end))
+		return -ENOMEM;
 	if (end < start)
 		return -EINVAL;
 	if (end == start)
@@ -97,7 +92,7 @@ int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags)
 		return -EINVAL;
 	len = ALIGN_UP(len + (addr - start), PAGE_SIZE);
 	end = start + len;
-	vm_limits_begin(as, &limits, true);
+	vm_limits_begin(as, &limits);
 	err = lock_range(as, start, len);
 	vm_limits_end(&limits);
 	if (err || start == end || (flags & MLOCK_ONFAULT))
@@ -153,7 +148,7 @@ int vm_mlockall(struct aspace *as, int flags)
 
 	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
 		return -EINVAL;
-	vm_limits_begin(as, &limits, true);
+	vm_limits_begin(as, &limits);
 	err = lock_all(as, flags);
 	vm_limits_end(&limits);
 	if (!err && (flags & (MCL_CURRENT | MCL_ONFAULT)) == MCL_CURRENT)

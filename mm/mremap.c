@@ -789,17 +789,33 @@ static int move_to(struct move *m, struct aspace *as)
 	return err;
 }
 
+/* MREMAP_DONTUNMAP: what is left behind is not locked. (Without memory for its edges it stays so.) */
+static void unlock_kept(struct move *m, struct aspace *as)
+{
+	pt_op_init(&m->op, PT_FLAGS);
+	m->op.clear = VM_LOCKED;
+	pt_op_large(&m->op, as, m->old.start, m->old.start + m->len);
+}
+
 /* One attempt at [addr, addr + m->len), to m->to or, if that is 0, to where there is room. */
 static __noinline int move_region_once(struct move *m, struct aspace *as, u64 addr)
 {
 	/* All of it: here, if others may not change it; or under the lock that it moves under (move_run). */
 	int err = look(as, &m->old, addr, addr + (m->pieces ? m->len : PAGE_SIZE), m->pieces);
 
+	bool locked;
+
 	if (err)
 		return err;
-	if (!m->to)
+	locked = m->keep && (m->old.mark.v & VM_LOCKED);
+	if (locked && !m->pieces)
+		err = -E2BIG; /* two steps, which must be one for others */
+	if (!err && !m->to)
 		m->to = aspace_find_gap_like(as, m->new_len, addr);
-	err = m->to ? move_to(m, as) : -ENOMEM;
+	if (!err)
+		err = m->to ? move_to(m, as) : -ENOMEM;
+	if (!err && locked)
+		unlock_kept(m, as);
 	look_done(&m->old);
 	return err;
 }
@@ -926,15 +942,15 @@ static s64 duplicate(struct aspace *as, u64 addr, u64 new_len, int flags, u64 ne
 	return ret;
 }
 
-/* May the region of which [addr, addr + len) is a part get `more` bytes? */
-static int check_growth(struct aspace *as, u64 addr, u64 len, u64 more, bool claimed)
+/* May the region of which [addr, addr + len) is a part get `more` bytes, so many of them locked if it is? */
+static int check_growth(struct aspace *as, u64 addr, u64 len, u64 more, u64 locked, bool claimed)
 {
 	struct old_region r;
 	int err = look(as, &r, addr, addr + len, claimed);
 
 	if (err)
 		return err;
-	if ((r.mark.v & VM_LOCKED) && vm_may_lock(as, more))
+	if ((r.mark.v & VM_LOCKED) && locked && vm_may_lock(as, locked, 0, 0))
 		err = -EAGAIN;
 	else if (!vm_may_expand(as, more, mark_kind(r.mark), r.mark.v, 0, 0))
 		err = -ENOMEM;
@@ -958,8 +974,8 @@ static s64 grow(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, bo
 static s64 resize(struct aspace *as, u64 addr, u64 len, u64 new_len, int flags, u64 new_addr,
 		  bool claimed)
 {
-	u64 more = new_len - len + (flags & MREMAP_DONTUNMAP ? len : 0);
-	int err = more ? check_growth(as, addr, len, more, claimed) : 0;
+	u64 longer = new_len - len, more = longer + (flags & MREMAP_DONTUNMAP ? len : 0);
+	int err = more ? check_growth(as, addr, len, more, longer, claimed) : 0;
 
 	if (err)
 		return err;
@@ -1054,7 +1070,7 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 		return -EFAULT;
 	if (len == 0)
 		return duplicate(as, addr, to_len, flags, new_addr);
-	vm_limits_begin(as, &limits, READ_ONCE(as->locked));
+	vm_limits_begin(as, &limits);
 	ret = remap(as, addr, len, to_len, flags, new_addr);
 	vm_limits_end(&limits);
 	if (ret > 0 && to_len > len)

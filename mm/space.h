@@ -78,16 +78,16 @@ void aspace_copy_limits(struct aspace *to, struct aspace *from);
 #define VM_STACK_GAP    (256 * PAGE_SIZE)
 #define VM_STACK_LOWEST (64 * KiB) /* as Linux's mmap_min_addr */
 
-/* Is there any limit that vm_may_expand has to look at? */
+/* Is there any limit of what is added up? The stack's concerns one region alone. */
 static inline bool vm_has_limits(const struct aspace *as)
 {
-	return (READ_ONCE(as->limit[VM_LIMIT_AS]) & READ_ONCE(as->limit[VM_LIMIT_DATA])) !=
-	       UINT64_MAX;
+	return (READ_ONCE(as->limit[VM_LIMIT_AS]) & READ_ONCE(as->limit[VM_LIMIT_DATA]) &
+		READ_ONCE(as->limit[VM_LIMIT_LOCK])) != UINT64_MAX;
 }
 
 /*
  * What a call that adds to what limits count holds while it checks them and makes its change: from vm_limits_begin
- * to vm_limits_end nobody else does so. Nothing, if no limit is there that it asks. Not for who has a claim; without
+ * to vm_limits_end nobody else does so. Nothing, if there are no limits. Not for who has a claim; without
  * other locks. Within the two nothing takes a fault.
  */
 struct vm_limits {
@@ -97,12 +97,11 @@ struct vm_limits {
 void vm_limits_take(struct aspace *as, struct vm_limits *l);
 void vm_limits_drop(struct vm_limits *l);
 
-/* locks: RLIMIT_MEMLOCK is asked, too. May sleep. */
-static inline void vm_limits_begin(struct aspace *as, struct vm_limits *l, bool locks)
+/* May sleep. */
+static inline void vm_limits_begin(struct aspace *as, struct vm_limits *l)
 {
 	l->mutex = NULL;
-	if (unlikely(vm_has_limits(as) ||
-		     (locks && READ_ONCE(as->limit[VM_LIMIT_LOCK]) != UINT64_MAX)))
+	if (unlikely(vm_has_limits(as)))
 		vm_limits_take(as, l);
 }
 
@@ -113,10 +112,12 @@ static inline void vm_limits_end(struct vm_limits *l)
 		vm_limits_drop(l);
 }
 
-/* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
+/* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. (0, 0: none do.) */
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
-/* May len bytes more be locked? 0, -EAGAIN. */
-int vm_may_lock(struct aspace *as, u64 len);
+/* May len bytes with these bits get others? As Linux has it: what is beyond RLIMIT_AS anyway is not asked. */
+bool vm_may_protect(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 new_bits);
+/* May len bytes more be locked, in place of those in [from, end)? 0, -EAGAIN. */
+int vm_may_lock(struct aspace *as, u64 len, u64 from, u64 end);
 /* Does a stack that grows start less than its gap above `end`? */
 bool vm_near_stack(struct aspace *as, u64 end);
 /* A fault at va, where nothing is: true if a stack has grown there. May sleep. */
