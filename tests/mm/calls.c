@@ -267,9 +267,6 @@ void call_run(struct call *c)
 		check(c->ret == want, "wrong call %lu: %ld, expected %d", c->n % 27, c->ret, want);
 		return;
 	}
-	c->stack_limit = as->limit[VM_LIMIT_STACK];
-	c->grown = as->grown;
-	c->grown_end = as->grown_end;
 	c->hints = (struct aspace_hints){ as->gap.end, as->gap.start, as->gap.skipped };
 	if (!call_concurrent) {
 		if (c->fail_at) {

@@ -175,7 +175,7 @@ static void choose_map_args(struct call *c)
 		c->flags = MAP_PRIVATE | MAP_ANONYMOUS;
 		if (one_in(6))
 			c->flags |= MAP_NORESERVE;
-		if (one_in(10) && !call_concurrent)
+		if (one_in(10))
 			c->flags |= MAP_GROWSDOWN;
 	}
 	if (one_in(8))
@@ -192,7 +192,7 @@ static void choose_mmap(struct call *c)
 	choose_map_args(c);
 	c->flags |= how[choose(ARRAY_SIZE(how))];
 	c->len = c->n * windows[c->w].unit - (one_in(3) ? choose(PAGE_SIZE) : 0);
-	if (call_concurrent || windows[c->w].unit > PAGE_SIZE || c->n > 40)
+	if (windows[c->w].unit > PAGE_SIZE || c->n > 40)
 		return;
 	if (one_in(16))
 		c->flags |= MAP_POPULATE | (one_in(3) ? MAP_NONBLOCK : 0);
@@ -233,6 +233,10 @@ static void choose_mremap(struct call *c)
 	if (one_in(3)) {
 		c->flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 		c->n2 = MIN(c->n2, win->n);
+		if (one_in(4)) {
+			c->flags |= MREMAP_DONTUNMAP;
+			c->n2 = c->n;
+		}
 		c->to = choose(win->n - c->n2 + 1);
 	} else {
 		c->n2 = MIN(c->n2, win->n - c->at);
@@ -267,9 +271,8 @@ static void choose_madvise(struct call *c)
 	c->kind = CALL_MADVISE;
 	c->advice = advices[choose(ARRAY_SIZE(advices))];
 	if (call_concurrent) {
-		/* It faults in, or cuts a file, in further steps. */
-		if (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE ||
-		    c->advice == MADV_REMOVE || one_in(3) || !call_goes_by_region(c))
+		/* REMOVE cuts a file in further steps. */
+		if (c->advice == MADV_REMOVE || one_in(3) || !call_may_be_stepped(c))
 			c->advice = MADV_DONTNEED;
 		return;
 	}
@@ -362,7 +365,8 @@ static void choose_failure(struct call *c)
 	if (c->kind == CALL_MLOCK || c->kind == CALL_TRUNCATE || c->kind == CALL_WRONG ||
 	    c->kind == CALL_EXIT || c->kind == CALL_MINCORE || c->kind == CALL_LIMIT ||
 	    (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
-	    (c->kind == CALL_MREMAP && (c->n2 < c->n || c->n == 0 || c->p->as->locked)) ||
+	    (c->kind == CALL_MREMAP && (c->n2 < c->n || c->n == 0 || c->p->as->locked ||
+					((c->flags & MREMAP_DONTUNMAP) && is_limited(c->p)))) ||
 	    (c->kind == CALL_MPROTECT && c->p->limit[VM_LIMIT_DATA] != UINT64_MAX) ||
 	    (c->kind == CALL_MADVISE && c->advice != MADV_DONTNEED))
 		c->fail_at = 0;
@@ -466,9 +470,11 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		choose_madvise(c);
 	} else if (what < 18) {
 		choose_mremap(c);
-	} else if (what < 19 && one_in(3)) {
-		c->kind = CALL_MLOCK; /* munlock, mlock2(ONFAULT) */
-		c->advice = 3 + (int)choose(2);
+	} else if (what < 19 && one_in(2)) {
+		static const int which[] = { 0, 3, 4 };
+
+		c->kind = CALL_MLOCK; /* mlock, munlock, mlock2(ONFAULT) */
+		c->advice = which[choose(ARRAY_SIZE(which))];
 	} else if (what < 20) {
 		choose_fork(c); /* the group looks for a child */
 	} else if (what < 21) {

@@ -54,7 +54,7 @@ static struct page emptied(struct page p)
 }
 
 /* The copy that a fault for writing makes. */
-static void own_page(struct page *m)
+void own_page(struct page *m)
 {
 	struct page p = *m;
 
@@ -89,11 +89,10 @@ static bool may_lock(const struct proc *p, u64 len)
 	return t.locked + len <= ALIGN_DOWN(p->limit[VM_LIMIT_LOCK], PAGE_SIZE);
 }
 
-/* Has this process any limit but that of the stack? If not, nothing needs adding up. */
-static bool is_limited(const struct proc *p)
+bool is_limited(const struct proc *p)
 {
-	return !limits_lifted && (p->limit[VM_LIMIT_AS] & p->limit[VM_LIMIT_DATA] &
-				  p->limit[VM_LIMIT_LOCK]) != UINT64_MAX;
+	return (p->limit[VM_LIMIT_AS] & p->limit[VM_LIMIT_DATA] & p->limit[VM_LIMIT_LOCK]) !=
+	       UINT64_MAX;
 }
 
 /* What limits say to an mmap that has a place: 0 or its errno. */
@@ -111,14 +110,14 @@ static int limit_mmap(const struct call *c, u64 len, u64 there)
 	return may_expand(c->p, len, data, there) ? 0 : -ENOMEM;
 }
 
-/* What they say to `more` bytes of what *m is. */
-static int limit_growth(const struct proc *p, const struct page *m, u64 more)
+/* What they say to `more` bytes of what *m is, of which so many are locked if it is. */
+static int limit_growth(const struct proc *p, const struct page *m, u64 more, u64 locked)
 {
 	bool data = !m->shared && (m->prot & PROT_WRITE) && !(m->flags & PAGE_GROWSDOWN);
 
 	if (!is_limited(p))
 		return 0;
-	if ((m->flags & PAGE_LOCKED) && !may_lock(p, more))
+	if ((m->flags & PAGE_LOCKED) && locked && !may_lock(p, locked))
 		return -EAGAIN;
 	return may_expand(p, more, data, 0) ? 0 : -ENOMEM;
 }
@@ -148,6 +147,13 @@ static int populate(struct page *m, u64 n, bool as_owner, bool write)
 	return 0;
 }
 
+bool call_populates(const struct call *c)
+{
+	if ((c->flags & MAP_LOCKED) || c->p->future)
+		return !c->p->future; /* which comes with MCL_ONFAULT */
+	return (c->flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
+}
+
 static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
 {
 	bool shared = (c->flags & MAP_TYPE) != MAP_PRIVATE;
@@ -170,8 +176,7 @@ static void map_pages(const struct call *c, struct page *m, u64 n, u64 step)
 			p.index = (u32)(c->offset / PAGE_SIZE + i * step);
 		set_page(&m[i], p);
 	}
-	if (p.flags & PAGE_LOCKED ? !c->p->future :
-				    (c->flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE)
+	if (call_populates(c) && !c->by_steps)
 		populate(m, n, true, false);
 }
 
@@ -246,7 +251,7 @@ static bool explain_mmap(struct call *c)
  * RLIMIT_DATA, with all of the region of m[i] that is in the range, for what is asked region by region: may its n
  * pages become writable? Beyond RLIMIT_AS nothing is asked.
  */
-static bool may_protect(const struct call *c, const struct page *m, u64 n)
+bool may_protect(const struct call *c, const struct page *m, u64 n)
 {
 	u64 len = n * windows[c->w].unit;
 	bool stack = m->flags & PAGE_GROWSDOWN, was = m->prot & PROT_WRITE && !m->shared && !stack;
@@ -254,11 +259,15 @@ static bool may_protect(const struct call *c, const struct page *m, u64 n)
 	return may_expand(c->p, len, !m->shared && !stack, 0) || !may_expand(c->p, len, was, 0);
 }
 
+bool protects_by_region(const struct call *c)
+{
+	return (c->prot & PROT_WRITE) && c->p->limit[VM_LIMIT_DATA] != UINT64_MAX;
+}
+
 static bool explain_mprotect(struct call *c)
 {
 	struct page *m = pages(c);
-	bool limited = is_limited(c->p) && (c->prot & PROT_WRITE) &&
-		       c->p->limit[VM_LIMIT_DATA] != UINT64_MAX;
+	bool limited = protects_by_region(c);
 	int expect = 0;
 
 	for (u64 i = 0, n; i < c->n && !expect; i += n) {
@@ -369,6 +378,13 @@ static struct page fresh(struct page first, u64 i, u64 step)
 	return first;
 }
 
+/* What MREMAP_DONTUNMAP leaves behind. */
+static struct page left_behind(struct page p)
+{
+	p.flags &= (u8)~PAGE_LOCKED;
+	return emptied(p);
+}
+
 /* n pages move to a place for n2. to NULL: outside of the windows. */
 static void move_pages(struct page *from, u64 n, struct page *to, u64 n2, u64 step, bool keep)
 {
@@ -377,20 +393,21 @@ static void move_pages(struct page *from, u64 n, struct page *to, u64 n2, u64 st
 	for (u64 i = 0; to && i < n2; i++)
 		set_page(&to[i], i < n ? from[i] : fresh(first, i, step));
 	for (u64 i = 0; i < n; i++)
-		set_page(&from[i], keep ? emptied(from[i]) : (struct page){ 0 });
+		set_page(&from[i], keep ? left_behind(from[i]) : (struct page){ 0 });
 }
 
 /* New pages of a locked region are there at once. */
 static void populate_new(const struct call *c, struct page *m, u64 n, u64 n2)
 {
-	if (m && n2 > n && (m[n].flags & PAGE_LOCKED) && !c->p->future)
+	if (m && n2 > n && (m[n].flags & PAGE_LOCKED) && !c->p->future && !c->by_steps)
 		populate(m + n, n2 - n, true, false);
 }
 
 static bool explain_mremap_fixed(struct call *c)
 {
-	u64 step = step_of(c->w), n = c->n;
+	u64 step = step_of(c->w), n = c->n, unit = windows[c->w].unit;
 	struct page *m = pages(c), *to = &c->p->w[c->w][c->to];
+	bool keep = c->flags & MREMAP_DONTUNMAP;
 	int err;
 
 	if (c->at + n > c->to && c->to + c->n2 > c->at) {
@@ -409,12 +426,18 @@ static bool explain_mremap_fixed(struct call *c)
 		want(c->ret == -EFAULT, "mremap of several regions: %ld", c->ret);
 		return true;
 	}
-	err = c->n2 > n ? limit_growth(c->p, m, (c->n2 - n) * windows[c->w].unit) : 0;
+	if (keep && is_limited(c->p))
+		clear_pages(
+			to,
+			n); /* Linux: what is replaced goes first, and is not missed if that was in vain */
+	err = c->n2 > n || keep ?
+		      limit_growth(c->p, m, (keep ? n : c->n2 - n) * unit, (c->n2 - n) * unit) :
+		      0;
 	if (err) {
 		return refused(c, err);
 	}
 	want(c->ret == (s64)page_va(c->w, c->to), "mremap fixed: %ld", c->ret);
-	move_pages(m, n, to, c->n2, step, false);
+	move_pages(m, n, to, c->n2, step, keep);
 	populate_new(c, to, n, c->n2);
 	return true;
 }
@@ -489,8 +512,8 @@ static bool explain_mremap(struct call *c)
 	}
 	err = n2 > n || (c->flags & MREMAP_DONTUNMAP) ?
 		      limit_growth(c->p, m,
-				   (c->flags & MREMAP_DONTUNMAP ? n2 : n2 - n) *
-					   windows[c->w].unit) :
+				   (c->flags & MREMAP_DONTUNMAP ? n2 : n2 - n) * windows[c->w].unit,
+				   (n2 - n) * windows[c->w].unit) :
 		      0;
 	if (err) {
 		return refused(c, err);
@@ -571,7 +594,7 @@ static void lock_all(struct proc *p, bool set)
 }
 
 /* RLIMIT_MEMLOCK: what it says to mlock and mlockall. */
-static int limit_mlock(const struct call *c)
+int limit_mlock(const struct call *c)
 {
 	u64 limit = c->p->limit[VM_LIMIT_LOCK];
 	struct vm_totals all, there = { 0 };
@@ -671,6 +694,7 @@ static bool explain_fork(struct call *c)
 	want(c->ret == 0, "fork: %ld", c->ret);
 	set_as(&child->as, c->space);
 	set_long(&child->brk, c->p->brk);
+	set_long(&child->grown, 0);
 	memcpy(child->limit, c->p->limit, sizeof(child->limit));
 	for (unsigned w = 0; w < WINDOWS; w++)
 		for (u64 i = 0; i < windows[w].n; i++)
@@ -715,29 +739,39 @@ static void write_page(struct page *m, u32 tag)
  * An access below a region with MAP_GROWSDOWN: it grows to that page, if its size stays within the limit
  * and nothing accessible is less than the gap below.
  */
-static void grow_stack(const struct call *c)
+static bool grow_stack(const struct call *c)
 {
 	struct page *m = pages(c), below;
+	struct proc *p = c->p;
 	u64 n = windows[c->w].n - c->at, up = 0, va = page_va(c->w, c->at), top, end, start, stop;
 
 	while (up < n && !m[up].mapped)
 		up++;
-	if (up == n || !(m[up].flags & PAGE_GROWSDOWN) || m[up].obj)
-		return;
+	if (up == 0 || up == n || !(m[up].flags & PAGE_GROWSDOWN) || m[up].obj)
+		return false;
 	top = end = page_va(c->w, c->at + up);
 	for (u64 i = up; i < n && m[i].mapped && (i == up || page_continues(&m[i - 1], &m[i], 1));
 	     i++)
 		end += windows[c->w].unit;
-	if (c->grown == top) /* its end is remembered */
-		end = c->grown_end;
-	if (end - va > c->stack_limit || limit_growth(c->p, &m[up], top - va))
-		return;
-	if (page_below(c->p, va, &start, &stop, &below) && stop + VM_STACK_GAP > va && below.prot &&
+	if (p->grown == top) /* its end is remembered */
+		end = p->grown_end;
+	if (end - va > p->limit[VM_LIMIT_STACK] || limit_growth(p, &m[up], top - va, top - va))
+		return false;
+	if (page_below(p, va, &start, &stop, &below) && stop + VM_STACK_GAP > va && below.prot &&
 	    !(below.flags & PAGE_GROWSDOWN))
-		return;
+		return false;
 	for (u64 i = 0; i < up; i++)
 		set_page(&m[i], emptied(m[up]));
+	set_long(&p->grown, va);
+	set_long(&p->grown_end, end);
 	run_counts.stacks_grown++;
+	return true;
+}
+
+/* A stack grows in a step of its own, before the access that wants it. */
+bool call_grows_early(struct call *c)
+{
+	return (c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE) && grow_stack(c);
 }
 
 /*
@@ -761,8 +795,8 @@ bool call_copies_early(struct call *c)
 static bool explain_access(struct call *c)
 {
 	struct page *m = pages(c);
-	if (!m->mapped && c->stack_limit)
-		grow_stack(c);
+
+	grow_stack(c);
 
 	int expect = page_fault_code(m, c->access);
 	bool outside = c->kind == CALL_OUTSIDE;
@@ -785,103 +819,12 @@ static bool explain_access(struct call *c)
 	return true;
 }
 
-/* ---- region by region ------------------------------------------------------------------------ */
-
-/*
- * Most of madvise, mlock and munlock look at one region after the other, each for itself: at first what it is,
- * then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
- */
-bool call_goes_by_region(const struct call *c)
-{
-	const struct window *w = &windows[c->w];
-	u64 first = page_va(c->w, c->at) / (2 * MiB),
-	    last = page_va(c->w, c->at + c->n - 1) / (2 * MiB);
-
-	return w->unit == PAGE_SIZE && first == last && c->n <= 128; /* SCAN_AT_ONCE of mm/pt.c */
-}
-
-/* The next region, as it is now. */
-static enum step look_at_region(struct call *c)
-{
-	struct call_steps *s = &c->steps;
-	struct page *m = pages(c);
-	u64 i = s->done;
-
-	while (i < c->n && !m[i].mapped)
-		i++;
-	s->hole |= i > s->done;
-	if (i == c->n || (s->hole && c->kind == CALL_MLOCK))
-		return c->ret == (s->hole ? -ENOMEM : 0) ? STEP_LAST : STEP_NO;
-	s->from = i;
-	s->locked = m[i].flags & PAGE_LOCKED;
-	s->anon = !m[i].obj;
-	for (i++; i < c->n && page_continues(&m[i - 1], &m[i], 1);)
-		i++;
-	s->to = i;
-	s->looked = true;
-	return STEP_MORE;
-}
-
-/* What a page becomes whose region was looked at before. */
-static struct page changed_page(const struct call *c, struct page p)
-{
-	switch (c->kind == CALL_MLOCK ? -c->advice : c->advice) {
-	case -4: p.flags |= PAGE_LOCKED; break;
-	case -3: p.flags &= (u8)~PAGE_LOCKED; break;
-	case MADV_DONTFORK: p.flags |= PAGE_DONTFORK; break;
-	case MADV_DOFORK: p.flags &= (u8)~PAGE_DONTFORK; break;
-	case MADV_WIPEONFORK: p.flags |= PAGE_WIPE; break;
-	case MADV_KEEPONFORK: p.flags &= (u8)~PAGE_WIPE; break;
-	case MADV_HUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_NOHUGE) | PAGE_HUGE); break;
-	case MADV_NOHUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_HUGE) | PAGE_NOHUGE); break;
-	case MADV_FREE:
-	case MADV_DONTNEED:
-	case MADV_DONTNEED_LOCKED: p = emptied(p); break;
-	}
-	return p;
-}
-
-static bool region_is_refused(const struct call *c)
-{
-	const struct call_steps *s = &c->steps;
-
-	switch (c->kind == CALL_MLOCK ? MADV_NORMAL : c->advice) {
-	case MADV_FREE: return s->locked || !s->anon;
-	case MADV_DONTNEED:
-	case MADV_COLD:
-	case MADV_PAGEOUT: return s->locked;
-	case MADV_WIPEONFORK: return !s->anon;
-	default: return false;
-	}
-}
-
-enum step call_explain_step(struct call *c)
-{
-	struct call_steps *s = &c->steps;
-	struct page *m = pages(c);
-
-	if (!s->looked)
-		return look_at_region(c);
-	if (region_is_refused(c))
-		return c->ret == -EINVAL ? STEP_LAST : STEP_NO;
-	for (u64 i = s->from; i < s->to; i++) {
-		struct page p = changed_page(c, m[i]);
-
-		if (m[i].mapped && memcmp(&p, &m[i], sizeof(p)))
-			set_page(&m[i], p);
-	}
-	s->looked = false;
-	s->done = s->to;
-	return STEP_MORE;
-}
-
 bool call_explain(struct call *c)
 {
 	if (c->failed_alloc) {
 		/* Nothing happened; but that a stack grew, in a step of its own, stays, as on Linux. */
-		if ((c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE) && !pages(c)->mapped &&
-		    c->stack_limit && c->p->as->grown != c->grown)
-			grow_stack(c);
+		if (c->p->as->grown != c->p->grown)
+			call_grows_early(c);
 		return true;
 	}
 	switch (c->kind) {

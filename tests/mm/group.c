@@ -14,10 +14,9 @@
  * is refused. What a stale translation shows is right as long as the call that makes it stale has
  * not returned, and that is just what the order asks.
  *
- * Calls that go region by region, as most kinds of madvise, mlock2 and munlock, are explained as two steps
- * for each region: it is looked at, and then changed, as it is by then. Others may come between. What is
- * large goes in pieces (mm/piece.c), and is one step all the same; but for mremap, whose large ones are not made here. Nor
- * are calls that fault in what they have changed.
+ * Calls that are made of steps, as those that go region by region or fault in what they have changed, are
+ * explained so (steps.c): others may come between. What is large goes in pieces (mm/piece.c), and is one step all the same;
+ * but for mremap, whose large ones are not made here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,7 +112,7 @@ static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
 {
 	struct call_steps before = c->steps;
 	size_t mark = undo_mark();
-	enum step step = call_explain_step(c);
+	enum step step = call_explain_step(c, g.steps);
 	bool found = false;
 
 	run_counts.orders++;
@@ -125,7 +124,7 @@ static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
 		found = explain_rest(depth + 1);
 		g.done[cpu] -= !found;
 	} else {
-		snprintf(call_why, sizeof(call_why), "region by region: %ld", c->ret);
+		snprintf(call_why, sizeof(call_why), "step by step: %ld", c->ret);
 		note_best(depth);
 	}
 	if (!found) {
@@ -155,17 +154,17 @@ static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse
 	return false;
 }
 
-/* The copy of a page that is to be written, in a step of its own. */
-static bool explain_copy(struct call *c, unsigned depth)
+/* What an access may do before in a step of its own: a stack grows, the page that is to be written is copied. */
+static bool explain_early(struct call *c, unsigned depth)
 {
 	size_t mark = undo_mark();
 	bool found;
 
-	if (!g.steps || c->copied || !call_copies_early(c))
+	if (!g.steps || c->early || !(call_grows_early(c) || call_copies_early(c)))
 		return false;
-	c->copied = true;
+	c->early = true;
 	found = explain_rest(depth);
-	c->copied = false;
+	c->early = false;
 	if (!found)
 		undo_to(mark);
 	return found;
@@ -181,7 +180,7 @@ static bool explain_rest(unsigned depth)
 		left |= g.done[cpu] < g.lane[cpu].n;
 		if (!may_be_next(cpu))
 			continue;
-		if (c->by_region) {
+		if (c->by_steps) {
 			if (explain_step(c, cpu, depth))
 				return true;
 			continue;
@@ -190,7 +189,7 @@ static bool explain_rest(unsigned depth)
 			return true;
 		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
 			return true;
-		if (explain_copy(c, depth))
+		if (explain_early(c, depth))
 			return true;
 	}
 	if (left)
@@ -308,6 +307,60 @@ static void fork_before(struct proc *p)
 	call_before(&c, (unsigned)choose(mm_cpus));
 }
 
+/* A stack at the end of the place, so that accesses make it grow. */
+static void stack_before(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	struct call c = { .kind = CALL_MMAP,
+			  .p = p,
+			  .w = w,
+			  .at = at + n - 1,
+			  .n = 1,
+			  .len = PAGE_SIZE,
+			  .prot = PROT_READ | PROT_WRITE,
+			  .flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN };
+	struct call unmap = { .kind = CALL_MUNMAP, .p = p, .w = w, .at = at, .n = n };
+
+	call_before(&unmap, 0);
+	call_before(&c, 0);
+}
+
+/* Something has been locked here, and may be again. */
+static void lock_before(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	struct call c = {
+		.kind = CALL_MLOCK, .p = p, .w = w, .at = at, .n = n, .advice = choose(2) ? 3 : 4
+	};
+
+	call_before(&c, 0);
+}
+
+/* Room for a few pages more. */
+static void limit_before(struct proc *p)
+{
+	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK };
+	struct call c = { .kind = CALL_LIMIT, .p = p };
+	struct vm_totals t;
+
+	model_totals(p, &t);
+	c.advice = which[choose(ARRAY_SIZE(which))];
+	c.len = (c.advice == VM_LIMIT_AS   ? t.mapped :
+		 c.advice == VM_LIMIT_DATA ? t.data :
+					     t.locked) +
+		choose(4) * PAGE_SIZE;
+	call_before(&c, 0);
+}
+
+/* What brings about what a group is to see. */
+static void prepare(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	if (windows[w].unit == PAGE_SIZE && n > 1 && n <= 20 && choose(6) == 0)
+		stack_before(p, w, at, n);
+	if (windows[w].unit == PAGE_SIZE && choose(6) == 0)
+		lock_before(p, w, at, n);
+	if (choose(6) == 0)
+		limit_before(p);
+}
+
 static struct proc *unused_proc(void)
 {
 	for (unsigned k = 0; k < MAX_PROCS; k++)
@@ -324,13 +377,9 @@ static struct proc *choose_proc(struct proc *p)
 	return choose(4) == 0 && other->as ? other : p;
 }
 
-static bool goes_by_region(const struct call *c)
+static bool locks(const struct call *c)
 {
-	if (c->kind != CALL_MADVISE)
-		return c->kind == CALL_MLOCK;
-	if (c->advice == MADV_MERGEABLE || c->advice == 12345) /* Linux knows neither */
-		return false;
-	return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
+	return c->kind == CALL_MLOCK || (c->kind == CALL_MMAP && (c->flags & MAP_LOCKED));
 }
 
 /* Can this call be made beside those that there are? Takes note of its processes. */
@@ -346,17 +395,16 @@ static bool fits(struct call *c)
 	}
 	if (g.forks[k])
 		return false;
-	if (c->kind == CALL_MLOCK && !READ_ONCE(c->p->as->locked))
+	if (locks(c) && !READ_ONCE(c->p->as->locked))
 		return false; /* from then on MADV_DONTNEED would go region by region */
-	c->by_region = goes_by_region(c);
+	c->by_steps = call_has_steps(c);
 	/* An allocation that fails would leave it done in part. */
-	if (c->by_region && (g.injected || !call_goes_by_region(c)))
+	if (c->by_steps && (g.injected || !call_may_be_stepped(c)))
 		return false;
-	if (c->kind == CALL_MREMAP && READ_ONCE(c->p->as->locked))
-		return false; /* it populates in a second step */
+	if (c->kind == CALL_MREMAP && is_limited(c->p) &&
+	    (c->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) == (MREMAP_FIXED | MREMAP_DONTUNMAP))
+		return false; /* what is replaced goes in a step before */
 	if (c->kind == CALL_FORK) {
-		if (READ_ONCE(c->p->as->locked))
-			return false; /* the child is unlocked in a second step */
 		c->child = unused_proc();
 		if (!c->child)
 			return false;
@@ -374,16 +422,16 @@ static void add_call(const struct call *c, unsigned cpu)
 	l->call[l->n++] = *c;
 	g.n++;
 	run_counts.group_calls++;
-	run_counts.by_region += c->by_region;
+	run_counts.stepped += c->by_steps;
 	run_counts.calls[c->kind]++;
 }
 
 /*
  * A file is cut while one of its pages is touched. That is not one step: first the file has no such
  * page any more, then it goes from where it is mapped. Who touches it a first time at one place
- * cannot tell the two apart; so it is touched once by each of two other CPUs.
+ * cannot tell the two apart; so it is touched once by each of two other CPUs. False: a limit forbids to map it.
  */
-static void add_truncate(struct proc *p, unsigned w, u64 at)
+static bool add_truncate(struct proc *p, unsigned w, u64 at)
 {
 	const struct page *m = &p->w[w][at];
 	struct call map = { .kind = CALL_MMAP,
@@ -406,6 +454,8 @@ static void add_truncate(struct proc *p, unsigned w, u64 at)
 		call_before(&map, 0);
 	else if (choose(2)) /* the touches will ask the file for it */
 		call_before(&forget, 0);
+	if (!m->obj || m->obj > MAX_FILES)
+		return false;
 	if (choose(2)) /* and may have asked when it is cut */
 		add_call(&ask, 0);
 	cut.obj = m->obj - 1u;
@@ -413,6 +463,7 @@ static void add_truncate(struct proc *p, unsigned w, u64 at)
 	add_call(&cut, 0);
 	for (unsigned k = 0; k < MAX_PROCS; k++)
 		g.used[k] = procs[k].as != NULL;
+	return true;
 }
 
 static void run_all(u64 seed)
@@ -453,8 +504,8 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
 	unsigned cpu = (unsigned)choose(mm_cpus);
 	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
 
-	if (theme == CUTS)
-		add_truncate(p, w, at);
+	if (theme == CUTS && !add_truncate(p, w, at))
+		theme = TOUCHES;
 	if (theme == FORKS) {
 		make_room(p);
 		if (fits(&fork))
@@ -507,14 +558,14 @@ static void see_all(void)
 		}
 }
 
-/* Limits are looked at and then used in two steps, and a stack's growing is one of its own: none of that
- * beside others. */
-static void set_limits(bool concurrent)
+/* Of several stacks that grew at once any may be the last. */
+static void note_grown(void)
 {
-	limits_lifted = concurrent;
 	for (unsigned k = 0; k < MAX_PROCS; k++)
-		if (procs[k].as)
-			proc_limit(&procs[k], concurrent);
+		if (procs[k].as) {
+			procs[k].grown = procs[k].as->grown;
+			procs[k].grown_end = procs[k].as->grown_end;
+		}
 }
 
 void group_run(const struct record **next, const struct record *end)
@@ -525,10 +576,10 @@ void group_run(const struct record **next, const struct record *end)
 
 	call_concurrent = true;
 	set_up(&p, &w, &at, &size);
-	set_limits(true);
 	g.injected = choose(8) == 0;
 	if (choose(3) == 0)
 		fork_before(p);
+	prepare(p, w, at, size);
 	if (choose(4))
 		warm_up(p, w, at, size);
 	choose_calls(next, end, p, w, at, size);
@@ -547,7 +598,7 @@ void group_run(const struct record **next, const struct record *end)
 	if (run_tells)
 		tell();
 	clean_up();
-	set_limits(false);
+	note_grown();
 	run_counts.groups++;
 	call_concurrent = false;
 }

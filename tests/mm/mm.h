@@ -27,7 +27,7 @@
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
 #define VM_MMAP_BOTTOM (64 * KiB)
-/* RLIMIT_STACK; 0 while calls are made at the same time. There are no other limits then. */
+/* RLIMIT_STACK, always. */
 #define STACK_LIMIT (40 * PAGE_SIZE)
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -77,7 +77,8 @@ struct proc {
 	u64 brk;
 	u8 future; /* MCL_FUTURE: mappings to come are locked */
 	u64 limit[VM_LIMITS];
-	unsigned hot_w; /* pages touched last */
+	u64 grown, grown_end; /* the stack that grew last: its start, its end */
+	unsigned hot_w;       /* pages touched last */
 	u64 hot_at, hot_n;
 };
 extern struct proc procs[MAX_PROCS];
@@ -138,8 +139,7 @@ void proc_start(struct proc *p); /* if there is none yet */
 void proc_end(struct proc *p);
 void proc_alloc(struct proc *p);
 void proc_free(struct proc *p);
-extern bool limits_lifted;                        /* all of everybody */
-void proc_limit(struct proc *p, bool concurrent); /* gives mm/ the limits that hold now */
+void proc_limit(struct proc *p); /* gives mm/ the limits that hold now */
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
@@ -199,19 +199,23 @@ struct call {
 
 	/* What came of it. */
 	bool failed_alloc;
-	bool copied;    /* group.c: its first step has been explained */
-	bool by_region; /* group.c: the call goes region by region, each in two steps */
+	bool early;    /* group.c: its first step has been explained */
+	bool by_steps; /* group.c: the call is made of steps: steps.c */
 	struct call_steps {
-		bool looked, hole;  /* at the region [from, to), which was */
-		bool locked, anon;  /* so */
-		u64 done, from, to; /* pages of the call */
+		enum { STEPS_BEGIN, STEPS_CHANGE, STEPS_POPULATE } phase;
+		bool looked, hole; /* at the region [from, to), which was */
+		bool locked, anon; /* so */
+		bool refused;      /* and is beyond a limit */
+		int access;        /* populates it so */
+		struct page *page; /* first of those that it is about, and how many */
+		u64 n;
+		u64 done, from, to; /* of these */
 	} steps;
 	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
 	u8 core[64];
-	struct aspace *space;              /* fork */
-	struct aspace_hints hints;         /* before */
-	u64 stack_limit, grown, grown_end; /* the stack that grew last, before */
+	struct aspace *space;      /* fork */
+	struct aspace_hints hints; /* before */
 	u64 named_before;
 	u64 begin, end; /* in hand-overs, for group.c */
 };
@@ -224,10 +228,23 @@ void call_use_space(struct aspace *as); /* a thread of it comes to this CPU */
 void call_run(struct call *c);
 bool call_explain(struct call *c);
 bool call_copies_early(struct call *c);
-/* A call that goes region by region: may it be made of steps here? Then how one of them is explained. */
-bool call_goes_by_region(const struct call *c);
+bool call_grows_early(struct call *c);
+void own_page(struct page *m);
+/* Has it any limit but that of the stack? */
+bool is_limited(const struct proc *p);
+int limit_mlock(const struct call *c);
+bool protects_by_region(const struct call *c);
+bool may_protect(const struct call *c, const struct page *m, u64 n);
+bool call_populates(const struct call *c); /* an mmap */
+
+/*
+ * A call that is made of steps: may it be made so here? Then how one of them is explained. finely: each page that is
+ * faulted in is one.
+ */
+bool call_has_steps(const struct call *c);
+bool call_may_be_stepped(const struct call *c);
 enum step { STEP_NO, STEP_MORE, STEP_LAST };
-enum step call_explain_step(struct call *c);
+enum step call_explain_step(struct call *c, bool finely);
 bool is_out_of_memory(const struct call *c); /* is that what the result says? */
 /* Did it put len bytes where the model does not look? (Then call_run has unmapped them.) */
 bool call_went_outside(const struct call *c, u64 va, u64 len);
@@ -280,7 +297,7 @@ extern u64 *run_failed_at; /* where run_fail leaves the record's number, or NULL
 
 struct run_counts {
 	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers, stacks_grown;
-	u64 refused;   /* by a limit */
-	u64 by_region; /* calls at the same time as others that go so */
+	u64 refused; /* by a limit */
+	u64 stepped; /* calls at the same time as others that are made of steps */
 };
 extern struct run_counts run_counts;

@@ -161,6 +161,7 @@ void proc_alloc(struct proc *p)
 		p->w[w] = calloc(windows[w].n, sizeof(struct page));
 	p->hot_n = 0;
 	p->future = 0;
+	p->grown = p->grown_end = 0;
 	for (unsigned i = 0; i < VM_LIMITS; i++)
 		p->limit[i] = i == VM_LIMIT_STACK ? STACK_LIMIT : UINT64_MAX;
 }
@@ -173,15 +174,10 @@ void proc_free(struct proc *p)
 	}
 }
 
-bool limits_lifted;
-
-void proc_limit(struct proc *p, bool concurrent)
+void proc_limit(struct proc *p)
 {
-	u64 lifted[VM_LIMITS] = { UINT64_MAX, UINT64_MAX, 0, UINT64_MAX };
-
-	_Static_assert(VM_LIMIT_STACK == 2, "the order of enum vm_limit");
 	for (unsigned i = 0; i < VM_LIMITS; i++)
-		aspace_set_limit(p->as, (enum vm_limit)i, concurrent ? lifted[i] : p->limit[i]);
+		aspace_set_limit(p->as, (enum vm_limit)i, p->limit[i]);
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */

@@ -286,7 +286,7 @@ void proc_start(struct proc *p)
 	p->brk = windows[W_BRK].base;
 	aspace_set_brk(p->as, p->brk);
 	proc_alloc(p);
-	proc_limit(p, false);
+	proc_limit(p);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */

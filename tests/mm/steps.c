@@ -1,0 +1,296 @@
+/*
+ * Calls that are made of steps, between which others may come, here as on Linux or nearly so. Each step is explained by the
+ * model as it is at that moment; what was seen by one and counts for the next is kept in call.steps.
+ *
+ * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
+ * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
+ * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
+ *
+ * mlock, mmap and mremap of what is locked, MAP_POPULATE and MADV_POPULATE_* then fault in what they have changed, or what is
+ * there: also region by region, each page in a step of its own. Those that change nothing are taken together at first
+ * (group.c tries one by one when that is not enough).
+ */
+#include <string.h>
+
+#include "lib/err.h"
+#include "lib/uapi/mman.h"
+#include "mm/space.h"
+#include "tests/mm/mm.h"
+
+static bool is_mlock(const struct call *c)
+{
+	return c->kind == CALL_MLOCK && c->advice < 2;
+}
+
+static bool advises_populate(const struct call *c)
+{
+	return c->kind == CALL_MADVISE &&
+	       (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE);
+}
+
+bool call_has_steps(const struct call *c)
+{
+	switch (c->kind) {
+	case CALL_MADVISE:
+		if (c->advice == MADV_MERGEABLE || c->advice == 12345) /* Linux knows neither */
+			return false;
+		return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
+	case CALL_MLOCK: return true;
+	case CALL_MPROTECT: return protects_by_region(c);
+	case CALL_MMAP: return call_populates(c);
+	case CALL_MREMAP: return c->n2 > c->n && READ_ONCE(c->p->as->locked) && !c->p->future;
+	default: return false;
+	}
+}
+
+bool call_may_be_stepped(const struct call *c)
+{
+	const struct window *w = &windows[c->w];
+	u64 first, last;
+
+	if (w->unit != PAGE_SIZE || c->n > 128) /* SCAN_AT_ONCE of mm/pt.c */
+		return false;
+	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
+		return true;
+	first = page_va(c->w, c->at) / (2 * MiB);
+	last = page_va(c->w, c->at + c->n - 1) / (2 * MiB);
+	return first == last;
+}
+
+/* ---- region by region ------------------------------------------------------------------------ */
+
+static enum step last_if(bool right)
+{
+	return right ? STEP_LAST : STEP_NO;
+}
+
+static enum step next_phase(struct call *c, struct page *page, u64 n)
+{
+	c->steps = (struct call_steps){ .phase = STEPS_POPULATE, .page = page, .n = n };
+	return STEP_MORE;
+}
+
+/* Who stops at a hole, with -ENOMEM. Others go around it, and say so at the end. */
+static bool stops_at_hole(const struct call *c)
+{
+	return c->kind != CALL_MADVISE || advises_populate(c);
+}
+
+/* The next region, as it is now: [from, to). False: nothing but a hole. */
+static bool find_region(struct call_steps *s)
+{
+	u64 i = s->done;
+
+	while (i < s->n && !s->page[i].mapped)
+		i++;
+	s->hole |= i > s->done;
+	if (i == s->n)
+		return false;
+	s->from = i;
+	for (i++; i < s->n && page_continues(&s->page[i - 1], &s->page[i], 1);)
+		i++;
+	s->to = i;
+	s->looked = true;
+	return true;
+}
+
+static enum step look_at_region(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+	const struct page *m;
+
+	if (!find_region(s) || (s->hole && stops_at_hole(c))) {
+		if (is_mlock(c) && !s->hole)
+			return next_phase(c, s->page, s->n);
+		return last_if(c->ret == (s->hole ? -ENOMEM : 0));
+	}
+	m = &s->page[s->from];
+	s->locked = m->flags & PAGE_LOCKED;
+	s->anon = !m->obj;
+	s->refused = c->kind == CALL_MPROTECT && !may_protect(c, m, s->to - s->from);
+	return STEP_MORE;
+}
+
+/* What a page becomes whose region was looked at before. */
+static struct page changed_page(const struct call *c, struct page p)
+{
+	if (c->kind == CALL_MPROTECT) {
+		p.prot = (u8)c->prot;
+		return p;
+	}
+	if (c->kind == CALL_MLOCK) {
+		bool unlocks = c->advice == 2 || c->advice == 3;
+
+		p.flags = (u8)(unlocks ? p.flags & ~PAGE_LOCKED : p.flags | PAGE_LOCKED);
+		return p;
+	}
+	switch (c->advice) {
+	case MADV_DONTFORK: p.flags |= PAGE_DONTFORK; break;
+	case MADV_DOFORK: p.flags &= (u8)~PAGE_DONTFORK; break;
+	case MADV_WIPEONFORK: p.flags |= PAGE_WIPE; break;
+	case MADV_KEEPONFORK: p.flags &= (u8)~PAGE_WIPE; break;
+	case MADV_HUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_NOHUGE) | PAGE_HUGE); break;
+	case MADV_NOHUGEPAGE: p.flags = (u8)((p.flags & ~PAGE_HUGE) | PAGE_NOHUGE); break;
+	case MADV_FREE:
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+		p.own = false;
+		p.tag = 0;
+		break;
+	}
+	return p;
+}
+
+/* The errno with which the call refuses a region that it has looked at, or 0. */
+static int region_refused(const struct call *c)
+{
+	const struct call_steps *s = &c->steps;
+
+	if (c->kind == CALL_MPROTECT)
+		return s->refused ? -ENOMEM : 0;
+	switch (c->kind == CALL_MLOCK ? MADV_NORMAL : c->advice) {
+	case MADV_FREE: return s->locked || !s->anon ? -EINVAL : 0;
+	case MADV_DONTNEED:
+	case MADV_COLD:
+	case MADV_PAGEOUT: return s->locked ? -EINVAL : 0;
+	case MADV_WIPEONFORK: return !s->anon ? -EINVAL : 0;
+	default: return 0;
+	}
+}
+
+/* Of mprotect alone: what it meets where a region was. */
+static int page_refused(const struct call *c, const struct page *m)
+{
+	if (c->kind != CALL_MPROTECT)
+		return 0;
+	return !m->mapped ? -ENOMEM : m->nowrite ? -EACCES : 0;
+}
+
+static enum step change_region(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+	int err = region_refused(c);
+
+	run_counts.refused += s->refused;
+	for (u64 i = s->from; i < s->to && !err; i++) {
+		struct page *m = &s->page[i], p = changed_page(c, *m);
+
+		err = page_refused(c, m);
+		if (!err && m->mapped && memcmp(&p, m, sizeof(p)))
+			set_page(m, p);
+	}
+	if (err)
+		return last_if(c->ret == err);
+	s->looked = false;
+	s->done = s->to;
+	return STEP_MORE;
+}
+
+/* ---- page by page ---------------------------------------------------------------------------- */
+
+/* As whom a region is faulted in. */
+static int populate_access(const struct call *c, const struct page *m)
+{
+	if (advises_populate(c))
+		return c->advice == MADV_POPULATE_WRITE ? FAULT_WRITE : FAULT_READ;
+	if ((m->prot & PROT_WRITE) && !m->shared)
+		return FAULT_WRITE;
+	return m->prot ? FAULT_READ : FAULT_EXEC; /* as nobody may */
+}
+
+/* Ends at a page that cannot be had. mmap and mremap do not tell. */
+static enum step populate_stops(const struct call *c, int code)
+{
+	if (advises_populate(c))
+		return last_if(c->ret == (code & FAULT_BUS    ? -EFAULT :
+					  code == SEGV_MAPERR ? -ENOMEM :
+								-EINVAL));
+	return last_if(c->kind != CALL_MLOCK || c->ret == -ENOMEM);
+}
+
+static enum step populate_pages(struct call *c, bool finely)
+{
+	struct call_steps *s = &c->steps;
+	bool changed = false;
+
+	for (; s->done < s->to && !changed; s->done++) {
+		struct page *m = &s->page[s->done], was = *m;
+		int code = page_fault_code(m, (enum fault_access)s->access);
+
+		if (code)
+			return populate_stops(c, code);
+		if (s->access == FAULT_WRITE)
+			own_page(m);
+		changed = finely || memcmp(&was, m, sizeof(was));
+	}
+	s->looked = s->done < s->to;
+	return STEP_MORE;
+}
+
+static enum step populate(struct call *c, bool finely)
+{
+	struct call_steps *s = &c->steps;
+
+	if (s->looked)
+		return populate_pages(c, finely);
+	if (!find_region(s) || (s->hole && advises_populate(c)))
+		return last_if(advises_populate(c) ? c->ret == (s->hole ? -ENOMEM : 0) :
+						     c->kind != CALL_MLOCK || c->ret == 0);
+	if (c->kind == CALL_MREMAP && s->done == 0 && !(s->page[s->from].flags & PAGE_LOCKED))
+		return STEP_LAST; /* it looks whether there is something to do */
+	s->access = populate_access(c, &s->page[s->from]);
+	s->done = s->from;
+	return STEP_MORE;
+}
+
+/* ---- which of them --------------------------------------------------------------------------- */
+
+/* What it is about is mapped; then it may be faulted in. */
+static enum step map_first(struct call *c)
+{
+	u64 from = 0, n = c->n, va = (u64)c->ret;
+	struct page *m;
+
+	if (!call_explain(c))
+		return STEP_NO;
+	if (c->ret < 0)
+		return STEP_LAST;
+	if (c->kind == CALL_MREMAP) {
+		from = c->n;
+		n = c->n2 - c->n;
+	}
+	va += from * PAGE_SIZE;
+	for (unsigned w = 0; w < WINDOWS; w++)
+		if (window_of(va, n * PAGE_SIZE) == (int)w) {
+			m = &c->p->w[w][(va - windows[w].base) / PAGE_SIZE];
+			return next_phase(c, m, n);
+		}
+	return STEP_LAST;
+}
+
+static enum step begin(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+	int err;
+
+	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
+		return map_first(c);
+	err = c->kind == CALL_MLOCK ? limit_mlock(c) : 0;
+	if (err) {
+		run_counts.refused++;
+		return last_if(c->ret == err);
+	}
+	s->phase = advises_populate(c) ? STEPS_POPULATE : STEPS_CHANGE;
+	s->page = &c->p->w[c->w][c->at];
+	s->n = c->n;
+	return STEP_MORE;
+}
+
+enum step call_explain_step(struct call *c, bool finely)
+{
+	switch (c->steps.phase) {
+	case STEPS_BEGIN: return begin(c);
+	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
+	default: return populate(c, finely);
+	}
+}
