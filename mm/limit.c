@@ -280,10 +280,20 @@ bool vm_grow_stack(struct aspace *as, u64 va)
 	bool grown;
 
 	va &= PAGE_MASK;
-	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST)
+	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST || current()->populates)
 		return false;
 	vm_limits_begin(as, &limits);
 	grown = grow_stack(as, va);
 	vm_limits_end(&limits);
 	return grown;
+}
+
+int vm_fault_mapped(struct aspace *as, uaddr_t va, enum fault_access access)
+{
+	int code;
+
+	current()->populates = true;
+	code = vm_fault(as, va, access);
+	current()->populates = false;
+	return code;
 }

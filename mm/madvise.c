@@ -97,7 +97,7 @@ static int advise(struct aspace *as, u64 start, u64 end, int advice)
 static int populate_region(struct aspace *as, u64 start, u64 end, enum fault_access access)
 {
 	for (u64 at = start; at < end; at = large_next(as, at, at == start)) {
-		int code = vm_fault(as, at, access);
+		int code = vm_fault_mapped(as, at, access);
 
 		if (!code)
 			continue;

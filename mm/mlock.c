@@ -41,11 +41,11 @@ static int populate_region(struct aspace *as, const struct region *r)
 	int ret = 0;
 
 	for (u64 at = r->start; at < r->end && !ret; at = large_next(as, at, at == r->start))
-		ret = vm_fault(as, at,
-			       write                ? FAULT_WRITE :
-			       r->mark.v & VM_READ  ? FAULT_READ :
-			       r->mark.v & VM_WRITE ? FAULT_WRITE :
-						      FAULT_EXEC);
+		ret = vm_fault_mapped(as, at,
+				      write                ? FAULT_WRITE :
+				      r->mark.v & VM_READ  ? FAULT_READ :
+				      r->mark.v & VM_WRITE ? FAULT_WRITE :
+							     FAULT_EXEC);
 	if (!ret)
 		return 0;
 	return ret & FAULT_OOM ? -ENOMEM : -EFAULT;

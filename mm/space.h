@@ -123,6 +123,9 @@ bool vm_near_stack(struct aspace *as, u64 end);
 /* A fault at va, where nothing is: true if a stack has grown there. May sleep. */
 bool vm_grow_stack(struct aspace *as, u64 va);
 
+/* mm/limit.c: vm_fault of what is mapped: no stack grows for it if that is unmapped meanwhile. */
+int vm_fault_mapped(struct aspace *as, uaddr_t va, enum fault_access access);
+
 /* mm/mlock.c: faults everything in. 0; when errors count, -ENOMEM (no memory), -EFAULT. */
 int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error);
 

@@ -100,6 +100,7 @@ struct thread {
 	/* [o] Tables left empty by an unmapping, address | 1 or 0: mm/pt.c. [1], [2]: of that level. */
 	u64 empty_table[3];
 	struct vm_gap gap;        /* [o] where its next mapping goes, if top is set: mm/aspace.c */
+	bool populates;           /* [o] its faults make no stack grow: mm/limit.c */
 	struct vm_limits *limits; /* [o] those that it checks and uses at the moment: mm/limit.c */
 
 	/* Identity. */

@@ -450,7 +450,6 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 			    bool touches)
 {
 	u64 what = touches && choose(4) ? 31 : choose(32);
-	bool to_touch = false;
 
 	*c = (struct call){ .cpu = cpu, .p = p, .w = w };
 	c->load = !one_in(4);
@@ -486,16 +485,13 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->kind = CALL_TOUCH;
 		c->n = 1;
 	}
-	/* Where much moves in pieces, what has moved can be seen beside what has not: on Linux, too. */
-	if (c->kind == CALL_MREMAP && (c->n > 200 || c->n * windows[c->w].unit > 16 * MiB))
-		to_touch = true;
 	/* What does not fit the window goes elsewhere, and away again: others would see it. */
 	if (c->kind == CALL_MMAP && c->at != UINT64_MAX && windows[c->w].unit > PAGE_SIZE)
 		c->flags |= MAP_FIXED;
 	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) &&
 	     (c->n2 > GROUP_MOST || windows[c->w].unit > PAGE_SIZE)) ||
 	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p)) ||
-	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n)) || to_touch) {
+	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n))) {
 		c->kind = CALL_TOUCH;
 		c->w = w;
 		c->at = at;

@@ -370,7 +370,7 @@ static bool explain_madvise(struct call *c)
 }
 
 /* Page i of the region that begins with `first`, untouched. */
-static struct page fresh(struct page first, u64 i, u64 step)
+struct page fresh(struct page first, u64 i, u64 step)
 {
 	first = emptied(first);
 	if (first.obj)
@@ -379,7 +379,7 @@ static struct page fresh(struct page first, u64 i, u64 step)
 }
 
 /* What MREMAP_DONTUNMAP leaves behind. */
-static struct page left_behind(struct page p)
+struct page left_behind(struct page p)
 {
 	p.flags &= (u8)~PAGE_LOCKED;
 	return emptied(p);

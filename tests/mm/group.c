@@ -15,8 +15,8 @@
  * not returned, and that is just what the order asks.
  *
  * Calls that are made of steps, as those that go region by region or fault in what they have changed, are
- * explained so (steps.c): others may come between. What is large goes in pieces (mm/piece.c), and is one step all the same;
- * but for mremap, whose large ones are not made here.
+ * explained so (steps.c): others may come between. What is large goes in pieces (mm/piece.c), and is one step all the same,
+ * but for accesses beside an mremap.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,9 +42,10 @@ static struct group {
 	struct call *order[MAX_CPUS * MAX_CALLS];
 	unsigned n, best;
 	char best_why[600];
-	bool injected, failed; /* an allocation was to fail, and did */
-	bool excused;          /* some call has been explained by that */
-	bool steps;            /* calls are looked at as several steps, where they are */
+	bool injected, failed;    /* an allocation was to fail, and did */
+	bool excused;             /* some call has been explained by that */
+	bool steps;               /* calls are looked at as several steps, where they are */
+	const struct call *moves; /* goes in pieces, to a fixed place */
 } g;
 
 static struct seen seen[MAX_PROCS][WINDOWS][1400];
@@ -170,6 +171,24 @@ static bool explain_early(struct call *c, unsigned depth)
 	return found;
 }
 
+/* An access beside an mremap that moves its page, which has moved already. */
+static bool explain_moved(struct call *c, unsigned cpu, unsigned depth)
+{
+	for (unsigned other = 0; other < mm_cpus; other++) {
+		struct call *mremap = &g.lane[other].call[g.done[other]];
+		struct call_steps before = mremap->steps;
+		size_t mark = undo_mark();
+
+		if (g.done[other] == g.lane[other].n || !call_moves_early(mremap, c))
+			continue;
+		if (explain_as(c, cpu, depth, false))
+			return true;
+		mremap->steps = before;
+		undo_to(mark);
+	}
+	return false;
+}
+
 static bool explain_rest(unsigned depth)
 {
 	bool left = false;
@@ -189,7 +208,7 @@ static bool explain_rest(unsigned depth)
 			return true;
 		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
 			return true;
-		if (explain_early(c, depth))
+		if (explain_early(c, depth) || explain_moved(c, cpu, depth))
 			return true;
 	}
 	if (left)
@@ -423,6 +442,10 @@ static void add_call(const struct call *c, unsigned cpu)
 	g.n++;
 	run_counts.group_calls++;
 	run_counts.stepped += c->by_steps;
+	if (call_moves_in_pieces(c) && (c->flags & MREMAP_FIXED)) {
+		g.moves = &l->call[l->n - 1];
+		run_counts.moved++;
+	}
 	run_counts.calls[c->kind]++;
 }
 
@@ -466,6 +489,51 @@ static bool add_truncate(struct proc *p, unsigned w, u64 at)
 	return true;
 }
 
+/* More than 200 pages that are one region, some of them written, move to where something may be. */
+static bool add_move(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
+{
+	struct call map = { .kind = CALL_MMAP,
+			    .p = p,
+			    .w = w,
+			    .at = at,
+			    .n = n,
+			    .len = n * windows[w].unit,
+			    .prot = PROT_READ | PROT_WRITE,
+			    .flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS };
+	struct call move = { .kind = CALL_MREMAP,
+			     .cpu = cpu,
+			     .p = p,
+			     .w = w,
+			     .at = at,
+			     .n = n,
+			     .n2 = n,
+			     .flags = MREMAP_MAYMOVE | MREMAP_FIXED };
+	u64 below = at >= n ? at - n + 1 : 0,
+	    above = windows[w].n >= at + 2 * n ? windows[w].n - at - 2 * n + 1 : 0;
+
+	if (n <= 200 || below + above == 0)
+		return false;
+	call_before(&map, 0);
+	for (unsigned i = 0; i < 8; i++) {
+		struct call touch = { .kind = CALL_TOUCH,
+				      .p = p,
+				      .w = w,
+				      .at = at + choose(choose(2) ? n : 4),
+				      .n = 1,
+				      .access = FAULT_WRITE };
+
+		call_before(&touch, (unsigned)choose(mm_cpus));
+	}
+	move.to = choose(below + above);
+	move.to += move.to < below ? 0 : at + n - below;
+	if (choose(3) == 0)
+		move.flags |= MREMAP_DONTUNMAP;
+	if (!fits(&move))
+		return false;
+	add_call(&move, cpu);
+	return true;
+}
+
 static void run_all(u64 seed)
 {
 	void (*fn[MAX_CPUS])(void *arg) = { 0 };
@@ -495,17 +563,21 @@ enum theme {
 	TOUCHES,  /* accesses, and now and then a call */
 	FORKS,    /* accesses while the process forks */
 	CUTS,     /* accesses while a file is cut */
+	MOVES,    /* accesses while much moves, if the place is large */
+	THEMES
 };
 
 /* The call that the theme is about. */
-static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
+static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
 {
-	enum theme theme = (enum theme)choose(4);
+	enum theme theme = (enum theme)choose(THEMES);
 	unsigned cpu = (unsigned)choose(mm_cpus);
 	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
 
 	if (theme == CUTS && !add_truncate(p, w, at))
 		theme = TOUCHES;
+	if (theme == MOVES && !add_move(p, w, at, n, cpu))
+		theme = ANYTHING;
 	if (theme == FORKS) {
 		make_room(p);
 		if (fits(&fork))
@@ -518,9 +590,9 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at)
 static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
 			 unsigned w, u64 at, u64 size)
 {
-	enum theme theme = begin_theme(p, w, at);
+	enum theme theme = begin_theme(p, w, at, size);
 
-	if (theme == CUTS || (theme != ANYTHING && choose(2)))
+	if (theme == CUTS || (theme != ANYTHING && theme != MOVES && choose(2)))
 		size = 1;
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
@@ -530,6 +602,9 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		run_position++;
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
+		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
+		    c.at >= g.moves->at && c.at < g.moves->at + g.moves->n && choose(2))
+			c.at = g.moves->to + (c.at - g.moves->at);
 		if (theme == CUTS &&
 		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||
 		     g.lane[cpu].n || g.n > g.lane[0].n + 1))

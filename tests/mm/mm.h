@@ -24,6 +24,7 @@
 #define FILE_PAGES 24
 #define MAX_OBJS   4000 /* files, then anonymous shared objects, never used again in a run */
 #define WINDOWS    5
+#define MAX_MOVED  1408 /* pages of a window at most */
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
 #define VM_MMAP_BOTTOM (64 * KiB)
@@ -202,7 +203,7 @@ struct call {
 	bool early;    /* group.c: its first step has been explained */
 	bool by_steps; /* group.c: the call is made of steps: steps.c */
 	struct call_steps {
-		enum { STEPS_BEGIN, STEPS_CHANGE, STEPS_POPULATE } phase;
+		enum { STEPS_BEGIN, STEPS_CHANGE, STEPS_POPULATE, STEPS_MOVE } phase;
 		bool looked, hole; /* at the region [from, to), which was */
 		bool locked, anon; /* so */
 		bool refused;      /* and is beyond a limit */
@@ -210,6 +211,8 @@ struct call {
 		struct page *page; /* first of those that it is about, and how many */
 		u64 n;
 		u64 done, from, to; /* of these */
+		struct page first;  /* mremap: what the first was; which of them have moved */
+		u64 moved[MAX_MOVED / 64];
 	} steps;
 	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
@@ -245,7 +248,12 @@ bool call_has_steps(const struct call *c);
 bool call_may_be_stepped(const struct call *c);
 enum step { STEP_NO, STEP_MORE, STEP_LAST };
 enum step call_explain_step(struct call *c, bool finely);
-bool is_out_of_memory(const struct call *c); /* is that what the result says? */
+/* mremap moves what it moves not at once: c, an access, finds its page at the new place already. */
+bool call_moves_early(struct call *mremap, const struct call *c);
+bool call_moves_in_pieces(const struct call *c);
+struct page left_behind(struct page p);                /* by MREMAP_DONTUNMAP */
+struct page fresh(struct page first, u64 i, u64 step); /* page i of what begins so, untouched */
+bool is_out_of_memory(const struct call *c);           /* is that what the result says? */
 /* Did it put len bytes where the model does not look? (Then call_run has unmapped them.) */
 bool call_went_outside(const struct call *c, u64 va, u64 len);
 const char *call_text(const struct call *c); /* what was called, and the result */
@@ -298,6 +306,7 @@ extern u64 *run_failed_at; /* where run_fail leaves the record's number, or NULL
 struct run_counts {
 	u64 calls[CALL_KINDS], groups, group_calls, orders, injected, handovers, stacks_grown;
 	u64 refused; /* by a limit */
+	u64 moved;   /* mremap in pieces beside others */
 	u64 stepped; /* calls at the same time as others that are made of steps */
 };
 extern struct run_counts run_counts;

@@ -197,11 +197,12 @@ static bool tell_counts(bool several)
 	printf("# %lu calls:", calls);
 	for (unsigned i = 0; i < CALL_KINDS; i++)
 		printf(" %s %lu", call_names[i], s->counts.calls[i]);
-	printf("\n# %lu of them in %lu groups at the same time (%lu made of steps), %lu steps of "
+	printf("\n# %lu of them in %lu groups at the same time (%lu made of steps, %lu mremap in pieces), %lu steps of "
 	       "explanation, %lu "
 	       "hand-overs; %lu failed allocations, %lu beyond a limit, stacks grew %lu times\n",
-	       s->counts.group_calls, s->counts.groups, s->counts.stepped, s->counts.orders,
-	       s->counts.handovers, s->counts.injected, s->counts.refused, s->counts.stacks_grown);
+	       s->counts.group_calls, s->counts.groups, s->counts.stepped, s->counts.moved,
+	       s->counts.orders, s->counts.handovers, s->counts.injected, s->counts.refused,
+	       s->counts.stacks_grown);
 	printf("# faults %lu: zero page %lu, copied %lu, taken back %lu, spurious %lu; tables copied "
 	       "%lu, taken back %lu\n",
 	       s->vm.faults, s->vm.zero_page_faults, s->vm.cow_copied, s->vm.cow_reused,
@@ -216,7 +217,8 @@ static bool tell_counts(bool several)
 	      s->vm.tables_copied && s->vm.tables_taken_back && s->tlb.page && s->tlb.range &&
 	      s->tlb.space && s->tlb.avoided && s->tlb.cr3_loads && s->tlb.cr3_skipped &&
 	      s->counts.injected && s->counts.refused && s->counts.stacks_grown &&
-	      (!several || (s->counts.groups && s->counts.stepped && s->counts.handovers));
+	      (!several ||
+	       (s->counts.groups && s->counts.stepped && s->counts.moved && s->counts.handovers));
 	printf("%s - each kind of call, fault and flush happened\n", ok ? "ok" : "not ok");
 	return ok;
 }

@@ -9,6 +9,9 @@
  * mlock, mmap and mremap of what is locked, MAP_POPULATE and MADV_POPULATE_* then fault in what they have changed, or what is
  * there: also region by region, each page in a step of its own. Those that change nothing are taken together at first
  * (group.c tries one by one when that is not enough).
+ *
+ * mremap of much goes in pieces. For calls and faults that is one step; but who accesses a page without a fault, at the old
+ * address or the new one, sees whether that page has moved.
  */
 #include <string.h>
 
@@ -28,6 +31,14 @@ static bool advises_populate(const struct call *c)
 	       (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE);
 }
 
+/* WORK_AT_ONCE and MOVE_AT_ONCE of mm/mremap.c; and what is locked and left behind is unlocked. */
+bool call_moves_in_pieces(const struct call *c)
+{
+	return c->kind == CALL_MREMAP &&
+	       (c->n > 200 || c->n * windows[c->w].unit > 16 * MiB ||
+		((c->flags & MREMAP_DONTUNMAP) && READ_ONCE(c->p->as->locked)));
+}
+
 bool call_has_steps(const struct call *c)
 {
 	switch (c->kind) {
@@ -38,7 +49,9 @@ bool call_has_steps(const struct call *c)
 	case CALL_MLOCK: return true;
 	case CALL_MPROTECT: return protects_by_region(c);
 	case CALL_MMAP: return call_populates(c);
-	case CALL_MREMAP: return c->n2 > c->n && READ_ONCE(c->p->as->locked) && !c->p->future;
+	case CALL_MREMAP:
+		return call_moves_in_pieces(c) ||
+		       (c->n2 > c->n && READ_ONCE(c->p->as->locked) && !c->p->future);
 	default: return false;
 	}
 }
@@ -48,6 +61,8 @@ bool call_may_be_stepped(const struct call *c)
 	const struct window *w = &windows[c->w];
 	u64 first, last;
 
+	if (c->kind == CALL_MREMAP && call_moves_in_pieces(c))
+		return c->n2 == c->n || !READ_ONCE(c->p->as->locked);
 	if (w->unit != PAGE_SIZE || c->n > 128) /* SCAN_AT_ONCE of mm/pt.c */
 		return false;
 	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
@@ -243,12 +258,80 @@ static enum step populate(struct call *c, bool finely)
 	return STEP_MORE;
 }
 
+/* ---- moving ---------------------------------------------------------------------------------- */
+
+/* The pages of the model where c has put something; NULL: the model does not look there. */
+static struct page *pages_at(const struct call *c, u64 va, u64 n)
+{
+	int w = window_of(va, n * windows[c->w].unit);
+
+	return w < 0 ? NULL : &c->p->w[w][(va - windows[w].base) / windows[w].unit];
+}
+
+/* Page i of the new place, wherever it comes from. */
+static void move_page(struct call *c, u64 i)
+{
+	struct page *from = &c->p->w[c->w][c->at], *to = c->steps.page;
+
+	set_page(&to[i],
+		 i < c->n ? from[i] : fresh(c->steps.first, i, windows[c->w].unit / PAGE_SIZE));
+	if (i < c->n)
+		set_page(&from[i],
+			 c->flags & MREMAP_DONTUNMAP ? left_behind(from[i]) : (struct page){ 0 });
+	c->steps.moved[i / 64] |= 1ul << i % 64;
+}
+
+static bool has_moved(const struct call *c, u64 i)
+{
+	return c->steps.moved[i / 64] >> i % 64 & 1;
+}
+
+static enum step move_begin(struct call *c)
+{
+	struct page first = c->p->w[c->w][c->at];
+	size_t mark = undo_mark();
+
+	if (!call_explain(c))
+		return STEP_NO;
+	if (c->ret < 0 || (u64)c->ret == page_va(c->w, c->at) || !pages_at(c, (u64)c->ret, c->n2))
+		return STEP_LAST;
+	undo_to(mark); /* that is how it ends */
+	c->steps = (struct call_steps){ .phase = STEPS_MOVE,
+					.first = first,
+					.page = pages_at(c, (u64)c->ret, c->n2),
+					.n = c->n2 };
+	return STEP_MORE;
+}
+
+static enum step move_rest(struct call *c)
+{
+	for (u64 i = 0; i < c->steps.n; i++)
+		if (!has_moved(c, i))
+			move_page(c, i);
+	return STEP_LAST;
+}
+
+bool call_moves_early(struct call *mremap, const struct call *c)
+{
+	const struct call_steps *s = &mremap->steps;
+	const struct page *m;
+
+	if (s->phase != STEPS_MOVE || c->p != mremap->p ||
+	    (c->kind != CALL_TOUCH && c->kind != CALL_OUTSIDE))
+		return false;
+	m = &c->p->w[c->w][c->at];
+	if (m < s->page || m >= s->page + s->n || has_moved(mremap, (u64)(m - s->page)))
+		return false;
+	move_page(mremap, (u64)(m - s->page));
+	return true;
+}
+
 /* ---- which of them --------------------------------------------------------------------------- */
 
 /* What it is about is mapped; then it may be faulted in. */
 static enum step map_first(struct call *c)
 {
-	u64 from = 0, n = c->n, va = (u64)c->ret;
+	u64 from = 0, n = c->n;
 	struct page *m;
 
 	if (!call_explain(c))
@@ -259,13 +342,8 @@ static enum step map_first(struct call *c)
 		from = c->n;
 		n = c->n2 - c->n;
 	}
-	va += from * PAGE_SIZE;
-	for (unsigned w = 0; w < WINDOWS; w++)
-		if (window_of(va, n * PAGE_SIZE) == (int)w) {
-			m = &c->p->w[w][(va - windows[w].base) / PAGE_SIZE];
-			return next_phase(c, m, n);
-		}
-	return STEP_LAST;
+	m = pages_at(c, (u64)c->ret + from * PAGE_SIZE, n);
+	return m ? next_phase(c, m, n) : STEP_LAST;
 }
 
 static enum step begin(struct call *c)
@@ -273,6 +351,8 @@ static enum step begin(struct call *c)
 	struct call_steps *s = &c->steps;
 	int err;
 
+	if (call_moves_in_pieces(c))
+		return move_begin(c);
 	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
 		return map_first(c);
 	err = c->kind == CALL_MLOCK ? limit_mlock(c) : 0;
@@ -291,6 +371,7 @@ enum step call_explain_step(struct call *c, bool finely)
 	switch (c->steps.phase) {
 	case STEPS_BEGIN: return begin(c);
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
+	case STEPS_MOVE: return move_rest(c);
 	default: return populate(c, finely);
 	}
 }
