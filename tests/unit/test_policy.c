@@ -83,6 +83,51 @@ static void test_shares_by_nice(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
+static bool stall_now;
+
+/* As runner; once, the host takes the whole machine away for a while, interrupts and all. */
+static int stalled_runner(void *arg)
+{
+	while (!stop) {
+		if (READ_ONCE(stall_now)) {
+			WRITE_ONCE(stall_now, false);
+			irq_disable();
+			sim_spend(5 * NSEC_PER_SEC);
+			irq_enable();
+		}
+		sim_spend(200000);
+	}
+	return 0;
+}
+
+/* Who seemed to run meanwhile has had that time: the others catch up, however long it was. */
+static int stall_main(void *arg)
+{
+	struct thread *t[3];
+	u64 sum = 0;
+
+	start_run();
+	for (u64 i = 0; i < 3; i++)
+		t[i] = thread_create("stall", stalled_runner, (void *)i, LEVEL);
+	sched_sleep_until(clock_ns() + 100 * MS);
+	WRITE_ONCE(stall_now, true);
+	sched_sleep_until(clock_ns() + 5 * NSEC_PER_SEC); /* over before it is noticed */
+	sched_sleep_until(clock_ns() + 11 * NSEC_PER_SEC);
+	for (u32 i = 0; i < 3; i++)
+		sum += READ_ONCE(t[i]->run_cycles);
+	for (u32 i = 0; i < 3; i++)
+		sim_check(near(READ_ONCE(t[i]->run_cycles), sum / 3, sum / 100));
+	end_run(t, 3);
+	return 0;
+}
+
+static void test_time_that_the_host_took_counts(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(4, 1, stall_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 /* A change of nice counts from then on, for the one that runs as for those that wait. */
 static int renice_main(void *arg)
 {
@@ -836,6 +881,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shares_by_nice),
+		cmocka_unit_test(test_time_that_the_host_took_counts),
 		cmocka_unit_test(test_renice_takes_effect),
 		cmocka_unit_test(test_idle_gives_way_and_batch_does_not_push),
 		cmocka_unit_test(test_runaway_real_time_thread_is_throttled),
