@@ -486,6 +486,7 @@ static void *protect_on(void *arg)
 	while (!*stop_it) {
 		mprotect(protected_area, WORDS_AT, PROT_READ);
 		mprotect(protected_area, WORDS_AT, PROT_READ | PROT_WRITE);
+		usleep(100);
 	}
 	return NULL;
 }
@@ -495,7 +496,7 @@ static void wait_to_be_moved(int *words, int *round)
 {
 	struct timespec soon;
 
-	for (*round = 0; *round < 300; ++*round) {
+	for (*round = 0; *round < 60; ++*round) {
 		clock_gettime(CLOCK_MONOTONIC, &soon);
 		soon.tv_nsec += 300000;
 		if (soon.tv_nsec >= 1000000000) {
@@ -530,7 +531,7 @@ static void moved_while_it_comes(void)
 		wait_to_be_moved(words, &round);
 		stop_it = 1;
 		pthread_join(t, NULL);
-		_exit(round == 300 ? 0 : 1);
+		_exit(round == 60 ? 0 : 1);
 	}
 	while (waitpid(pid, &round, WNOHANG) == 0)
 		syscall(SYS_futex, words, CMP_REQUEUE_PI, 1, 0, words + 1, 0);
