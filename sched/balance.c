@@ -54,6 +54,19 @@ static u32 next_around(const struct cpuset *a, const struct cpuset *b, u32 from)
 	return cpu < nr_cpus ? cpu : cpuset_next_and(a, b, 0);
 }
 
+/*
+ * The first idle CPU of the set from `from` on, or nr_cpus. One that has been given a thread, and has not got up for it
+ * yet, is in idle_cpus still, but will not look at other queues.
+ */
+static u32 next_idle(const struct cpuset *set, u32 from)
+{
+	u32 cpu = cpuset_next_and(&idle_cpus, set, from);
+
+	while (cpu < nr_cpus && load_of(cpu))
+		cpu = cpuset_next_and(&idle_cpus, set, cpu + 1);
+	return cpu;
+}
+
 /* An allowed CPU with few threads, `first` if that is one. Interrupts off. */
 static u32 lightly_loaded(const struct thread *t, u32 first)
 {
@@ -98,7 +111,9 @@ u32 sched_place(struct thread *t, bool new)
 	kassert(warm < nr_cpus);
 	if (!new &&load_of(warm) == 0)
 		return warm;
-	cpu = next_around(&idle_cpus, &t->affinity, warm);
+	cpu = next_idle(&t->affinity, warm);
+	if (cpu == nr_cpus && warm)
+		cpu = next_idle(&t->affinity, 0);
 	if (cpu < nr_cpus)
 		return cpu;
 	if (new)
@@ -117,7 +132,7 @@ void sched_call_idle(const struct thread *t)
 	if (t->bound)
 		return;
 	memory_barrier(); /* t is in the queue before idle_cpus is read */
-	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
+	u32 cpu = next_idle(&t->affinity, 0);
 
 	if (cpu < nr_cpus && cpu != cpu_id())
 		ipi_reschedule(cpu);

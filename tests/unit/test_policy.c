@@ -83,6 +83,51 @@ static void test_shares_by_nice(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
+static bool stall_now;
+
+/* As runner; once, the host takes the whole machine away for a while, interrupts and all. */
+static int stalled_runner(void *arg)
+{
+	while (!stop) {
+		if (READ_ONCE(stall_now)) {
+			WRITE_ONCE(stall_now, false);
+			irq_disable();
+			sim_spend(5 * NSEC_PER_SEC);
+			irq_enable();
+		}
+		sim_spend(200000);
+	}
+	return 0;
+}
+
+/* Who seemed to run meanwhile has had that time: the others catch up, however long it was. */
+static int stall_main(void *arg)
+{
+	struct thread *t[3];
+	u64 sum = 0;
+
+	start_run();
+	for (u64 i = 0; i < 3; i++)
+		t[i] = thread_create("stall", stalled_runner, (void *)i, LEVEL);
+	sched_sleep_until(clock_ns() + 100 * MS);
+	WRITE_ONCE(stall_now, true);
+	sched_sleep_until(clock_ns() + 5 * NSEC_PER_SEC); /* over before it is noticed */
+	sched_sleep_until(clock_ns() + 11 * NSEC_PER_SEC);
+	for (u32 i = 0; i < 3; i++)
+		sum += READ_ONCE(t[i]->run_cycles);
+	for (u32 i = 0; i < 3; i++)
+		sim_check(near(READ_ONCE(t[i]->run_cycles), sum / 3, sum / 100));
+	end_run(t, 3);
+	return 0;
+}
+
+static void test_time_that_the_host_took_counts(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(4, 1, stall_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 /* A change of nice counts from then on, for the one that runs as for those that wait. */
 static int renice_main(void *arg)
 {
@@ -594,7 +639,8 @@ static atomic_t rt_left;
 static int rt_at_random(void *arg)
 {
 	for (u32 i = 0; i < 12; i++) {
-		sim_spend(sim_random(40000));
+		for (u64 n = sim_random(200); n > 0; n--)
+			sim_spend(500); /* in small steps: others get on meanwhile */
 		if (sim_random(2))
 			sched_sleep_until(clock_ns() + sim_random(30000));
 	}
@@ -602,24 +648,23 @@ static int rt_at_random(void *arg)
 	return 0;
 }
 
-/* Each runnable real-time thread that does not run waits for nothing less urgent than itself. */
-static bool rt_is_placed_well(struct thread **t)
+/* It is runnable, and waits although a CPU that it may use runs something less urgent. */
+static bool rt_waits_in_vain(const struct thread *t)
 {
-	for (u32 i = 0; i < RT_THREADS; i++) {
-		if (READ_ONCE(t[i]->on_rq) != ON_RQ || runs(t[i]))
-			continue;
-		for (u32 cpu = 0; cpu < host_run.cpus; cpu++)
-			if (cpuset_has(&t[i]->affinity, cpu) &&
-			    READ_ONCE(per_cpu_ptr(&runqueue, cpu)->top) > READ_ONCE(t[i]->level))
-				return false;
-	}
-	return true;
+	if (READ_ONCE(t->on_rq) != ON_RQ || runs(t))
+		return false;
+	for (u32 cpu = 0; cpu < host_run.cpus; cpu++)
+		if (cpuset_has(&t->affinity, cpu) &&
+		    READ_ONCE(per_cpu_ptr(&runqueue, cpu)->top) > READ_ONCE(t->level))
+			return true;
+	return false;
 }
 
 static int rt_random_main(void *arg)
 {
 	struct thread *t[RT_THREADS];
-	u32 bad = 0;
+	u64 switches[RT_THREADS] = { 0 };
+	u32 looks[RT_THREADS] = { 0 };
 
 	start_run();
 	if (host_run.cpus == 1)
@@ -634,8 +679,14 @@ static int rt_random_main(void *arg)
 	/* Things are on their way at any moment, but not for long. */
 	while (atomic_load(&rt_left)) {
 		sched_sleep_until(clock_ns() + 2000);
-		bad = rt_is_placed_well(t) ? 0 : bad + 1;
-		sim_check(bad < 20);
+		for (u32 i = 0; i < RT_THREADS; i++) {
+			/* A thread that ran meanwhile waits anew. */
+			u64 now = READ_ONCE(t[i]->switches);
+
+			looks[i] = rt_waits_in_vain(t[i]) && now == switches[i] ? looks[i] + 1 : 0;
+			switches[i] = now;
+			sim_check(looks[i] < 12);
+		}
 	}
 	for (u32 i = 0; i < RT_THREADS; i++)
 		thread_join(t[i]);
@@ -714,11 +765,50 @@ static int busy_main(void *arg)
 	return 0;
 }
 
+static int doze_then_run(void *arg)
+{
+	wait_event(&doze_queue, READ_ONCE(posts) >= 1);
+	return runner(arg);
+}
+
+/* Two that are warm on one CPU are woken at once: each has a CPU, for others are idle, too. */
+static int burst_main(void *arg)
+{
+	struct thread *t[2];
+	struct cpuset all;
+	bool both = false;
+
+	if (host_run.cpus < 3)
+		return 0;
+	cpuset_fill(&all);
+	start_run();
+	WRITE_ONCE(posts, 0);
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	for (u64 i = 0; i < 2; i++)
+		t[i] = thread_create_on(1, "doze", doze_then_run, (void *)i, LEVEL);
+	do
+		sched_sleep_until(clock_ns() + MS);
+	while (READ_ONCE(t[0]->on_rq) != OFF_RQ || READ_ONCE(t[1]->on_rq) != OFF_RQ);
+	for (u32 i = 0; i < 2; i++)
+		sched_set_affinity(t[i], &all);
+	WRITE_ONCE(posts, 1);
+	waitq_wake_all(&doze_queue);
+	/* This CPU does not go idle, and fetches nothing. */
+	for (u32 i = 0; i < 100 && !both; i++) {
+		sim_spend(10000);
+		both = runs(t[0]) && runs(t[1]);
+	}
+	sim_check(both);
+	end_run(t, 2);
+	return 0;
+}
+
 static void test_wakeups_go_where_it_is_idle_and_warm(void **state)
 {
 	host_setup = prompt;
 	sched_run_seeds(20, 4, warm_main);
 	sched_run_seeds(20, 4, busy_main);
+	sched_run_seeds(40, 4, burst_main);
 	host_setup = (struct sim_setup){ 0 };
 }
 
@@ -791,6 +881,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shares_by_nice),
+		cmocka_unit_test(test_time_that_the_host_took_counts),
 		cmocka_unit_test(test_renice_takes_effect),
 		cmocka_unit_test(test_idle_gives_way_and_batch_does_not_push),
 		cmocka_unit_test(test_runaway_real_time_thread_is_throttled),
