@@ -83,6 +83,7 @@ struct thread {
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */
 	bool bound; /* [rq] affinity is one CPU: no other is asked, or called, for it */
+	u64 last_turn; /* [rq] of rq.turns, when it came to its CPU or was asked to go: sched/balance.c */
 
 	/* Priority inheritance: sched/inherit.c. */
 	struct rb_root
