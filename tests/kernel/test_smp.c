@@ -303,6 +303,8 @@ static int change_space(void)
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0) != (s64)AT;
 		wrong += aspace_write(shared_space, AT, &i, sizeof(i)) != sizeof(i);
 		__atomic_store_n(&newest, i, __ATOMIC_SEQ_CST);
+		/* The hardware may write it, or there would be nothing to forget. */
+		wrong += aspace_write(shared_space, AT + PAGE_SIZE, &i, sizeof(i)) != sizeof(i);
 		wrong += vm_mprotect(shared_space, AT + PAGE_SIZE, PAGE_SIZE, PROT_READ) != 0;
 		__atomic_fetch_add(&read_only, 1, __ATOMIC_SEQ_CST);
 		for (int n = 0; n < 500; n++)
@@ -343,8 +345,8 @@ KTEST(smp_no_cpu_keeps_a_translation)
 	tlb_stats(&before);
 	ktest_check_eq(on_each(change_or_look), 0);
 	tlb_stats(&after);
-	/* It was not by luck. (Once fewer than one a turn were counted; why is not known.) */
-	ktest_check(after.rounds - before.rounds >= share(320) / 4);
+	/* It was not by luck: a turn tells the others twice, but those that a kernel thread has interrupted just then. */
+	ktest_check(after.rounds - before.rounds >= share(320));
 	aspace_put(shared_space);
 }
 
