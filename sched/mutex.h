@@ -45,6 +45,17 @@ static inline void mutex_lock(struct mutex *m)
 		mutex_lock_slowly(m);
 }
 
+/* If it is free and nobody waits for it, not even somebody whom we might pass. */
+static inline bool mutex_try_unwanted(struct mutex *m)
+{
+	u64 word = 0;
+	bool taken = atomic_cas(&m->owner, &word, (u64)current());
+
+	if (taken)
+		mutex_note(1);
+	return taken;
+}
+
 /* By the holder. A full barrier. */
 static inline void mutex_unlock(struct mutex *m)
 {
