@@ -34,6 +34,9 @@
  * whose lock the pieces will wait for; or with one above, going down. The claimer waits for the latter (settle): he takes
  * and drops the lock of each upper table over his range, from the top down, for nobody goes down but from above.
  *
+ * Who waits is served in turn, and a new claim on the same range comes after all who waited for the one before, unless its
+ * thread is more urgent.
+ *
  * What is to end with the operation, but may sleep when it does, waits until the claim is gone.
  *
  * The protocol is checked by a model, tests/model/claim.pml.
@@ -67,6 +70,14 @@ static struct claim *mine(struct aspace *as)
 /* ---- others' ---------------------------------------------------------------------------------- */
 
 /* What another thread writes meanwhile may be seen in part: then the lock that we hold comes before its claim. */
+static bool concerns(const struct claim *c, u64 start, u64 last)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(c->range); i++)
+		if (start <= READ_ONCE(c->range[i].last) && last >= READ_ONCE(c->range[i].start))
+			return true;
+	return false;
+}
+
 static struct claim *find(struct aspace *as, u64 start, u64 last)
 {
 	struct claim *c;
@@ -75,12 +86,8 @@ static struct claim *find(struct aspace *as, u64 start, u64 last)
 	{
 		struct thread *owner = READ_ONCE(c->owner);
 
-		if (!owner || owner == current())
-			continue;
-		for (unsigned i = 0; i < ARRAY_SIZE(c->range); i++)
-			if (start <= READ_ONCE(c->range[i].last) &&
-			    last >= READ_ONCE(c->range[i].start))
-				return c;
+		if (owner && owner != current() && concerns(c, start, last))
+			return c;
 	}
 	return NULL;
 }
@@ -94,7 +101,7 @@ struct claim *claim_of_others(struct aspace *as, u64 start, u64 last)
 
 void claim_wait(struct claim *c)
 {
-	mutex_lock(&c->mutex);
+	mutex_lock_in_turn(&c->mutex);
 	mutex_unlock(&c->mutex);
 }
 
@@ -163,20 +170,37 @@ static struct claim *take_free(struct aspace *as)
 	return NULL;
 }
 
-/* True: there is a claim on both. False: *busy is in the way; if that is NULL, all of the list are in use. */
-static bool try_both(struct aspace *as, struct claim_range a, struct claim_range b,
+/*
+ * One that has ended, but not all who waited for it have come through. Who claims the same again and again waits once for
+ * those, each time, or they would never get there.
+ */
+static struct claim *find_awaited(struct aspace *as, u64 start, u64 last)
+{
+	struct claim *c;
+
+	for_each_claim(c, as) if (!c->owner && mutex_is_wanted(&c->mutex) &&
+				  concerns(c, start, last)) return c;
+	return NULL;
+}
+
+/* True: there is a claim on both. False: *busy is to be waited for; if that is NULL, all of the list are in use. */
+static bool try_both(struct aspace *as, const struct claim_range r[2], bool *had_turn,
 		     struct claim **busy)
 {
 	struct claim *c;
 
 	spin_lock(&as->lock);
-	*busy = find(as, a.start, a.last);
-	if (!*busy)
-		*busy = find(as, b.start, b.last);
+	*busy = NULL;
+	for (unsigned i = 0; i < 2 && !*busy; i++)
+		*busy = find(as, r[i].start, r[i].last);
+	for (unsigned i = 0; i < 2 && !*busy && !*had_turn; i++) {
+		*busy = find_awaited(as, r[i].start, r[i].last);
+		*had_turn = *busy != NULL;
+	}
 	c = *busy ? NULL : take_free(as);
 	if (c) {
-		set_range(c, 0, a);
-		set_range(c, 1, b);
+		set_range(c, 0, r[0]);
+		set_range(c, 1, r[1]);
 		WRITE_ONCE(c->owner, current());
 		update_map(as);
 	}
@@ -200,10 +224,12 @@ static struct claim *add_one(struct aspace *as)
 
 void claim_both(struct aspace *as, u64 start, u64 end, u64 start2, u64 end2)
 {
+	const struct claim_range r[2] = { range_of(start, end), range_of(start2, end2) };
+	bool had_turn = false;
 	struct claim *busy;
 
 	dassert(!mine(as));
-	while (!try_both(as, range_of(start, end), range_of(start2, end2), &busy)) {
+	while (!try_both(as, r, &had_turn, &busy)) {
 		if (!busy)
 			busy = add_one(as);
 		if (busy)

@@ -17,7 +17,7 @@
  * Holds: nobody touches a block that somebody else has come to under a claim that has not ended; nobody waits for ever, or with
  * a claim of his own; nobody waits for a claim that began after he began to wait.
  *
- * Stands for: claim_both, try_both, take_free, add_one, claim_also, claim_end, claim_of_others, claim_excludes, claim_wait, settle,
+ * Stands for: claim_both, try_both, find_awaited, take_free, add_one, claim_also, claim_end, claim_of_others, claim_excludes, claim_wait, settle,
  * update_map, lock_on_the_way, lock_again, pt_lock_table, run_pieces, visit_pieces, fork_piece.
  *
  * Broken on purpose:
@@ -261,6 +261,10 @@ inline update_map()
 	}
 }
 
+/* find_awaited: one that has ended, but of those who waited not all have come through. */
+#define AWAITED(c, m) (!load(me, OWNER(c)) && (mutex[c] || waiting[c]) && \
+		       ((m) & (load(me, FIRST(c)) | load(me, OTHER(c)))))
+
 #ifdef BUG_TAKE_WANTED
 #define is_free(c) (mutex[c] == 0)
 #else
@@ -327,6 +331,11 @@ inline claim(r0, r1)
 		find((r0) | (r1));
 #endif
 		if
+		:: busy == NONE && !turn && AWAITED(0, (r0) | (r1)) -> busy = 0; turn = true
+		:: busy == NONE && !turn && AWAITED(1, (r0) | (r1)) -> busy = 1; turn = true
+		:: else
+		fi;
+		if
 		:: busy == NONE -> take_free()
 		:: else
 		fi;
@@ -362,7 +371,8 @@ inline claim(r0, r1)
 #ifndef BUG_SETTLE_FIRST
 	settle((r0) | (r1));
 #endif
-	busy = NONE
+	busy = NONE;
+	turn = false
 }
 
 /* claim_also: true in `got`. */
@@ -408,7 +418,7 @@ proctype cpu(byte me; byte range0; byte range1; byte then; byte behind; byte to;
 {
 	byte map, first;
 	byte busy = NONE, mine = NONE;
-	bool got;
+	bool got, turn;
 
 	if
 	:: range0 -> claim(range0, range1)
