@@ -41,29 +41,39 @@ struct futex_bucket *futex_bucket_of(const struct futex_key *k)
 	return &buckets[h >> 56 & (FUTEX_BUCKETS - 1)];
 }
 
-int futex_get_key(uaddr_t addr, bool shared, struct futex_key *k, struct vm_mapping **pin)
+/* The key of a word that is named by what is mapped there, if that is shared. */
+static __noinline int get_shared_key(struct futex_key *k, struct vm_mapping **pin)
 {
-	struct aspace *as = current()->as;
+	u64 page = k->at & PAGE_MASK;
 	struct region r;
 
-	*k = (struct futex_key){ .owner = as, .at = addr };
-	*pin = NULL;
-	if (addr & 3)
-		return -EINVAL;
-	if (!user_range_ok(addr, 4))
-		return -EFAULT;
-	if (!shared)
-		return 0;
-	if (!region_next(as, addr & PAGE_MASK, (addr & PAGE_MASK) + PAGE_SIZE, &r))
+	if (!region_next(current()->as, page, page + PAGE_SIZE, &r))
 		return -EFAULT;
 	if (!region_is_shared(&r)) {
 		region_put(&r);
 		return 0;
 	}
 	k->owner = r.mapping->obj;
-	k->at = r.mapping->offset + (addr - r.mapping->va);
+	k->at = r.mapping->offset + (k->at - r.mapping->va);
 	*pin = r.mapping;
 	return 0;
+}
+
+static __always_inline int get_key(uaddr_t addr, bool shared, struct futex_key *k,
+				   struct vm_mapping **pin)
+{
+	*k = (struct futex_key){ .owner = current()->as, .at = addr };
+	*pin = NULL;
+	if (unlikely(addr & 3))
+		return -EINVAL;
+	if (unlikely(!user_range_ok(addr, 4)))
+		return -EFAULT;
+	return shared ? get_shared_key(k, pin) : 0;
+}
+
+int futex_get_key(uaddr_t addr, bool shared, struct futex_key *k, struct vm_mapping **pin)
+{
+	return get_key(addr, shared, k, pin);
 }
 
 void futex_put_key(struct vm_mapping *pin)
@@ -138,7 +148,7 @@ int futex_wait(uaddr_t addr, bool shared, u32 value, u32 bitset, u64 deadline)
 
 	if (!bitset)
 		return -EINVAL;
-	err = futex_get_key(addr, shared, &w.key, &w.pin);
+	err = get_key(addr, shared, &w.key, &w.pin);
 	if (err)
 		return err;
 	waitq_init(&w.wait);
@@ -158,7 +168,8 @@ int futex_wait(uaddr_t addr, bool shared, u32 value, u32 bitset, u64 deadline)
  * Wakes up to `count` waiters of the key; as on Linux one at least. Its bucket's lock held. -EINVAL: it
  * is a word of futex_pi.c, whose waiters are not woken that way.
  */
-static int wake_key(struct futex_bucket *b, const struct futex_key *k, int count, u32 bitset)
+static __always_inline int wake_key(struct futex_bucket *b, const struct futex_key *k, int count,
+				    u32 bitset)
 {
 	struct futex_waiter *w, *next;
 	int woken = 0;
@@ -186,7 +197,7 @@ int futex_wake(uaddr_t addr, bool shared, int count, u32 bitset)
 
 	if (!bitset)
 		return -EINVAL;
-	err = futex_get_key(addr, shared, &k, &pin);
+	err = get_key(addr, shared, &k, &pin);
 	if (err)
 		return err;
 	b = futex_bucket_of(&k);

@@ -223,10 +223,11 @@ static u32 wanted_period(const struct rq *rq)
 static void hasten_tick(struct rq *rq)
 {
 	u32 wanted = wanted_period(rq);
-	u64 now = clock_ns();
+	u64 now;
 
 	if (!rq->tick.fn || (rq->tick_period && wanted >= rq->tick_period))
 		return; /* not at boot; soon enough */
+	now = clock_ns();
 	if (rq->tick_period) {
 		u64 begun = rq->tick.deadline - rq->tick_period * TICK_NS;
 		u64 n = now > begun ? (now - begun) / TICK_NS : 0;
@@ -266,7 +267,7 @@ static void preempt_current(void)
 		hasten_tick(rq);
 	if (prev == rq_idle_thread(rq))
 		sched_idle_end(rq); /* out of the halt, on the interrupt's way out */
-	if (nr_cpus > 1)
+	if (nr_cpus > 1 && unlikely(!cpuset_is_empty(&rt_waits)))
 		sched_rt_pull(rq);
 	spin_acquire(&rq->lock);
 	charge(rq, prev);

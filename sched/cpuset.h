@@ -46,6 +46,14 @@ static inline void cpuset_remove_atomic(struct cpuset *s, u32 cpu)
 	__atomic_fetch_and(&s->word[cpu / 64], ~(1ul << (cpu % 64)), __ATOMIC_SEQ_CST);
 }
 
+static inline bool cpuset_is_empty(const struct cpuset *s)
+{
+	for (u32 i = 0; i * 64 < nr_cpus; i++)
+		if (READ_ONCE(s->word[i]))
+			return false;
+	return true;
+}
+
 /* The lowest CPU >= from, below nr_cpus, in both sets; nr_cpus: none. */
 static inline u32 cpuset_next_and(const struct cpuset *a, const struct cpuset *b, u32 from)
 {

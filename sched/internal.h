@@ -38,4 +38,5 @@ void sched_await_push(struct thread *t);
 /* rt.c */
 void sched_rt_waits(struct rq *rq, const struct thread *t);
 void sched_rt_pull(struct rq *rq);
+extern struct cpuset rt_waits; /* [a] CPUs with real-time threads that wait: hardly ever one */
 void sched_rt_falls(struct rq *rq);

@@ -20,7 +20,7 @@
 #include "sched/internal.h"
 #include "sched/rq.h"
 
-static struct cpuset rt_waits; /* [a] CPUs with real-time threads that wait */
+struct cpuset rt_waits;
 
 static bool may_go_elsewhere(const struct thread *t, u32 cpu)
 {
