@@ -542,6 +542,7 @@ void sched_arrive(struct thread *t)
 		spin_release(&rq->lock);
 	}
 	rq->migrations++;
+	t->last_turn = ++rq->turns;
 	make_runnable(rq, t, false);
 	spin_release(&rq->lock);
 }
@@ -834,7 +835,7 @@ static void tick(struct timer *timer)
 		set_need_resched();
 	}
 	if (nr_cpus > 1)
-		sched_balance(rq, n);
+		sched_spread(rq);
 	n = wanted_period(rq);
 	WRITE_ONCE(rq->tick_period, n);
 	timer_start(timer, due + n * TICK_NS);
