@@ -722,14 +722,18 @@ void sched_set_nice(struct thread *t, int nice)
 	change_end(rq, t, queued, flags);
 }
 
-void sched_inherit(struct thread *child, const struct thread *parent)
+void sched_inherit(struct thread *child, struct thread *parent)
 {
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(parent); /* its affinity is several words */
+
 	child->policy = parent->policy;
 	child->level = child->base_level = parent->base_level; /* not what it is lent */
 	child->fifo = child->base_fifo = parent->base_fifo;
 	child->nice = parent->nice;
 	child->affinity = parent->affinity;
 	child->bound = parent->bound;
+	unlock_rq(rq, flags);
 	apply_weight(child);
 }
 

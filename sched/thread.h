@@ -139,6 +139,12 @@ static inline bool signal_pending_current(void)
 	return atomic_load(&current()->work) != 0;
 }
 
+/* Is it to end? Then what it does for nobody but itself, and takes long, may stop where it is. */
+static inline bool thread_is_ending(void)
+{
+	return atomic_load(&current()->work) & THREAD_EXIT;
+}
+
 /*
  * A kernel thread that runs fn(arg) at once; its return value is its exit status. Has a reference
  * for the caller, who ends with thread_join or thread_put. NULL: out of memory.

@@ -538,6 +538,45 @@ static void moved_while_it_comes(void)
 	say("ended", round == 0, 1);
 }
 
+/* ---- killed in the middle of something long ---- */
+
+#define MUCH (1ul << 36) /* of address space: the zero page, again and again */
+
+static void populate_for_long(int how)
+{
+	char *p = mmap(NULL, MUCH, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (how == 0)
+		madvise(p, MUCH, 22); /* MADV_POPULATE_READ */
+	else if (how == 1)
+		mlockall(MCL_CURRENT);
+	else
+		mlock(p, MUCH);
+	for (;;) /* where it may not, or has been faster than we thought */
+		pause();
+}
+
+static void killed_while_it_populates(void)
+{
+	int good = 0;
+
+	title("killed while it populates");
+	for (int how = 0; how < 3; how++) {
+		struct timespec begun, ended;
+		pid_t pid = fork();
+
+		if (!pid)
+			populate_for_long(how);
+		usleep(50000);
+		kill(pid, SIGKILL);
+		clock_gettime(CLOCK_MONOTONIC, &begun);
+		status_of(pid);
+		clock_gettime(CLOCK_MONOTONIC, &ended);
+		good += ended.tv_sec - begun.tv_sec < 4;
+	}
+	say("soon gone", good, 3);
+}
+
 int main(int argc, char **argv)
 {
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -559,5 +598,6 @@ int main(int argc, char **argv)
 	timers_at_the_end();
 	looked_at();
 	moved_while_it_comes();
+	killed_while_it_populates();
 	return 0;
 }

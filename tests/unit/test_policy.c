@@ -358,9 +358,41 @@ static int affinity_main(void *arg)
 	return 0;
 }
 
+static bool toggled;
+
+static int toggle(void *arg)
+{
+	struct cpuset all;
+
+	cpuset_fill(&all);
+	for (u32 i = 0; i < 20; i++)
+		sched_set_affinity(arg, i % 2 ? &all : &(struct cpuset){ { 1 } });
+	WRITE_ONCE(toggled, true);
+	return 0;
+}
+
+/* What a child gets is of one moment, though another thread changes the parent's set. */
+static int heir_main(void *arg)
+{
+	static struct thread child;
+	struct thread *t;
+
+	WRITE_ONCE(toggled, false);
+	t = thread_create("toggle", toggle, current(), LEVEL);
+	while (!READ_ONCE(toggled)) {
+		child = (struct thread){ 0 };
+		sched_inherit(&child, current());
+		sim_check_eq(child.bound, cpuset_is_one(&child.affinity));
+		sim_spend(100);
+	}
+	thread_join(t);
+	return 0;
+}
+
 static void test_affinity_is_honoured_at_once(void **state)
 {
 	sched_run_seeds(1500, 4, affinity_main);
+	sched_run_seeds(200, 2, heir_main);
 }
 
 /*
