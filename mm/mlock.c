@@ -8,6 +8,7 @@
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+#include "sched/thread.h"
 
 static int change_flags(struct aspace *as, const struct region *r, u64 set, u64 clear)
 {
@@ -34,13 +35,17 @@ static int change_range(struct aspace *as, u64 start, u64 end, u64 set, u64 clea
 	return err;
 }
 
-/* Faults one region in as its owner would; if nobody may access it, the first fault says so. */
+/*
+ * Faults one region in as its owner would; if nobody may access it, the first fault says so. Regions may be as large as the
+ * space: who is killed stops.
+ */
 static int populate_region(struct aspace *as, const struct region *r)
 {
 	bool write = (r->mark.v & VM_WRITE) && !region_is_shared(r);
 	int ret = 0;
 
-	for (u64 at = r->start; at < r->end && !ret; at = large_next(as, at, at == r->start))
+	for (u64 at = r->start; at < r->end && !ret && !thread_is_ending();
+	     at = large_next(as, at, at == r->start))
 		ret = vm_fault_mapped(as, at,
 				      write                ? FAULT_WRITE :
 				      r->mark.v & VM_READ  ? FAULT_READ :
@@ -56,7 +61,8 @@ int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error)
 	struct region r;
 	int err = 0;
 
-	for (u64 at = start; at < end && (!err || !stop_at_error); at = r.end) {
+	for (u64 at = start; at < end && (!err || !stop_at_error) && !thread_is_ending();
+	     at = r.end) {
 		if (!region_next(as, at, end, &r))
 			break;
 		err = populate_region(as, &r);

@@ -84,6 +84,7 @@ struct thread {
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */
 	bool bound; /* [rq] affinity is one CPU: no other is asked, or called, for it */
+	u64 last_turn; /* [rq] of rq.turns, when it came to its CPU or was asked to go: sched/balance.c */
 
 	/* Priority inheritance: sched/inherit.c. */
 	struct rb_root
@@ -137,6 +138,12 @@ static inline struct thread *current(void)
 static inline bool signal_pending_current(void)
 {
 	return atomic_load(&current()->work) != 0;
+}
+
+/* Is it to end? Then what it does for nobody but itself, and takes long, may stop where it is. */
+static inline bool thread_is_ending(void)
+{
+	return atomic_load(&current()->work) & THREAD_EXIT;
 }
 
 /*

@@ -168,6 +168,13 @@ static void keeps(void)
 	value("the other page", q[PAGE]);
 	unmap(p, 2 * PAGE);
 	unmap(q, 2 * PAGE);
+	p = map(NULL, PAGE, RW, ANON, -1, 0);
+	call("locked", syscall(SYS_mlock, p, PAGE));
+	q = remap(p, PAGE, PAGE, KEEP, NULL);
+	call("what has moved is still locked", advise(q, PAGE, MADV_DONTNEED));
+	call("what is left behind is not", advise(p, PAGE, MADV_DONTNEED));
+	unmap(p, PAGE);
+	unmap(q, PAGE);
 	close(fd);
 }
 
