@@ -131,7 +131,7 @@ $(HO)/libsched.a: $(HSCHEDOBJ)
 
 # The tests of the scheduler. The simulated machine interferes between any two basic blocks of these
 # (arch/host/sim.h).
-SCHED_TESTS := sched_core waitq mutex inherit policy
+SCHED_TESTS := sched_core waitq mutex inherit policy futex_pi
 INTERLEAVED := $(filter $(HO)/sched/%,$(HSCHEDOBJ)) $(SCHED_TESTS:%=$(HO)/tests/unit/test_%.o)
 $(INTERLEAVED): HFLAGS += -fsanitize-coverage=trace-pc
 $(HO)/arch/host/sim.o $(HO)/arch/host/fiber.o: HFLAGS += -fno-sanitize=thread

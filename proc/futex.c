@@ -98,7 +98,7 @@ static struct futex_bucket *lock_bucket(struct futex_waiter *w)
 static __always_inline void join(struct futex_waiter *w)
 {
 	struct futex_bucket *b = w->bucket = futex_bucket_of(&w->key);
-	u32 level = current()->level;
+	u32 level = READ_ONCE(current()->level); /* others may lend us one just now */
 	struct list_node *at;
 
 	spin_lock(&b->lock);

@@ -659,7 +659,7 @@ void sched_change_level(struct thread *t, u32 level, bool fifo)
 	struct thread *curr = rq_curr(rq);
 	bool worse = level > t->level;
 
-	t->level = (u8)level;
+	WRITE_ONCE(t->level, (u8)level); /* it may look itself, without a lock */
 	t->fifo = fifo;
 	t->slice_left = RR_TICKS;
 	if (queued) {
