@@ -21,6 +21,7 @@
 #include "lib/err.h"
 #include "lib/string.h"
 #include "mm/anon_object.h"
+#include "mm/claim.h"
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
@@ -37,6 +38,7 @@ struct list_node aspaces = LIST_INIT(aspaces);
 void aspace_init(void)
 {
 	aspace_cache = slab_cache_create("aspace", sizeof(struct aspace), 64);
+	claim_init();
 	pt_init();
 	large_init();
 }
@@ -93,6 +95,7 @@ void aspace_put(struct aspace *as)
 	spin_unlock(&aspaces_lock);
 	tlb_leave_space(as);
 	pt_destroy(as);
+	claim_free_all(as);
 	slab_free(aspace_cache, as);
 }
 

@@ -6,13 +6,13 @@
 #include "mm/mark.h"
 #include "mm/space.h"
 
-struct claim;
+void claim_init(void);
 
 /*
- * The claim of another thread that concerns some of start ... last, or NULL. With the lock of a table over it: NULL
- * stays right as long as the lock is held.
+ * The claim of another thread that the current one must wait for before it touches start ... last, or NULL. With the
+ * lock of a table over it: NULL stays right as long as the lock is held. Always NULL for who has a claim on the space.
  */
-struct claim *claim_of_others(const struct aspace *as, u64 start, u64 last);
+struct claim *claim_of_others(struct aspace *as, u64 start, u64 last);
 /* The bit of aspace.claim_map for an address: that of its GiB, and others'. */
 static inline u64 claim_bit(u64 va)
 {
@@ -20,7 +20,7 @@ static inline u64 claim_bit(u64 va)
 }
 
 /* The same, for who comes here often. */
-static inline bool claim_excludes(const struct aspace *as, u64 start, u64 last)
+static inline bool claim_excludes(struct aspace *as, u64 start, u64 last)
 {
 	u64 map = READ_ONCE(as->claim_map);
 
@@ -39,7 +39,7 @@ void claim_wait(struct claim *c);
  * of something larger, which must cover the range.
  */
 bool claim_begin(struct aspace *as, u64 start, u64 end);
-/* Two ranges. Not for who has a claim. */
+/* Two ranges. Not for who has a claim. Others that lie between the two are nobody's business. */
 void claim_both(struct aspace *as, u64 start, u64 end, u64 start2, u64 end2);
 /* For who has a claim on one: a second range, in place of the second that it had. False: others have claims on that,
  * and are not waited for. */
@@ -49,3 +49,6 @@ void claim_end(struct aspace *as);
 /* Mappings that ended: their objects may sleep when they go, so that waits for the end of the claim. False: this
  * thread has none. */
 bool claim_bury(struct aspace *as, struct vm_mapping *dead);
+
+/* At the end of a space. */
+void claim_free_all(struct aspace *as);

@@ -735,10 +735,10 @@ static __noinline int move_pieces(struct move *m, struct aspace *as)
 
 	move_init(m);
 	m->spare = &spare;
-	pt_prune_kept(as, m->to);
-	pt_prune_kept(as, m->to + m->new_len - 1);
 	if (!m->replace && !claim_also(as, m->to, m->to + m->new_len))
 		return -EEXIST;
+	pt_prune_kept(as, m->to);
+	pt_prune_kept(as, m->to + m->new_len - 1);
 	err = prepare_pieces(m, as);
 	if (!err) {
 		if (m->prepare)

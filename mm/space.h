@@ -12,6 +12,17 @@
 #include "sched/mutex.h"
 #include "sched/thread.h"
 
+/* What one long operation keeps for itself: mm/claim.c. */
+struct claim {
+	struct mutex mutex;
+	struct thread *owner; /* [a] */
+	struct claim_range {
+		u64 start, last;
+	} range[2];              /* [a] */
+	struct vm_mapping *dead; /* [o] to destroy at its end */
+	struct claim *next;      /* [a] */
+};
+
 struct aspace {
 	/* Written by each flush, hence on a cache line of their own. */
 	atomic64_t tlb_gen;     /* [a] raised by each flush: see mm/tlb.c */
@@ -47,11 +58,11 @@ struct aspace {
 
 	u64 grown, grown_end; /* [lock] the stack that grew last: its start, its end */
 
-	u64 claims; /* [a] their bits */
-
 	struct mutex limits; /* held by who checks a limit and uses what it allows: mm/limit.c */
 
 	struct list_node all; /* [aspaces_lock] */
+
+	struct claim claim; /* the first of the space's */
 };
 _Static_assert(offsetof(struct aspace, root) == 64 && offsetof(struct aspace, gap) == 128 &&
 		       offsetof(struct aspace, lock) == 192,

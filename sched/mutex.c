@@ -14,7 +14,7 @@
  * The unlock wakes the first waiter, the most urgent one, and leaves the mutex free: who comes meanwhile takes it
  * if it is more urgent than all who wait, or, in the fair queue, no less: then a mutex
  * that is wanted often does not cost a switch each time (but is not fair). A real-time thread is never
- * passed by by its equals.
+ * passed by by its equals. mutex_lock_in_turn passes nobody by but the less urgent.
  *
  * Who is about to sleep looks whether the owner, or whom that one waits for, and so on, waits for him:
  * then nobody in the circle will ever run again, and the kernel ends there, with two names, instead
@@ -43,19 +43,20 @@ static struct thread *owner_of(const struct mutex *m)
 
 /* ---- with waiters -------------------------------------------------------------------------------- */
 
-/* May the current thread take a free mutex before its first waiter? */
-static bool may_pass(const struct pi_waiter *first)
+/* May the current thread take a free mutex before its first waiter? in_turn: not before its equals. */
+static bool may_pass(const struct pi_waiter *first, bool in_turn)
 {
 	u32 level = current()->level;
 
-	return level < first->level || (level == first->level && level >= SCHED_LEVEL_NORMAL);
+	return level < first->level ||
+	       (!in_turn && level == first->level && level >= SCHED_LEVEL_NORMAL);
 }
 
 /*
  * Between pi_begin and pi_end. Takes the mutex if it is free and nobody has a better right; me: our place among its
  * waiters, or NULL. Else the word has the bit at the return, and its owner knows who waits.
  */
-static bool take(struct mutex *m, struct pi_waiter *me)
+static bool take(struct mutex *m, struct pi_waiter *me, bool in_turn)
 {
 	u64 word = atomic_load(&m->owner);
 
@@ -66,7 +67,7 @@ static bool take(struct mutex *m, struct pi_waiter *me)
 		if (word & ~MUTEX_WAITERS) {
 			new = word | MUTEX_WAITERS;
 		} else if (first && first != me) {
-			if (!may_pass(first))
+			if (!may_pass(first, in_turn))
 				return false;
 			new |= MUTEX_WAITERS;
 		} else if (me && rb_next(&me->node)) {
@@ -94,7 +95,7 @@ bool mutex_trylock(struct mutex *m)
 	if (unlikely(!taken && word == MUTEX_WAITERS)) {
 		u64 flags = pi_begin();
 
-		taken = atomic_load(&m->owner) == MUTEX_WAITERS && take(m, NULL);
+		taken = atomic_load(&m->owner) == MUTEX_WAITERS && take(m, NULL, false);
 		pi_end(flags);
 	}
 	if (taken)
@@ -142,22 +143,16 @@ static bool spin_for(struct mutex *m)
 	return false;
 }
 
-void mutex_lock_slowly(struct mutex *m)
+static void sleep_for(struct mutex *m, bool in_turn)
 {
 	struct pi_waiter me = { .lock = NULL };
+	u64 flags;
 
-	kassert(!mutex_is_held(m));
-	kassert_eq(preempt_count(), 0);
-	preempt_disable();
-	lock_count_wait(LOCK_MUTEX, 0);
-	preempt_enable();
-	if (nr_cpus > 1 && spin_for(m))
-		return;
 	preempt_disable();
 	(*this_cpu_ptr(&lock_stats))[LOCK_MUTEX].slept++;
 	preempt_enable();
-	u64 flags = pi_begin();
-	while (!take(m, me.lock ? &me : NULL)) {
+	flags = pi_begin();
+	while (!take(m, me.lock ? &me : NULL, in_turn)) {
 		if (!me.lock && pi_wait(&m->pi, &me, current()))
 			panic("deadlock: thread %s waits for a mutex of %s, which waits for one of ours",
 			      current()->name, owner_of(m)->name);
@@ -168,6 +163,31 @@ void mutex_lock_slowly(struct mutex *m)
 	}
 	pi_end(flags);
 	mutex_note(1);
+}
+
+static void begin_wait(struct mutex *m)
+{
+	kassert(!mutex_is_held(m));
+	kassert_eq(preempt_count(), 0);
+	preempt_disable();
+	lock_count_wait(LOCK_MUTEX, 0);
+	preempt_enable();
+}
+
+void mutex_lock_slowly(struct mutex *m)
+{
+	begin_wait(m);
+	if (nr_cpus == 1 || !spin_for(m))
+		sleep_for(m, false);
+}
+
+void mutex_lock_in_turn(struct mutex *m)
+{
+	might_sleep();
+	if (mutex_try_unwanted(m))
+		return;
+	begin_wait(m);
+	sleep_for(m, true);
 }
 
 bool mutex_is_held(struct mutex *m)

@@ -25,6 +25,8 @@ bool mutex_is_held(struct mutex *m); /* by the current thread */
 /* When it is not free, or somebody waits. */
 void mutex_lock_slowly(struct mutex *m);
 void mutex_unlock_slowly(struct mutex *m);
+/* Behind all who wait already, but for less urgent ones. For mutexes that are held long: it does not spin. */
+void mutex_lock_in_turn(struct mutex *m);
 
 /* Debug builds know how many a thread holds. */
 static inline void mutex_note(s32 n)
@@ -43,6 +45,23 @@ static inline void mutex_lock(struct mutex *m)
 		mutex_note(1);
 	else
 		mutex_lock_slowly(m);
+}
+
+/* Held, or waited for? At a glance: it may be otherwise by now. */
+static inline bool mutex_is_wanted(const struct mutex *m)
+{
+	return atomic_load(&m->owner) != 0;
+}
+
+/* If it is free and nobody waits for it, not even somebody whom we might pass. */
+static inline bool mutex_try_unwanted(struct mutex *m)
+{
+	u64 word = 0;
+	bool taken = atomic_cas(&m->owner, &word, (u64)current());
+
+	if (taken)
+		mutex_note(1);
+	return taken;
 }
 
 /* By the holder. A full barrier. */

@@ -15,6 +15,7 @@ DECLARE_PER_CPU(struct thread *, current_thread);
 
 void mutex_init(struct mutex *m);
 void mutex_lock_slowly(struct mutex *m);
+void mutex_lock_in_turn(struct mutex *m);
 void mutex_unlock_slowly(struct mutex *m);
 void might_sleep(void);
 
@@ -32,6 +33,11 @@ void mutex_lock_slowly(struct mutex *m)
 		word = 0;
 		cpu_relax();
 	}
+}
+
+void mutex_lock_in_turn(struct mutex *m)
+{
+	mutex_lock_slowly(m);
 }
 
 void mutex_unlock_slowly(struct mutex *m)

@@ -267,6 +267,42 @@ static void test_waiters_are_served_by_priority(void **state)
 	sched_run_seeds(400, 4, order_main);
 }
 
+/* Who locks in turn comes behind its equals, however often it comes. */
+static int in_turn(void *arg)
+{
+	mutex_lock_in_turn(&m[0]);
+	served[atomic_fetch_add(&nr_served, 1u)] = (u32)(u64)arg;
+	mutex_unlock(&m[0]);
+	return 0;
+}
+
+static int turn_main(void *arg)
+{
+	struct thread *t[3];
+
+	start();
+	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+	mutex_lock_in_turn(&m[0]);
+	for (u64 i = 0; i < 3; i++) {
+		t[i] = thread_create("turn", in_turn, (void *)i, i == 2 ? 50 : SCHED_LEVEL_NORMAL);
+		await_waiter(t[i]);
+	}
+	mutex_unlock(&m[0]);
+	in_turn((void *)3ul);
+	for (u32 i = 0; i < 3; i++)
+		thread_join(t[i]);
+	sim_check_eq(served[0], 2);
+	sim_check_eq(served[1], 0);
+	sim_check_eq(served[2], 1);
+	sim_check_eq(served[3], 3);
+	return 0;
+}
+
+static void test_turns_are_kept(void **state)
+{
+	sched_run_seeds(400, 4, turn_main);
+}
+
 /* ---- at random ---- */
 
 #define RANDOM_THREADS 6
@@ -405,6 +441,7 @@ int main(void)
 		cmocka_unit_test(test_chain_of_owners_is_lent_to),
 		cmocka_unit_test(test_loans_are_what_waiters_justify),
 		cmocka_unit_test(test_waiters_are_served_by_priority),
+		cmocka_unit_test(test_turns_are_kept),
 		cmocka_unit_test(test_random_locks_and_policies),
 	};
 

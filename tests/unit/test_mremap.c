@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -71,6 +73,14 @@ static int setup_three_cpus(void **state)
 	return setup(state);
 }
 
+#define MANY 100u
+
+static int setup_many_cpus(void **state)
+{
+	nr_cpus = MANY + 1;
+	return setup(state);
+}
+
 /* Tables wait for a grace period: all CPUs are seen between readers, until nothing waits. */
 static void end_grace_periods(void)
 {
@@ -86,12 +96,23 @@ static void end_grace_periods(void)
 	host_cpu = 0;
 }
 
+static u64 claims_in_use(void)
+{
+	struct slab_stats s;
+
+	for (unsigned i = 0; slab_stats(i, &s); i++)
+		if (strcmp(s.name, "claim") == 0)
+			return s.in_use;
+	return UINT64_MAX;
+}
+
 static int teardown(void **state)
 {
 	aspace_audit();
 	host_mmu_audit();
 	aspace_put(as);
 	end_grace_periods();
+	assert_int_equal(claims_in_use(), 0);
 	assert_int_equal(frames_named(), frames_at_start);
 	host_mmu_reset();
 	host_ram_exit();
@@ -611,6 +632,116 @@ static void test_claim_waits(void **state)
 	}
 }
 
+/* ---- who waits for whom -------------------------------------------------------------------------- */
+
+/* A move between two places, while another thread has a claim on what lies between them: nothing there is touched,
+ * and who has a claim himself must not wait. (Two such moves, one's new place between the other's, would wait for each
+ * other.) */
+static int moved_over; /* [a] */
+
+static void *move_over(void *arg)
+{
+	host_cpu = 2;
+	assert_int_equal(vm_mremap(as, AT, 20 * MiB, 20 * MiB, FIXED, AT + 80 * MiB),
+			 AT + 80 * MiB);
+	__atomic_store_n(&moved_over, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void test_claim_between(void **state)
+{
+	pthread_t mover;
+
+	map(AT, 20 * MiB);
+	for (u64 i = 0; i < 20; i++)
+		poke(as, AT + i * MiB, (u32)i);
+	tlb_leave_space(as);
+	moved_over = 0;
+	host_cpu = 1;
+	claim_begin(as, AT + 40 * MiB, AT + 60 * MiB);
+	assert_int_equal(pthread_create(&mover, NULL, move_over, NULL), 0);
+	for (u32 ms = 0; ms < 20000 && !__atomic_load_n(&moved_over, __ATOMIC_ACQUIRE); ms++)
+		usleep(1000);
+	assert_int_equal(__atomic_load_n(&moved_over, __ATOMIC_ACQUIRE), 1);
+	claim_end(as);
+	pthread_join(mover, NULL);
+	host_cpu = 0;
+	for (u64 i = 0; i < 20; i++)
+		assert_int_equal(peek(as, AT + 80 * MiB + i * MiB), i);
+}
+
+/* Long operations in as many spaces: none of them is another one's business. */
+static void test_claims_of_many_spaces(void **state)
+{
+	struct aspace *spaces[MANY];
+
+	for (u32 i = 0; i < MANY; i++) {
+		spaces[i] = aspace_create();
+		claim_begin(spaces[i], AT, AT + GiB);
+	}
+	for (u32 i = 0; i < MANY; i++) {
+		assert_false(claim_begin(spaces[i], AT, AT + GiB)); /* it has one */
+		claim_end(spaces[i]);
+		aspace_put(spaces[i]);
+	}
+}
+
+/* In one space, apart; twice, for the second time there are as many at hand; and one of them twice as large. */
+static void test_claims_of_many_threads(void **state)
+{
+	struct claim *c;
+	u32 n = 0;
+
+	for (u32 times = 0; times < 2; times++) {
+		for (host_cpu = 0; host_cpu < MANY; host_cpu++)
+			assert_true(claim_begin(as, host_cpu * GiB, host_cpu * GiB + 4 * MiB));
+		host_cpu = 0;
+		assert_true(claim_also(as, MANY * GiB, MANY * GiB + PAGE_SIZE));
+		assert_false(claim_also(as, 7 * GiB, 7 * GiB + PAGE_SIZE));
+		for (u64 i = 1; i < MANY; i++)
+			assert_null(claim_of_others(as, i * GiB, i * GiB)); /* it has one itself */
+		host_cpu = MANY;
+		for (u64 i = 0; i < MANY; i++) {
+			assert_non_null(claim_of_others(as, i * GiB, i * GiB));
+			assert_null(claim_of_others(as, i * GiB + 4 * MiB, i * GiB + GiB - 1));
+		}
+		for (host_cpu = 0; host_cpu < MANY; host_cpu++)
+			claim_end(as);
+		host_cpu = 0;
+		assert_int_equal(as->claim_map, 0);
+	}
+	for (c = &as->claim; c; c = c->next)
+		n++;
+	assert_int_equal(n, MANY);
+}
+
+/* No memory for one more: then that operation waits for one that has begun, and nobody hears of it. */
+static void *claim_third(void *arg)
+{
+	host_cpu = 2;
+	assert_true(claim_begin(as, 2 * GiB, 3 * GiB));
+	__atomic_store_n(&claimed, 1, __ATOMIC_RELEASE);
+	claim_end(as);
+	return NULL;
+}
+
+static void test_claim_without_memory(void **state)
+{
+	pthread_t third;
+
+	claimed = 0;
+	claim_begin(as, 0, GiB);
+	alloc_fail_at = 1;
+	assert_int_equal(pthread_create(&third, NULL, claim_third, NULL), 0);
+	usleep(20000);
+	assert_int_equal(__atomic_load_n(&claimed, __ATOMIC_ACQUIRE), 0);
+	claim_end(as);
+	pthread_join(third, NULL);
+	assert_int_equal(claimed, 1);
+	assert_int_equal(alloc_fail_at, 0);
+	assert_null(as->claim.next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -625,6 +756,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_moved_while_waiting, setup_three_cpus,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_claim_waits, setup_three_cpus, teardown),
+		cmocka_unit_test_setup_teardown(test_claim_between, setup_three_cpus, teardown),
+		T(test_claims_of_many_spaces),
+		cmocka_unit_test_setup_teardown(test_claims_of_many_threads, setup_many_cpus,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_claim_without_memory, setup_three_cpus,
+						teardown),
 	};
 
 	return cmocka_run_group_tests_name("mremap", tests, NULL, NULL);
