@@ -11,6 +11,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,7 +34,7 @@
 #define PLACE    ((char *)0x10000000) /* what random unmapping usually hits */
 #define CALLS    470                  /* numbers: some above the last one that exists */
 
-static uint64_t seed;
+static __thread uint64_t seed;
 static char *pages, *edge;
 
 static uint64_t number(void)
@@ -196,22 +197,14 @@ static void ignore(int sig)
 {
 }
 
-static void random_calls(uint64_t n, int calls)
-{
-	struct itimerval it = { { 0, 5000 }, { 0, 5000 } };
-	struct sigaction sa = { .sa_handler = ignore };
-	int null = open("/dev/null", O_RDWR), ends[2];
+static int nr_calls;
+static uint64_t first_seed;
 
-	set_seed(n);
-	setpgid(0, 0);
-	sigaction(SIGALRM, &sa, NULL);
-	for (int fd = 0; fd < 3; fd++)
-		dup2(null, fd);
-	if (pipe(ends) || open("/tmp/h/a", O_RDWR | O_CREAT, 0600) < 0 ||
-	    open("/tmp/h", O_RDONLY) < 0)
-		_exit(1);
-	setitimer(ITIMER_REAL, &it, NULL);
-	for (int i = 0; i < calls; i++) {
+/* One thread's: arg is its number. */
+static void *random_calls(void *arg)
+{
+	set_seed(first_seed + ((uint64_t)arg << 32));
+	for (int i = 0; i < nr_calls; i++) {
 		long nr = (long)(number() % CALLS);
 		uint64_t a[6];
 
@@ -229,6 +222,29 @@ static void random_calls(uint64_t n, int calls)
 		}
 		syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
+	return NULL;
+}
+
+/* In every other child three threads do it at once, with the same memory and files. */
+static void hostile_child(void)
+{
+	struct itimerval it = { { 0, 5000 }, { 0, 5000 } };
+	struct sigaction sa = { .sa_handler = ignore };
+	int null = open("/dev/null", O_RDWR), ends[2];
+	pthread_t t;
+
+	setpgid(0, 0);
+	sigaction(SIGALRM, &sa, NULL);
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	if (pipe(ends) || open("/tmp/h/a", O_RDWR | O_CREAT, 0600) < 0 ||
+	    open("/tmp/h", O_RDONLY) < 0)
+		_exit(1);
+	setitimer(ITIMER_REAL, &it, NULL);
+	for (uint64_t i = 1; i < 3 && first_seed % 2; i++)
+		if (pthread_create(&t, NULL, random_calls, (void *)i))
+			_exit(1);
+	random_calls(NULL);
 	_exit(0);
 }
 
@@ -248,6 +264,7 @@ static void reap_within(pid_t pid, int ms)
 
 static void system_calls(int first, int children, int calls)
 {
+	nr_calls = calls;
 	pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	edge = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	edge += PAGE;
@@ -259,8 +276,9 @@ static void system_calls(int first, int children, int calls)
 	for (int i = 0; i < children; i++) {
 		pid_t pid = fork();
 
+		first_seed = (uint64_t)(first + i);
 		if (pid == 0)
-			random_calls((uint64_t)(first + i), calls);
+			hostile_child();
 		reap_within(pid, 100);
 	}
 }
