@@ -802,12 +802,10 @@ static __noinline int move_region_once(struct move *m, struct aspace *as, u64 ad
 {
 	/* All of it: here, if others may not change it; or under the lock that it moves under (move_run). */
 	int err = look(as, &m->old, addr, addr + (m->pieces ? m->len : PAGE_SIZE), m->pieces);
-
-	bool locked;
+	bool locked = m->keep && (m->old.mark.v & VM_LOCKED);
 
 	if (err)
 		return err;
-	locked = m->keep && (m->old.mark.v & VM_LOCKED);
 	if (locked && !m->pieces)
 		err = -E2BIG; /* two steps, which must be one for others */
 	if (!err && !m->to)
