@@ -26,6 +26,13 @@ static int runner(void *arg)
 
 static struct sim_setup prompt = { .density = 20, .step_ns = 20, .prompt = true };
 
+static void run_prompt(u64 seeds, u32 max_cpus, int (*fn)(void *arg))
+{
+	host_setup = prompt;
+	sched_run_seeds(seeds, max_cpus, fn);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 static void start_run(void)
 {
 	sched_set_level(current(), 1, true); /* above all that is judged */
@@ -78,9 +85,7 @@ static int shares_main(void *arg)
 
 static void test_shares_by_nice(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(24, 1, shares_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(24, 1, shares_main);
 }
 
 static bool stall_now;
@@ -123,9 +128,7 @@ static int stall_main(void *arg)
 
 static void test_time_that_the_host_took_counts(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(4, 1, stall_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(4, 1, stall_main);
 }
 
 /* A change of nice counts from then on, for the one that runs as for those that wait. */
@@ -148,9 +151,7 @@ static int renice_main(void *arg)
 
 static void test_renice_takes_effect(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(6, 1, renice_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(6, 1, renice_main);
 }
 
 /* ---- wake-ups in the fair queue ---- */
@@ -225,9 +226,7 @@ static int throttle_main(void *arg)
 
 static void test_runaway_real_time_thread_is_throttled(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(3, 1, throttle_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(3, 1, throttle_main);
 }
 
 static int at_once(void *arg)
@@ -255,9 +254,7 @@ static int throttle_for_nobody_main(void *arg)
 
 static void test_throttle_ends_with_who_waits(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(3, 1, throttle_for_nobody_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(3, 1, throttle_for_nobody_main);
 }
 
 /* Round robin of equals by slices of 100 ms; the better priority takes all. */
@@ -280,9 +277,7 @@ static int rr_main(void *arg)
 
 static void test_round_robin(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(4, 1, rr_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(4, 1, rr_main);
 }
 
 /* ---- several CPUs ---- */
@@ -486,9 +481,7 @@ static int work_main(void *arg)
 
 static void test_cpus_share_the_work(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(8, 4, work_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(8, 4, work_main);
 }
 
 /* New threads, when no CPU idles: they spread, though their maker looks at two CPUs only. */
@@ -521,9 +514,7 @@ static int spread_main(void *arg)
 
 static void test_new_threads_spread(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(12, 4, spread_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(12, 4, spread_main);
 }
 
 /* All threads begin on one CPU, bound there; set free, the idle CPUs take them. */
@@ -550,9 +541,7 @@ static int steal_main(void *arg)
 
 static void test_idle_cpus_steal(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(12, 4, steal_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(12, 4, steal_main);
 }
 
 /* Behind a thread that never ends and is bound: who waits there is fetched when it may go elsewhere. */
@@ -925,9 +914,7 @@ static int tickless_main(void *arg)
 
 static void test_tick_only_when_there_is_a_choice(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(6, 1, tickless_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(6, 1, tickless_main);
 }
 
 /* run_cycles, which the kernel charges, is what the threads themselves count. */
@@ -960,9 +947,7 @@ static int charge_main(void *arg)
 
 static void test_time_is_charged_to_who_ran(void **state)
 {
-	host_setup = prompt;
-	sched_run_seeds(6, 1, charge_main);
-	host_setup = (struct sim_setup){ 0 };
+	run_prompt(6, 1, charge_main);
 }
 
 int main(void)
