@@ -13,6 +13,7 @@
 #include "lib/string.h"
 #include "mm/frame.h"
 #include "mm/slab.h"
+#include "sched/thread.h"
 #include "sync/spinlock.h"
 
 struct anon_object {
@@ -105,7 +106,8 @@ static int anon_punch(struct vm_object *o, u64 first, u64 last)
 {
 	struct anon_object *a = anon_of(o);
 
-	for (u64 i = first; i <= last && i < a->pages; i++) {
+	/* Of terabytes, perhaps, where nothing is. */
+	for (u64 i = first; i <= last && i < a->pages && !thread_is_ending(); i++) {
 		struct frame **slot, *f = NULL;
 
 		spin_lock(&a->lock);

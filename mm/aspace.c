@@ -67,6 +67,7 @@ struct aspace *aspace_create(void)
 	atomic_store(&as->tlb_gen, 1ul);
 	refcount_init(&as->refs, 1);
 	spin_init(&as->lock, "aspace", RANK_ASPACE);
+	mutex_init(&as->limits);
 	as->gap = (struct vm_gap){ VM_MMAP_TOP, 0, VM_MMAP_TOP, VM_MMAP_TOP };
 	as->limit[VM_LIMIT_AS] = as->limit[VM_LIMIT_DATA] = as->limit[VM_LIMIT_LOCK] = UINT64_MAX;
 	spin_lock(&aspaces_lock);
@@ -357,7 +358,7 @@ int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset)
 	return check_place(addr, len, flags, file, offset);
 }
 
-/* May this be locked, mapped at all? Only with limits or locks is there anything to ask. */
+/* May this be locked, mapped at all? Only with limits or locks is there anything to ask. Under vm_limits_begin. */
 static int check_limits(struct aspace *as, uaddr_t addr, u64 len, unsigned kind, u64 bits,
 			int flags)
 {
@@ -389,14 +390,37 @@ static bool wants_populate(u64 bits, int lock_future, int flags)
 	return (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
 }
 
-/* With limits, locks, flags that are seldom, pages at once. Limits and locks are noted before the page table says so. */
+/* If the limits allow it. Limits and locks are noted before the page table says so. */
+static s64 map_limited(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
+		       const struct map_source *from)
+{
+	struct vm_limits limits;
+	s64 ret;
+
+	vm_limits_begin(as, &limits, bits & VM_LOCKED);
+	ret = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
+	if (ret) { /* Linux looks at the place first */
+		if ((flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len))
+			ret = -EEXIST;
+	} else {
+		if (bits & VM_LOCKED)
+			WRITE_ONCE(as->locked, true);
+		if (bits & VM_GROWSDOWN)
+			WRITE_ONCE(as->grows, true);
+		ret = map_somewhere(as, addr, len, bits, flags, from);
+	}
+	vm_limits_end(&limits);
+	return ret;
+}
+
+/* With limits, locks, flags that are seldom, pages at once. */
 static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
 				   const struct map_source *from)
 {
+	int lock_future = READ_ONCE(as->lock_future);
 	s64 ret;
-	int err;
 
-	if ((flags & MAP_LOCKED) || as->lock_future)
+	if ((flags & MAP_LOCKED) || lock_future)
 		bits |= VM_LOCKED;
 	if (flags & MAP_GROWSDOWN)
 		bits |= VM_GROWSDOWN;
@@ -404,15 +428,8 @@ static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64
 		bits |= VM_NORESERVE;
 	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
 		bits |= VM_NOHUGE;
-	err = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
-	if (err) /* Linux looks at the place first */
-		return (flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len) ? -EEXIST : err;
-	if (bits & VM_LOCKED)
-		WRITE_ONCE(as->locked, true);
-	if (bits & VM_GROWSDOWN)
-		WRITE_ONCE(as->grows, true);
-	ret = map_somewhere(as, addr, len, bits, flags, from);
-	if (ret > 0 && wants_populate(bits, as->lock_future, flags))
+	ret = map_limited(as, addr, len, bits, flags, from);
+	if (ret > 0 && wants_populate(bits, lock_future, flags))
 		vm_populate(as, (u64)ret, (u64)ret + len, true); /* errors come with the access */
 	return ret;
 }
@@ -503,27 +520,32 @@ static int growing_start(struct aspace *as, u64 *addr, u64 end, int grows)
  * RLIMIT_DATA: what is private and becomes writable counts from now on. As on Linux region by region: those before one
  * that is too much have changed. And what is beyond RLIMIT_AS anyway is not asked.
  */
+static int protect_region(struct aspace *as, const struct region *r, u64 bits)
+{
+	unsigned kind = mark_kind(r->mark);
+	u64 len = r->end - r->start;
+
+	if (!vm_may_expand(as, len, kind, bits | (r->mark.v & VM_FLAGS), 0, 0) &&
+	    vm_may_expand(as, len, kind, r->mark.v, 0, 0))
+		return -ENOMEM;
+	return pt_protect(as, r->start, r->end, bits);
+}
+
 static int protect_regions(struct aspace *as, u64 at, u64 end, u64 bits)
 {
+	struct vm_limits limits;
 	struct region r;
 	int err = 0;
 
+	vm_limits_begin(as, &limits, false);
 	for (; at < end && !err; at = r.end) {
-		u64 len;
-
-		if (!region_next(as, at, end, &r) || r.start > at) {
-			region_put(&r);
-			return -ENOMEM;
-		}
-		len = r.end - r.start;
-		if (!vm_may_expand(as, len, mark_kind(r.mark), bits | (r.mark.v & VM_FLAGS), 0,
-				   0) &&
-		    vm_may_expand(as, len, mark_kind(r.mark), r.mark.v, 0, 0))
+		if (!region_next(as, at, end, &r) || r.start > at)
 			err = -ENOMEM;
 		else
-			err = pt_protect(as, r.start, r.end, bits);
+			err = protect_region(as, &r, bits);
 		region_put(&r);
 	}
+	vm_limits_end(&limits);
 	return err;
 }
 
@@ -562,11 +584,11 @@ void aspace_set_brk(struct aspace *as, uaddr_t start)
 	spin_unlock(&as->lock);
 }
 
-static int brk_grow(struct aspace *as, u64 from, u64 end)
+/* Under vm_limits_begin. */
+static int brk_grow(struct aspace *as, u64 from, u64 end, bool locked)
 {
-	u64 bits = prot_to_bits(PROT_READ | PROT_WRITE) | (as->lock_future ? VM_LOCKED : 0);
+	u64 bits = prot_to_bits(PROT_READ | PROT_WRITE) | (locked ? VM_LOCKED : 0);
 	struct region r;
-	int err;
 
 	/* Linux wants a page free behind it. */
 	if (region_next(as, end, end + PAGE_SIZE, &r)) {
@@ -578,9 +600,25 @@ static int brk_grow(struct aspace *as, u64 from, u64 end)
 		return -ENOMEM;
 	if ((bits & VM_LOCKED) && vm_may_lock(as, end - from))
 		return -EAGAIN;
-	err = pt_map(as, from, end, mark_anon(bits), true);
-	if (!err && (bits & VM_LOCKED) && !(as->lock_future & MCL_ONFAULT))
-		vm_populate(as, from, end, true);
+	return pt_map(as, from, end, mark_anon(bits), true);
+}
+
+/* From brk to want, which is not below its start. */
+static int brk_move(struct aspace *as, uaddr_t brk, uaddr_t want)
+{
+	u64 old_end = ALIGN_UP(brk, PAGE_SIZE), new_end = ALIGN_UP(want, PAGE_SIZE);
+	int lock_future = READ_ONCE(as->lock_future), err = 0;
+	struct vm_limits limits;
+
+	if (new_end < old_end)
+		err = unmap(as, new_end, old_end);
+	if (new_end <= old_end)
+		return err;
+	vm_limits_begin(as, &limits, lock_future);
+	err = brk_grow(as, old_end, new_end, lock_future);
+	vm_limits_end(&limits);
+	if (!err && lock_future && !(lock_future & MCL_ONFAULT))
+		vm_populate(as, old_end, new_end, true);
 	return err;
 }
 
@@ -591,7 +629,6 @@ static int brk_grow(struct aspace *as, u64 from, u64 end)
  */
 uaddr_t vm_brk(struct aspace *as, uaddr_t want)
 {
-	u64 old_end, new_end;
 	uaddr_t brk;
 
 	spin_lock(&as->lock);
@@ -602,13 +639,7 @@ uaddr_t vm_brk(struct aspace *as, uaddr_t want)
 	}
 	spin_unlock(&as->lock);
 
-	old_end = ALIGN_UP(brk, PAGE_SIZE);
-	new_end = ALIGN_UP(want, PAGE_SIZE);
-	if (want - as->brk_start > as->limit[VM_LIMIT_DATA])
-		return brk;
-	if (new_end > old_end && brk_grow(as, old_end, new_end))
-		return brk;
-	if (new_end < old_end && unmap(as, new_end, old_end))
+	if (want - as->brk_start > as->limit[VM_LIMIT_DATA] || brk_move(as, brk, want))
 		return brk;
 	spin_lock(&as->lock);
 	as->brk = want;

@@ -4,8 +4,20 @@
  *
  * Limits are kept in the space, where proc/ puts them, because the fault that makes a stack grow
  * must not ask upward. What counts against them is not kept: it is added up from the page table
- * when a limit that somebody has set is to be checked, which hardly any program does. The two are
- * therefore not exact between threads that map at the same moment.
+ * when a limit that somebody has set is to be checked, which hardly any program does.
+ *
+ * Adding up, deciding and changing the page table are one step for all that adds to what is counted: the space has
+ * a mutex for it, which a call takes that asks a limit, if there is one, and nobody else (vm_limits_begin). mremap holds it
+ * also where the sum stays the same: who adds up meanwhile might see what moves at both places, or at none. What only
+ * gives up (munmap, munlock, mprotect that takes the right to write) comes between at any time; a sum that has seen
+ * some of it is one between before and after, and what is decided by it would have been decided before, or after.
+ *
+ * The mutex comes before claims (mm/claim.c), and before all locks that are needed to change the page table. But a fault may
+ * take it (a stack that grows), and faults come also to who holds the mutex of a file. So what may sleep when
+ * mappings end under it waits until it is given up (vm_limits_bury); and nobody populates under it.
+ *
+ * A limit counts for calls that begin after it was set: one that is under way meanwhile goes by the old value or the new
+ * one; where there was none before it may have looked already whether there is any, and is not waited for.
  *
  * A region with VM_GROWSDOWN grows down to the address of a fault below it, if its size stays within
  * the limit and a gap stays free to the accessible region below (Linux: stack_guard_gap, 256
@@ -13,6 +25,7 @@
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "lib/kassert.h"
 #include "mm/pt.h"
 #include "mm/region.h"
 
@@ -33,6 +46,35 @@ void aspace_note_peak(struct aspace *as, struct aspace_stats *st)
 	raise(&as->peak_resident, st->resident);
 	st->peak_mapped = READ_ONCE(as->peak_mapped);
 	st->peak_resident = READ_ONCE(as->peak_resident);
+}
+
+void vm_limits_take(struct aspace *as, struct vm_limits *l)
+{
+	kassert(!current()->limits);
+	mutex_lock(&as->limits);
+	*l = (struct vm_limits){ .mutex = &as->limits };
+	current()->limits = l;
+}
+
+void vm_limits_drop(struct vm_limits *l)
+{
+	current()->limits = NULL;
+	mutex_unlock(l->mutex);
+	mapping_destroy_all(l->dead);
+}
+
+bool vm_limits_bury(struct vm_mapping *dead)
+{
+	struct vm_limits *l = current()->limits;
+
+	while (l && dead) {
+		struct vm_mapping *m = dead;
+
+		dead = m->dead;
+		m->dead = l->dead;
+		l->dead = m;
+	}
+	return l != NULL;
 }
 
 /* Does what has these bits count as data? Linux: private, writable, no stack. */
@@ -159,13 +201,12 @@ static bool stack_above(struct aspace *as, u64 va, struct region *r)
 	return false;
 }
 
-bool vm_grow_stack(struct aspace *as, u64 va)
+static bool grow_stack(struct aspace *as, u64 va)
 {
 	struct region r;
 	int err;
 
-	va &= PAGE_MASK;
-	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST || !stack_above(as, va, &r))
+	if (!stack_above(as, va, &r))
 		return false;
 	if (r.start <= va)
 		return true; /* another thread was faster */
@@ -179,4 +220,18 @@ bool vm_grow_stack(struct aspace *as, u64 va)
 		spin_unlock(&as->lock);
 	}
 	return err != -ENOMEM;
+}
+
+bool vm_grow_stack(struct aspace *as, u64 va)
+{
+	struct vm_limits limits;
+	bool grown;
+
+	va &= PAGE_MASK;
+	if (!READ_ONCE(as->grows) || va < VM_STACK_LOWEST)
+		return false;
+	vm_limits_begin(as, &limits, READ_ONCE(as->locked));
+	grown = grow_stack(as, va);
+	vm_limits_end(&limits);
+	return grown;
 }

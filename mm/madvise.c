@@ -10,6 +10,7 @@
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+#include "sched/thread.h"
 
 static int zap(struct aspace *as, u64 start, u64 end, bool *holes)
 {
@@ -99,6 +100,8 @@ static int populate_region(struct aspace *as, u64 start, u64 end, enum fault_acc
 	for (u64 at = start; at < end; at = large_next(as, at, at == start)) {
 		int code = vm_fault(as, at, access);
 
+		if (thread_is_ending())
+			return -EINTR;
 		if (!code)
 			continue;
 		if (code & FAULT_OOM)

@@ -8,6 +8,7 @@
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+#include "sched/thread.h"
 
 static int change_flags(struct aspace *as, const struct region *r, u64 set, u64 clear)
 {
@@ -34,13 +35,17 @@ static int change_range(struct aspace *as, u64 start, u64 end, u64 set, u64 clea
 	return err;
 }
 
-/* Faults one region in as its owner would; if nobody may access it, the first fault says so. */
+/*
+ * Faults one region in as its owner would; if nobody may access it, the first fault says so. Regions may be as large as the
+ * space: who is killed stops.
+ */
 static int populate_region(struct aspace *as, const struct region *r)
 {
 	bool write = (r->mark.v & VM_WRITE) && !region_is_shared(r);
 	int ret = 0;
 
-	for (u64 at = r->start; at < r->end && !ret; at = large_next(as, at, at == r->start))
+	for (u64 at = r->start; at < r->end && !ret && !thread_is_ending();
+	     at = large_next(as, at, at == r->start))
 		ret = vm_fault(as, at,
 			       write                ? FAULT_WRITE :
 			       r->mark.v & VM_READ  ? FAULT_READ :
@@ -56,7 +61,8 @@ int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error)
 	struct region r;
 	int err = 0;
 
-	for (u64 at = start; at < end && (!err || !stop_at_error); at = r.end) {
+	for (u64 at = start; at < end && (!err || !stop_at_error) && !thread_is_ending();
+	     at = r.end) {
 		if (!region_next(as, at, end, &r))
 			break;
 		err = populate_region(as, &r);
@@ -65,19 +71,14 @@ int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error)
 	return stop_at_error ? err : 0;
 }
 
-int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags)
+/* The pages from start on, len bytes, become locked if the limit allows it. Under vm_limits_begin. */
+static int lock_range(struct aspace *as, u64 start, u64 len)
 {
-	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
+	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]), end = start + len;
 	struct vm_totals all, there;
-	u64 start = addr & PAGE_MASK, end;
-	int err;
 
-	if (flags & ~MLOCK_ONFAULT)
-		return -EINVAL;
 	if (limit == 0)
 		return -EPERM;
-	len = ALIGN_UP(len + (addr - start), PAGE_SIZE);
-	end = start + len;
 	if (limit != UINT64_MAX) {
 		vm_count(as, 0, USER_TOP, &all);
 		vm_count(as, start, MAX(start, end), &there);
@@ -89,8 +90,23 @@ int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags)
 	if (end == start)
 		return 0;
 	WRITE_ONCE(as->locked, true);
-	err = change_range(as, start, end, VM_LOCKED, 0);
-	if (err || (flags & MLOCK_ONFAULT))
+	return change_range(as, start, end, VM_LOCKED, 0);
+}
+
+int vm_mlock(struct aspace *as, uaddr_t addr, u64 len, int flags)
+{
+	u64 start = addr & PAGE_MASK, end;
+	struct vm_limits limits;
+	int err;
+
+	if (flags & ~MLOCK_ONFAULT)
+		return -EINVAL;
+	len = ALIGN_UP(len + (addr - start), PAGE_SIZE);
+	end = start + len;
+	vm_limits_begin(as, &limits, true);
+	err = lock_range(as, start, len);
+	vm_limits_end(&limits);
+	if (err || start == end || (flags & MLOCK_ONFAULT))
 		return err;
 	err = vm_populate(as, start, end, true);
 	return err == -EFAULT ? -ENOMEM : err ? -EAGAIN : 0;
@@ -118,14 +134,12 @@ static int change_all(struct aspace *as, u64 set, u64 clear)
 	return err;
 }
 
-int vm_mlockall(struct aspace *as, int flags)
+/* What there is, what there will be, if the limit allows it. Under vm_limits_begin. */
+static int lock_all(struct aspace *as, int flags)
 {
 	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
 	struct vm_totals all;
-	int err = 0;
 
-	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
-		return -EINVAL;
 	if (limit == 0)
 		return -EPERM;
 	if (limit != UINT64_MAX && (flags & MCL_CURRENT)) {
@@ -135,11 +149,21 @@ int vm_mlockall(struct aspace *as, int flags)
 	}
 	WRITE_ONCE(as->lock_future, (u8)(flags & MCL_FUTURE ? flags : 0));
 	WRITE_ONCE(as->locked, true);
-	if (flags & MCL_CURRENT) {
-		err = change_all(as, VM_LOCKED, 0);
-		if (!err && !(flags & MCL_ONFAULT))
-			vm_populate(as, 0, USER_TOP, false);
-	}
+	return flags & MCL_CURRENT ? change_all(as, VM_LOCKED, 0) : 0;
+}
+
+int vm_mlockall(struct aspace *as, int flags)
+{
+	struct vm_limits limits;
+	int err;
+
+	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
+		return -EINVAL;
+	vm_limits_begin(as, &limits, true);
+	err = lock_all(as, flags);
+	vm_limits_end(&limits);
+	if (!err && (flags & (MCL_CURRENT | MCL_ONFAULT)) == MCL_CURRENT)
+		vm_populate(as, 0, USER_TOP, false);
 	return err;
 }
 

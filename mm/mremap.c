@@ -1009,20 +1009,13 @@ static void populate_new(struct aspace *as, u64 start, u64 end)
 	region_put(&r);
 }
 
-s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
-	      uaddr_t new_addr)
+/* len becomes to_len. Under vm_limits_begin. */
+static s64 remap(struct aspace *as, u64 addr, u64 len, u64 to_len, int flags, u64 new_addr)
 {
-	u64 len = ALIGN_UP(old_len, PAGE_SIZE), to_len = ALIGN_UP(new_len, PAGE_SIZE);
 	bool moves = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
-	s64 ret = check_flags(addr, len, to_len, flags, new_addr);
 	struct old_region r;
+	s64 ret;
 
-	if (ret)
-		return ret;
-	if (addr >= USER_TOP)
-		return -EFAULT;
-	if (len == 0)
-		return duplicate(as, addr, to_len, flags, new_addr);
 	ret = look(as, &r, addr, addr + PAGE_SIZE, false);
 	if (ret)
 		return ret;
@@ -1045,6 +1038,25 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 		ret = resize(as, addr, len, to_len, flags, new_addr, false);
 	if (ret == -E2BIG)
 		ret = resize_claimed(as, addr, len, to_len, flags, new_addr);
+	return ret;
+}
+
+s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
+	      uaddr_t new_addr)
+{
+	u64 len = ALIGN_UP(old_len, PAGE_SIZE), to_len = ALIGN_UP(new_len, PAGE_SIZE);
+	s64 ret = check_flags(addr, len, to_len, flags, new_addr);
+	struct vm_limits limits;
+
+	if (ret)
+		return ret;
+	if (addr >= USER_TOP)
+		return -EFAULT;
+	if (len == 0)
+		return duplicate(as, addr, to_len, flags, new_addr);
+	vm_limits_begin(as, &limits, READ_ONCE(as->locked));
+	ret = remap(as, addr, len, to_len, flags, new_addr);
+	vm_limits_end(&limits);
 	if (ret > 0 && to_len > len)
 		populate_new(as, (u64)ret + len, (u64)ret + to_len);
 	return ret;

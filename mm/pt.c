@@ -358,6 +358,8 @@ void mapping_put_later(struct vm_mapping *m, u64 n, struct vm_mapping **dead)
 
 void mapping_destroy_all(struct vm_mapping *dead)
 {
+	if (!dead || vm_limits_bury(dead))
+		return;
 	while (dead) {
 		struct vm_mapping *m = dead;
 

@@ -422,6 +422,8 @@ void mapping_put(struct vm_mapping *m, u64 n);
 /* As mapping_put for callers that must not sleep: at zero m goes to the list *dead. */
 void mapping_put_later(struct vm_mapping *m, u64 n, struct vm_mapping **dead);
 void mapping_destroy_all(struct vm_mapping *dead);
+/* mm/limit.c: they wait until the current thread has used its limits. False: it uses none. */
+bool vm_limits_bury(struct vm_mapping *dead);
 
 void pt_init(void);              /* boot */
 extern struct frame *zero_frame; /* [I] the page of zeroes that read faults map */

@@ -58,6 +58,8 @@ struct aspace {
 
 	u64 grown, grown_end; /* [lock] the stack that grew last: its start, its end */
 
+	struct mutex limits; /* held by who checks a limit and uses what it allows: mm/limit.c */
+
 	struct list_node all; /* [aspaces_lock] */
 
 	struct claim claim; /* the first of the space's */
@@ -93,6 +95,35 @@ static inline bool vm_has_limits(const struct aspace *as)
 	return (READ_ONCE(as->limit[VM_LIMIT_AS]) & READ_ONCE(as->limit[VM_LIMIT_DATA])) !=
 	       UINT64_MAX;
 }
+
+/*
+ * What a call that adds to what limits count holds while it checks them and makes its change: from vm_limits_begin
+ * to vm_limits_end nobody else does so. Nothing, if no limit is there that it asks. Not for who has a claim; without
+ * other locks. Within the two nothing takes a fault.
+ */
+struct vm_limits {
+	struct mutex *mutex;     /* or NULL */
+	struct vm_mapping *dead; /* to destroy at its end */
+};
+void vm_limits_take(struct aspace *as, struct vm_limits *l);
+void vm_limits_drop(struct vm_limits *l);
+
+/* locks: RLIMIT_MEMLOCK is asked, too. May sleep. */
+static inline void vm_limits_begin(struct aspace *as, struct vm_limits *l, bool locks)
+{
+	l->mutex = NULL;
+	if (unlikely(vm_has_limits(as) ||
+		     (locks && READ_ONCE(as->limit[VM_LIMIT_LOCK]) != UINT64_MAX)))
+		vm_limits_take(as, l);
+}
+
+/* May sleep. */
+static inline void vm_limits_end(struct vm_limits *l)
+{
+	if (unlikely(l->mutex != NULL))
+		vm_limits_drop(l);
+}
+
 /* May len bytes more of this kind and protection come? Those mapped in [from, end) go before. */
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end);
 /* May len bytes more be locked? 0, -EAGAIN. */

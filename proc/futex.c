@@ -409,8 +409,8 @@ static bool owner_died(uaddr_t addr, u32 tid, bool pi, bool pending)
 	if ((addr & 3) || get_user(old, addr))
 		return false;
 	for (;;) {
-		if (pending && !pi && !old) {
-			/* It died between the unlock and the wake-up. */
+		if (pending && !pi && !(old & FUTEX_TID_MASK)) {
+			/* It died between the unlock and the wake-up, or woken by that, before it had the word. */
 			futex_wake(addr, true, 1, FUTEX_BITSET_ALL);
 			return true;
 		}

@@ -57,7 +57,7 @@ struct pi_sleeper {
 	struct pi_state *state; /* [bucket] a reference */
 	struct thread *thread;  /* [I] */
 	bool granted;           /* [bucket, pi] it is the owner */
-	bool left;              /* [pi] it has given up: no state takes it any more */
+	bool away; /* [pi] it has not begun to sleep, or has given up: no state takes it */
 };
 
 /* One that is moved: FUTEX_WAIT_REQUEUE_PI. */
@@ -181,7 +181,7 @@ static void stop_waiting(struct pi_sleeper *me)
 {
 	u64 flags = pi_begin();
 
-	me->left = true;
+	me->away = true;
 	if (me->pi.lock) {
 		pi_leave(&me->pi);
 		settle_owner(me->state, me->state->lock.owner);
@@ -277,7 +277,7 @@ static int enqueue(struct pi_want *want, struct pi_state *s, struct thread *owne
 		err = -EAGAIN;
 	else if (owner && !may_own(owner))
 		err = -EBUSY;
-	else if (me && me->left)
+	else if (me && me->away)
 		err = -ECANCELED;
 	if (!err && me) {
 		if (owner)
@@ -547,10 +547,23 @@ int futex_unlock_pi(uaddr_t addr, bool shared)
 
 /* ---- conditions ------------------------------------------------------------------------------------ */
 
+/*
+ * The word says what it should: from here on the waiter may be moved. Not before, for the look at the word may fault, and
+ * wait for a mutex meanwhile; a thread waits for one thing at a time. -EAGAIN: somebody has wanted to, already.
+ */
+static int begin_sleep(struct requeue_waiter *me)
+{
+	u64 flags = pi_begin();
+
+	me->sleeper.away = false;
+	pi_end(flags);
+	return READ_ONCE(me->wait.woken) ? -EAGAIN : 0;
+}
+
 int futex_wait_requeue_pi(uaddr_t from, uaddr_t to, bool shared, u32 value, u64 deadline)
 {
 	struct requeue_waiter me = { .wait = { .kind = FUTEX_TO_PI },
-				     .sleeper = { .thread = current() } };
+				     .sleeper = { .thread = current(), .away = true } };
 	struct vm_mapping *pin;
 	bool moved;
 	u32 now;
@@ -568,6 +581,8 @@ int futex_wait_requeue_pi(uaddr_t from, uaddr_t to, bool shared, u32 value, u64 
 	err = get_user(now, from);
 	if (!err && now != value)
 		err = -EAGAIN;
+	if (!err)
+		err = begin_sleep(&me);
 	if (!err)
 		err = sleep_for(&me.sleeper, deadline);
 	else
@@ -607,7 +622,7 @@ static struct requeue_waiter *take_waiter(const struct futex_key *from, const st
 			break;
 		}
 		list_del(&w->node);
-		w->woken = true;
+		WRITE_ONCE(w->woken, true);
 		break;
 	}
 	spin_unlock(&b->lock);
@@ -620,7 +635,7 @@ static void give_back_waiter(struct requeue_waiter *r)
 
 	spin_lock(&b->lock);
 	list_add(&b->waiters, &r->wait.node);
-	r->wait.woken = false;
+	WRITE_ONCE(r->wait.woken, false);
 	spin_unlock(&b->lock);
 }
 

@@ -18,6 +18,10 @@
  * for which no CPU is idle goes to the less loaded of two: its maker's, and another one, at each call the next. Of
  * queues that are filled so the longest is hardly above the mean, however many there are.
  *
+ * Long runners spread by weight. Who has had company for SPREAD_TICKS on end lets one of its fair threads go, each in its
+ * turn, to a CPU with less to do, unless it would get less there. As the same is good enough, three equal threads on two
+ * CPUs go round, and each gets two thirds of a CPU.
+ *
  * A thread that runs cannot be taken; the idle thread of its CPU pushes it. It enters level 0 of the
  * queue, above everything, so that the thread gives way to it, and then is like any other that waits.
  */
@@ -36,12 +40,19 @@ static struct cpuset crowded;
 /* Who waits for sched_push_now. */
 static struct waitq pushed = WAITQ_INIT(pushed);
 
-#define BALANCE_TICKS 32 /* between two looks at the other CPUs, of one that is busy */
-#define LOOKS         8  /* queues of which the fullest is sought */
+#define SPREAD_TICKS 32 /* of company, until one goes */
+#define LOOKS        8  /* queues, or threads of one, of which the best is sought */
 
-static u32 load_of(u32 cpu)
+/*
+ * What the CPU has to do: the sum of its threads' weights. Those in front of the fair ones count as the heaviest of them. A
+ * guess: the three are not read in one moment.
+ */
+static u64 load_of(u32 cpu)
 {
-	return READ_ONCE(per_cpu_ptr(&runqueue, cpu)->runnable);
+	const struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+	s32 urgent = (s32)(READ_ONCE(rq->runnable) - READ_ONCE(rq->fair.nr));
+
+	return READ_ONCE(rq->fair.weight) + (u64)MAX(urgent, 0) * FAIR_WEIGHT_MOST;
 }
 
 /* ---- where to ---------------------------------------------------------------------------------- */
@@ -52,6 +63,19 @@ static u32 next_around(const struct cpuset *a, const struct cpuset *b, u32 from)
 	u32 cpu = cpuset_next_and(a, b, from);
 
 	return cpu < nr_cpus ? cpu : cpuset_next_and(a, b, 0);
+}
+
+/*
+ * The first idle CPU of the set from `from` on, or nr_cpus. One that has been given a thread, and has not got up for it
+ * yet, is in idle_cpus still, but will not look at other queues.
+ */
+static u32 next_idle(const struct cpuset *set, u32 from)
+{
+	u32 cpu = cpuset_next_and(&idle_cpus, set, from);
+
+	while (cpu < nr_cpus && load_of(cpu))
+		cpu = cpuset_next_and(&idle_cpus, set, cpu + 1);
+	return cpu;
 }
 
 /* An allowed CPU with few threads, `first` if that is one. Interrupts off. */
@@ -96,9 +120,11 @@ u32 sched_place(struct thread *t, bool new)
 	else if (t->bound)
 		return warm;
 	kassert(warm < nr_cpus);
-	if (!new &&load_of(warm) == 0)
+	if (!new &&READ_ONCE(per_cpu_ptr(&runqueue, warm)->runnable) == 0)
 		return warm;
-	cpu = next_around(&idle_cpus, &t->affinity, warm);
+	cpu = next_idle(&t->affinity, warm);
+	if (cpu == nr_cpus && warm)
+		cpu = next_idle(&t->affinity, 0);
 	if (cpu < nr_cpus)
 		return cpu;
 	if (new)
@@ -117,7 +143,7 @@ void sched_call_idle(const struct thread *t)
 	if (t->bound)
 		return;
 	memory_barrier(); /* t is in the queue before idle_cpus is read */
-	u32 cpu = cpuset_next_and(&idle_cpus, &t->affinity, 0);
+	u32 cpu = next_idle(&t->affinity, 0);
 
 	if (cpu < nr_cpus && cpu != cpu_id())
 		ipi_reschedule(cpu);
@@ -173,25 +199,24 @@ static struct thread *find_waiting(struct rq *rq, u32 to)
 	return NULL;
 }
 
-/*
- * Takes one thread from that CPU's queue to this one's. Interrupts off. wait: the queue's lock is waited
- * for. Who only balances does not: on a machine whose CPUs are not all at work at once (virtual ones),
- * many that looked at the same queue would stand in line for one that does not run.
- */
-static bool take_from(u32 from, struct rq *to, bool wait)
+/* t, in the locked queue, does not run: it is on its way to another CPU; then sched_arrive, without the lock. */
+static void send_away(struct rq *rq, struct thread *t, u32 to)
+{
+	rq_dequeue(rq, t);
+	t->on_rq = MOVING;
+	store_release(&t->cpu, to);
+}
+
+/* Takes one thread from that CPU's queue to this one's. Interrupts off. */
+static bool take_from(u32 from, const struct rq *to)
 {
 	struct rq *rq = per_cpu_ptr(&runqueue, from);
 
-	if (!wait && spin_is_locked(&rq->lock))
-		return false;
 	preempt_disable();
 	spin_acquire(&rq->lock);
 	struct thread *t = rq->runnable > 1 ? find_waiting(rq, to->cpu) : NULL;
-	if (t) {
-		rq_dequeue(rq, t);
-		t->on_rq = MOVING;
-		store_release(&t->cpu, to->cpu);
-	}
+	if (t)
+		send_away(rq, t, to->cpu);
 	spin_release(&rq->lock);
 	if (t)
 		sched_arrive(t);
@@ -210,20 +235,28 @@ void sched_mark_crowded(struct rq *rq)
 		cpuset_remove_atomic(&crowded, rq->cpu);
 }
 
-/* The fullest of the first few crowded queues behind to's that have at least `least` threads; nr_cpus: none has. */
-static u32 find_fullest(const struct rq *to, u32 least)
+static bool has_two(u32 cpu)
 {
-	u32 fullest = nr_cpus, most = least - 1, looks = 0, from = to->cpu + 1;
+	return READ_ONCE(per_cpu_ptr(&runqueue, cpu)->runnable) > 1;
+}
+
+/* The fullest of the first few queues behind to's that have two threads at least; nr_cpus: none has. */
+static u32 find_fullest(const struct rq *to)
+{
+	u32 fullest = nr_cpus, looks = 0, from = to->cpu + 1;
+	u64 most = 0;
 
 	for (u32 round = 0; round < 2; round++, from = 0)
 		for (u32 cpu = from; looks < LOOKS; cpu++) {
-			u32 load;
+			u64 load;
 
 			cpu = cpuset_next_and(&crowded, &crowded, cpu);
 			if (cpu == nr_cpus || (round && cpu >= to->cpu))
 				break;
+			if (!has_two(cpu))
+				continue;
+			looks++;
 			load = load_of(cpu);
-			looks += load >= least;
 			if (load > most) {
 				most = load;
 				fullest = cpu;
@@ -232,20 +265,19 @@ static u32 find_fullest(const struct rq *to, u32 least)
 	return fullest;
 }
 
-/* Takes from a full queue that has at least `least` threads, else from any such. */
-static bool take_work(struct rq *to, u32 least, bool wait)
+/* Takes from a full queue, else from any that has a thread that waits. */
+static bool take_work(const struct rq *to)
 {
-	u32 fullest = find_fullest(to, least);
+	u32 fullest = find_fullest(to);
 
 	if (fullest == nr_cpus)
 		return false;
-	if (take_from(fullest, to, wait))
+	if (take_from(fullest, to))
 		return true;
 	/* What waits there must not run here. */
 	for (u32 cpu = cpuset_next_and(&crowded, &crowded, 0); cpu < nr_cpus;
 	     cpu = cpuset_next_and(&crowded, &crowded, cpu + 1))
-		if (cpu != to->cpu && cpu != fullest && load_of(cpu) >= least &&
-		    take_from(cpu, to, wait))
+		if (cpu != to->cpu && cpu != fullest && has_two(cpu) && take_from(cpu, to))
 			return true;
 	return false;
 }
@@ -265,7 +297,7 @@ bool sched_idle_begin(struct rq *rq)
 		preempt_enable_no_resched();
 	}
 	cpuset_add_atomic(&idle_cpus, rq->cpu); /* a full barrier: see above */
-	if (!take_work(rq, 2, true))
+	if (!take_work(rq))
 		return true;
 	cpuset_remove_atomic(&idle_cpus, rq->cpu);
 	return false;
@@ -277,14 +309,114 @@ void sched_idle_end(struct rq *rq)
 		cpuset_remove_atomic(&idle_cpus, rq->cpu);
 }
 
-/* In the tick of a busy CPU: long runners spread. n: ticks since the last call. */
-void sched_balance(struct rq *rq, u32 n)
+/* ---- spreading --------------------------------------------------------------------------------- */
+
+struct turn {
+	struct thread *thread;
+	u32 looks;
+};
+
+static bool entity_comes_before(struct fair_entity *e, void *arg)
 {
-	rq->balance_ticks += n;
-	if (rq->balance_ticks < BALANCE_TICKS)
-		return;
-	rq->balance_ticks = 0;
-	take_work(rq, READ_ONCE(rq->runnable) + 2, false);
+	struct thread *t = container_of(e, struct thread, fair);
+	struct turn *turn = arg;
+
+	if (!t->bound && (!turn->thread || t->last_turn < turn->thread->last_turn))
+		turn->thread = t;
+	return ++turn->looks == LOOKS;
+}
+
+/* Whose turn it is to go, of the first few in the fair queue: who has been here, or was asked, longest ago. */
+static struct thread *next_to_go(struct rq *rq)
+{
+	struct turn turn = { 0 };
+
+	fair_find(&rq->fair, entity_comes_before, &turn);
+	if (rq->fair.curr)
+		entity_comes_before(rq->fair.curr, &turn);
+	return turn.thread;
+}
+
+/*
+ * Of this CPU and the next few that t may use the one with the least to do; of equals the next one: what has no even
+ * place goes round.
+ */
+static u32 find_lightest(const struct thread *t, const struct rq *here)
+{
+	u32 best = here->cpu, cpu = best;
+	u64 least = load_of(best);
+
+	for (u32 i = 0; i < LOOKS; i++) {
+		u64 load;
+
+		cpu = next_around(&t->affinity, &t->affinity, cpu + 1);
+		if (cpu == here->cpu)
+			break;
+		load = load_of(cpu);
+		if (load < least) {
+			least = load;
+			best = cpu;
+		}
+	}
+	return best;
+}
+
+/*
+ * Would t get no less on the other CPU, or hardly less? A queue whose lock is taken is left alone: on a machine whose CPUs
+ * are not all at work at once (virtual ones) many would stand in line for one that does not run.
+ */
+static bool may_go(const struct thread *t, const struct rq *here, u32 to)
+{
+	u64 from = load_of(here->cpu), there = load_of(to);
+
+	return from > there && there + t->fair.weight <= from + from / 64 &&
+	       !spin_is_locked(&per_cpu_ptr(&runqueue, to)->lock);
+}
+
+/*
+ * One thread goes, or had its turn at least. False: it would go, but runs; the next tick may find it waiting, unless it
+ * hardly ever does. Lock held; *goes, or NULL, is on its way.
+ */
+static bool take_turn(struct rq *rq, struct thread **goes)
+{
+	struct thread *t = next_to_go(rq);
+	u32 to = t ? find_lightest(t, rq) : rq->cpu;
+
+	*goes = NULL;
+	if (!t)
+		return true;
+	if (may_go(t, rq, to)) {
+		if (t != rq_curr(rq)) {
+			send_away(rq, t, to);
+			*goes = t;
+			return true;
+		}
+		if (rq->company_ticks < 2 * SPREAD_TICKS)
+			return false;
+	}
+	t->last_turn = ++rq->turns;
+	return true;
+}
+
+static bool spread(struct rq *rq)
+{
+	struct thread *t;
+
+	preempt_disable();
+	spin_acquire(&rq->lock);
+	bool done = take_turn(rq, &t);
+	spin_release(&rq->lock);
+	if (t)
+		sched_arrive(t);
+	preempt_enable_no_resched();
+	return done;
+}
+
+void sched_spread(struct rq *rq)
+{
+	rq->company_ticks = READ_ONCE(rq->runnable) > 1 ? rq->company_ticks + 1 : 0;
+	if (rq->company_ticks >= SPREAD_TICKS && spread(rq))
+		rq->company_ticks = 0;
 }
 
 /* ---- pushing ----------------------------------------------------------------------------------- */
@@ -342,9 +474,7 @@ void sched_push_now(struct rq *rq)
 		spin_acquire(&rq->lock);
 		t = find_misplaced(rq);
 		if (t) {
-			rq_dequeue(rq, t);
-			t->on_rq = MOVING;
-			store_release(&t->cpu, sched_place(t, false));
+			send_away(rq, t, sched_place(t, false));
 		} else {
 			WRITE_ONCE(rq->pushing, false);
 			rq_clear_level(rq, 0);

@@ -57,16 +57,27 @@ static struct thread *thread_of(struct fair_entity *e)
 
 /* ---- the pick ---------------------------------------------------------------------------------- */
 
-/* t has run for a second, or not at all: another CPU, whose counter is ahead, has just been here. */
+/* As much as fair_charge takes at once: half a second or more. */
+#define CHARGE_MAX INT32_MAX
+/* So often at most: what a host kept the machine for beyond that, asleep itself perhaps, is held against nobody. */
+#define CHARGES_MAX 32u
+
+/*
+ * t has run for long, or not at all: another CPU, whose counter is ahead, has just been here. It runs for long where a host
+ * takes the machine away: that counts in the fair queue as well, so that the others catch up. The rest is returned.
+ */
 static __noinline u64 charge_odd_time(struct rq *rq, struct thread *t, u64 now)
 {
-	s64 delta = (s64)(now - rq->stamp);
+	u64 delta = now - rq->stamp;
 
-	if (delta < 0)
+	if ((s64)delta < 0)
 		return 0;
 	rq->stamp = now;
-	t->run_cycles += (u64)delta;
-	return INT32_MAX;
+	t->run_cycles += delta;
+	for (u32 i = 0; i < CHARGES_MAX && delta > CHARGE_MAX; i++, delta -= CHARGE_MAX)
+		if (rq->fair.curr == &t->fair)
+			fair_charge(&rq->fair, CHARGE_MAX);
+	return MIN(delta, (u64)CHARGE_MAX);
 }
 
 /* Charges t, which runs on this queue's CPU, with the time since the last stamp, and returns it. Lock held. */
@@ -74,7 +85,7 @@ static inline u64 charge_thread(struct rq *rq, struct thread *t)
 {
 	u64 now = cpu_cycles(), delta = now - rq->stamp;
 
-	if (unlikely(delta > INT32_MAX))
+	if (unlikely(delta > CHARGE_MAX))
 		return charge_odd_time(rq, t, now);
 	rq->stamp = now;
 	t->run_cycles += delta;
@@ -531,6 +542,7 @@ void sched_arrive(struct thread *t)
 		spin_release(&rq->lock);
 	}
 	rq->migrations++;
+	t->last_turn = ++rq->turns;
 	make_runnable(rq, t, false);
 	spin_release(&rq->lock);
 }
@@ -710,14 +722,18 @@ void sched_set_nice(struct thread *t, int nice)
 	change_end(rq, t, queued, flags);
 }
 
-void sched_inherit(struct thread *child, const struct thread *parent)
+void sched_inherit(struct thread *child, struct thread *parent)
 {
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(parent); /* its affinity is several words */
+
 	child->policy = parent->policy;
 	child->level = child->base_level = parent->base_level; /* not what it is lent */
 	child->fifo = child->base_fifo = parent->base_fifo;
 	child->nice = parent->nice;
 	child->affinity = parent->affinity;
 	child->bound = parent->bound;
+	unlock_rq(rq, flags);
 	apply_weight(child);
 }
 
@@ -819,7 +835,7 @@ static void tick(struct timer *timer)
 		set_need_resched();
 	}
 	if (nr_cpus > 1)
-		sched_balance(rq, n);
+		sched_spread(rq);
 	n = wanted_period(rq);
 	WRITE_ONCE(rq->tick_period, n);
 	timer_start(timer, due + n * TICK_NS);

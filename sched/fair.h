@@ -53,6 +53,7 @@ struct fair_queue {
 extern u64 fair_request; /* cycles; [I] after the clock is calibrated */
 
 #define FAIR_WEIGHT_IDLE 3
+#define FAIR_WEIGHT_MOST 88761 /* nice -20 */
 
 u32 fair_weight_of_nice(int nice);
 void fair_set_weight(struct fair_entity *e, u32 weight); /* not in a queue */

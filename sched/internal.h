@@ -28,7 +28,7 @@ u32 sched_place(struct thread *t, bool new);
 void sched_call_idle(const struct thread *t);
 bool sched_idle_begin(struct rq *rq);
 void sched_idle_end(struct rq *rq);
-void sched_balance(struct rq *rq, u32 n);
+void sched_spread(struct rq *rq); /* in the tick of a busy CPU */
 /* Has others find the queue if two threads or more are in it, and only then. Lock held. */
 void sched_mark_crowded(struct rq *rq);
 void sched_push(struct rq *rq);

@@ -35,15 +35,17 @@ struct rq {
 	bool pushing;           /* [lock] the idle thread is in level 0 */
 	bool crowded;           /* [lock] marked as having two threads or more: sched/balance.c */
 	u64 migrations;         /* [lock] threads that came from another CPU */
+	u64 turns; /* [lock] threads that came, or whose turn to go it was: thread.last_turn */
 
+	bool rt_asked; /* [a] to look for real-time threads that wait elsewhere: sched/rt.c */
 	u32 rt_best; /* [lock] the most urgent level that waits, a hint; SCHED_LEVELS: sched/rt.c */
 
 	u32 tick_period;         /* [o] ticks from one to the next; 0: none is due */
 	struct timer tick;       /* [o] */
 	u64 ticks, idle_ticks;   /* [o] */
 	u32 rt_ticks, rt_period; /* [o] what levels 1 ... 99 had of how much of this period */
-	u32 balance_ticks;       /* [o] since the last look at other CPUs */
-	u32 next_other;          /* [o] whose queue was looked at last for a new thread */
+	u32 company_ticks; /* [o] with two threads or more, since one was to go: sched/balance.c */
+	u32 next_other;    /* [o] whose queue was looked at last for a new thread */
 };
 
 DECLARE_PER_CPU(struct rq, runqueue);

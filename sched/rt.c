@@ -11,7 +11,8 @@
  *	            full barrier                |              full barrier
  *	            somebody's top is worse?    |              marked queues? take from them
  *
- * Whoever is second sees the other. rq->rt_best says what waits there at best, so that queues with
+ * Whoever is second sees the other. Who is asked may have become urgent itself by the time it looks: then it asks the next
+ * one for all that still wait (rq->rt_asked). rq->rt_best says what waits there at best, so that queues with
  * nothing for us are not locked; it and the mark are hints: set under the queue's lock when somebody begins to wait,
  * put right by who looks in vain. Threads that may use one CPU only do not mark.
  */
@@ -47,6 +48,20 @@ static u32 find_less_urgent(const struct thread *t, u32 but)
 	return best;
 }
 
+/* Asks the CPU that runs the least urgent to look, if t, which waits in the queue, may go there. Lock held. */
+static void ask(const struct rq *rq, const struct thread *t)
+{
+	u32 cpu = find_less_urgent(t, rq->cpu);
+
+	if (cpu == nr_cpus)
+		return;
+	WRITE_ONCE(per_cpu_ptr(&runqueue, cpu)->rt_asked, true);
+	if (cpu == cpu_id())
+		set_need_resched();
+	else
+		ipi_reschedule(cpu);
+}
+
 /* t waits in the queue, or will when the switch under way is over. Lock held. */
 void sched_rt_waits(struct rq *rq, const struct thread *t)
 {
@@ -54,15 +69,16 @@ void sched_rt_waits(struct rq *rq, const struct thread *t)
 		return;
 	WRITE_ONCE(rq->rt_best, MIN(rq->rt_best, (u32)t->level));
 	cpuset_add_atomic(&rt_waits, rq->cpu); /* a full barrier: see above */
-	u32 cpu = find_less_urgent(t, rq->cpu);
-	if (cpu == cpu_id())
-		set_need_resched();
-	else if (cpu < nr_cpus)
-		ipi_reschedule(cpu);
+	ask(rq, t);
 }
 
-/* The most urgent one that waits in the queue, and may run on CPU `to` if that is not nr_cpus. */
-static struct thread *find_rt(const struct rq *rq, u32 to)
+/*
+ * The most urgent one that waits in the queue and for which fn is true; fn may also be called for its effect, on each.
+ * Lock held.
+ */
+static struct thread *find_rt(const struct rq *rq,
+			      bool (*fn)(const struct rq *rq, const struct thread *t, u32 arg),
+			      u32 arg)
 {
 	const struct thread *curr = rq_curr(rq);
 
@@ -75,14 +91,29 @@ static struct thread *find_rt(const struct rq *rq, u32 to)
 				return NULL;
 			if (level > 0)
 				do {
-					if (t != curr &&
-					    (to == nr_cpus ? may_go_elsewhere(t, rq->cpu) :
-							     cpuset_has(&t->affinity, to)))
+					if (t != curr && fn(rq, t, arg))
 						return t;
 					t = t->ring_next;
 				} while (t != first);
 		}
 	return NULL;
+}
+
+static bool may_run_on(const struct rq *rq, const struct thread *t, u32 cpu)
+{
+	return cpuset_has(&t->affinity, cpu);
+}
+
+static bool may_leave(const struct rq *rq, const struct thread *t, u32 arg)
+{
+	return may_go_elsewhere(t, rq->cpu);
+}
+
+static bool is_asked_for(const struct rq *rq, const struct thread *t, u32 arg)
+{
+	if (may_go_elsewhere(t, rq->cpu))
+		ask(rq, t);
+	return false; /* the next one */
 }
 
 /* Takes a thread more urgent than `than` from that CPU to this one. Interrupts off. */
@@ -92,7 +123,7 @@ static void take_rt(u32 from, const struct rq *to, u32 than)
 
 	preempt_disable();
 	spin_acquire(&rq->lock);
-	struct thread *t = find_rt(rq, to->cpu);
+	struct thread *t = find_rt(rq, may_run_on, to->cpu);
 	if (t && t->level >= than)
 		t = NULL;
 	if (t) {
@@ -100,7 +131,7 @@ static void take_rt(u32 from, const struct rq *to, u32 than)
 		t->on_rq = MOVING;
 		store_release(&t->cpu, to->cpu);
 	}
-	const struct thread *left = find_rt(rq, nr_cpus);
+	const struct thread *left = find_rt(rq, may_leave, 0);
 	WRITE_ONCE(rq->rt_best, left ? left->level : SCHED_LEVELS);
 	if (!left)
 		cpuset_remove_atomic(&rt_waits, from);
@@ -116,15 +147,38 @@ static bool has_more_urgent(u32 cpu, const struct rq *than)
 	       READ_ONCE(per_cpu_ptr(&runqueue, cpu)->rt_best) < READ_ONCE(than->top);
 }
 
+/*
+ * This CPU was asked, and has looked. Meanwhile it may have got something as urgent to do as those that still wait. They
+ * were to come here, and may find another CPU now.
+ */
+static void ask_others(const struct rq *asked)
+{
+	for (u32 cpu = cpuset_next_and(&rt_waits, &rt_waits, 0); cpu < nr_cpus;
+	     cpu = cpuset_next_and(&rt_waits, &rt_waits, cpu + 1)) {
+		struct rq *rq = per_cpu_ptr(&runqueue, cpu);
+
+		if (cpu == asked->cpu)
+			continue;
+		preempt_disable();
+		spin_acquire(&rq->lock);
+		find_rt(rq, is_asked_for, 0);
+		spin_release(&rq->lock);
+		preempt_enable_no_resched();
+	}
+}
+
 /* This CPU looks for real-time threads that it should run. Its queue not locked; interrupts off. */
 void sched_rt_pull(struct rq *rq)
 {
-	if (READ_ONCE(rq->throttled))
-		return;
+	bool asked = READ_ONCE(rq->rt_asked) &&
+		     __atomic_exchange_n(&rq->rt_asked, false, __ATOMIC_SEQ_CST);
+
 	for (u32 cpu = cpuset_next_and(&rt_waits, &rt_waits, 0); cpu < nr_cpus;
 	     cpu = cpuset_next_and(&rt_waits, &rt_waits, cpu + 1))
-		if (has_more_urgent(cpu, rq))
+		if (!READ_ONCE(rq->throttled) && has_more_urgent(cpu, rq))
 			take_rt(cpu, rq, READ_ONCE(rq->top));
+	if (asked)
+		ask_others(rq);
 }
 
 /* A real-time thread leaves the CPU; lock held. What comes next may be less urgent than who waits elsewhere:

@@ -41,8 +41,8 @@ int sched_sleep_until(u64 deadline_ns);
 void sched_set_level(struct thread *t, unsigned level, bool fifo);
 void sched_set_policy(struct thread *t, unsigned policy, unsigned rt_priority);
 void sched_set_nice(struct thread *t, int nice);
-/* Of a thread that has not started. */
-void sched_inherit(struct thread *child, const struct thread *parent);
+/* Of a child that has not started. */
+void sched_inherit(struct thread *child, struct thread *parent);
 /* At its return t does not run on a CPU outside of set, of which at least one must be up. */
 void sched_set_affinity(struct thread *t, const struct cpuset *set);
 

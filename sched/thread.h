@@ -22,6 +22,7 @@ struct pi_waiter;
 struct process;
 struct fdtable;
 struct fsctx;
+struct vm_limits;
 
 /* Hints for the search for a free place. No hole larger than `skipped` lies between end and top. */
 struct vm_gap {
@@ -83,6 +84,7 @@ struct thread {
 	struct fair_entity fair; /* [rq] */
 	struct cpuset affinity;  /* [rq] */
 	bool bound; /* [rq] affinity is one CPU: no other is asked, or called, for it */
+	u64 last_turn; /* [rq] of rq.turns, when it came to its CPU or was asked to go: sched/balance.c */
 
 	/* Priority inheritance: sched/inherit.c. */
 	struct rb_root
@@ -98,7 +100,8 @@ struct thread {
 	u64 minor_faults; /* [o] */
 	/* [o] Tables left empty by an unmapping, address | 1 or 0: mm/pt.c. [1], [2]: of that level. */
 	u64 empty_table[3];
-	struct vm_gap gap; /* [o] where its next mapping goes, if top is set: mm/aspace.c */
+	struct vm_gap gap;        /* [o] where its next mapping goes, if top is set: mm/aspace.c */
+	struct vm_limits *limits; /* [o] those that it checks and uses at the moment: mm/limit.c */
 
 	/* Identity. */
 	u32 tid;         /* 0: a program's, not started yet */
@@ -134,6 +137,12 @@ static inline struct thread *current(void)
 static inline bool signal_pending_current(void)
 {
 	return atomic_load(&current()->work) != 0;
+}
+
+/* Is it to end? Then what it does for nobody but itself, and takes long, may stop where it is. */
+static inline bool thread_is_ending(void)
+{
+	return atomic_load(&current()->work) & THREAD_EXIT;
 }
 
 /*

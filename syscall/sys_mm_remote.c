@@ -63,7 +63,7 @@ static s64 transfer(struct aspace *as, struct iov_walk *here, struct iov_walk *t
 
 	if (!page)
 		return -ENOMEM;
-	while (!err) {
+	while (!err && !thread_is_ending()) {
 		u64 n = MIN(iov_left(here), iov_left(there));
 		ssize_t got;
 

@@ -209,8 +209,8 @@ void sim_spend(u64 ns)
 	while (sim.now < end) {
 		u64 fire_at = sim.cpu[host_cpu].fire_at;
 
-		if (fire_at > sim.now)
-			sim.now = MIN(end, fire_at);
+		if (fire_at > sim.now || !host_irqs_on) /* off: nothing comes in between */
+			sim.now = host_irqs_on ? MIN(end, fire_at) : end;
 		host_point();
 	}
 }

@@ -238,6 +238,42 @@ static void robust(void)
 	fflush(stdout);
 }
 
+/*
+ * Who has been woken for a mutex whose owner died may be killed before it has taken it: another one is woken then. `value` is
+ * what the word says when the one that ends has it as its pending operation.
+ */
+static void pending(unsigned value)
+{
+	struct {
+		void *next;
+		long offset;
+		void *pending;
+	} head;
+	void *entry[2] = { 0 };
+	unsigned *word = shared_page();
+	struct timespec limit = { 3, 0 };
+	pid_t pid;
+
+	printf("#: killed with a pending word of %#x\n", value);
+	fflush(stdout);
+	*word = value;
+	pid = fork();
+	if (pid == 0)
+		_exit(futex(word, WAIT, (int)value, &limit, NULL, 0) == 0 ? 7 : 8);
+	usleep(200000); /* so that it waits */
+	if (fork() == 0) {
+		head.next = &head;
+		head.pending = entry;
+		head.offset = (char *)word - (char *)entry;
+		syscall(SYS_set_robust_list, &head, sizeof(head));
+		kill(getpid(), SIGKILL);
+	}
+	printf("ends with %d\n", status_of(pid));
+	wait(NULL);
+	printf("the word says %#x\n", *word);
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "nothing"))
@@ -247,5 +283,9 @@ int main(int argc, char **argv)
 	requeue_between_objects();
 	wake_op();
 	robust();
+	pending(0);
+	pending(0x80000000);
+	pending(0x40000000);
+	pending(0xc0000000);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -468,6 +469,114 @@ static void looked_at(void)
 	say("ended", good, rounds);
 }
 
+/* ---- a waiter that is moved to a word with an owner before it sleeps ---- */
+
+enum { WAIT_REQUEUE_PI = 11, CMP_REQUEUE_PI = 12 };
+
+/* Pages that are protected and unprotected for ever, behind the words: a long operation on whole 2 MiB. */
+#define WORDS_AT   (16 * MIB)
+#define WORDS_SIZE 4096ul
+
+static char *protected_area;
+
+static void *protect_on(void *arg)
+{
+	volatile int *stop_it = arg;
+
+	while (!*stop_it) {
+		mprotect(protected_area, WORDS_AT, PROT_READ);
+		mprotect(protected_area, WORDS_AT, PROT_READ | PROT_WRITE);
+		usleep(100);
+	}
+	return NULL;
+}
+
+/* Its look at the word takes a fault, in which it may have to wait. */
+static void wait_to_be_moved(int *words, int *round)
+{
+	struct timespec soon;
+
+	for (*round = 0; *round < 60; ++*round) {
+		clock_gettime(CLOCK_MONOTONIC, &soon);
+		soon.tv_nsec += 300000;
+		if (soon.tv_nsec >= 1000000000) {
+			soon.tv_nsec -= 1000000000;
+			soon.tv_sec++;
+		}
+		madvise(words, WORDS_SIZE, MADV_DONTNEED);
+		syscall(SYS_futex, words, WAIT_REQUEUE_PI, 0, &soon, words + 1, 0);
+	}
+}
+
+static void moved_while_it_comes(void)
+{
+	volatile int stop_it = 0;
+	int *words, round;
+	pthread_t t;
+	pid_t pid;
+
+	title("moved to a word with an owner while it takes a fault");
+	protected_area =
+		mmap(NULL, 32 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	protected_area =
+		(char *)(((unsigned long)protected_area + 2 * MIB - 1) & ~(2 * MIB - 1)) + MIB;
+	memset(protected_area, 1, WORDS_AT);
+	words = mmap(protected_area + WORDS_AT, WORDS_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	words[1] = getpid();
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		t = start(protect_on, (void *)&stop_it);
+		wait_to_be_moved(words, &round);
+		stop_it = 1;
+		pthread_join(t, NULL);
+		_exit(round == 60 ? 0 : 1);
+	}
+	while (waitpid(pid, &round, WNOHANG) == 0)
+		syscall(SYS_futex, words, CMP_REQUEUE_PI, 1, 0, words + 1, 0);
+	say("ended", round == 0, 1);
+}
+
+/* ---- killed in the middle of something long ---- */
+
+#define MUCH (1ul << 36) /* of address space: the zero page, again and again */
+
+static void populate_for_long(int how)
+{
+	char *p = mmap(NULL, MUCH, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (how == 0)
+		madvise(p, MUCH, 22); /* MADV_POPULATE_READ */
+	else if (how == 1)
+		mlockall(MCL_CURRENT);
+	else
+		mlock(p, MUCH);
+	for (;;) /* where it may not, or has been faster than we thought */
+		pause();
+}
+
+static void killed_while_it_populates(void)
+{
+	int good = 0;
+
+	title("killed while it populates");
+	for (int how = 0; how < 3; how++) {
+		struct timespec begun, ended;
+		pid_t pid = fork();
+
+		if (!pid)
+			populate_for_long(how);
+		usleep(50000);
+		kill(pid, SIGKILL);
+		clock_gettime(CLOCK_MONOTONIC, &begun);
+		status_of(pid);
+		clock_gettime(CLOCK_MONOTONIC, &ended);
+		good += ended.tv_sec - begun.tv_sec < 4;
+	}
+	say("soon gone", good, 3);
+}
+
 int main(int argc, char **argv)
 {
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -488,5 +597,7 @@ int main(int argc, char **argv)
 	root_for_good();
 	timers_at_the_end();
 	looked_at();
+	moved_while_it_comes();
+	killed_while_it_populates();
 	return 0;
 }

@@ -191,6 +191,7 @@ static void test_shares_are_those_of_the_weights(void **state)
 	double had[THREADS] = { 0 }, weight = 0;
 	u32 ticks = 20000;
 
+	assert_int_equal(fair_weight_of_nice(-20), FAIR_WEIGHT_MOST);
 	setup_queue();
 	for (u32 i = 0; i < ARRAY_SIZE(nice); i++) {
 		join(i, fair_weight_of_nice(nice[i]));

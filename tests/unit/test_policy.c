@@ -83,6 +83,51 @@ static void test_shares_by_nice(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
+static bool stall_now;
+
+/* As runner; once, the host takes the whole machine away for a while, interrupts and all. */
+static int stalled_runner(void *arg)
+{
+	while (!stop) {
+		if (READ_ONCE(stall_now)) {
+			WRITE_ONCE(stall_now, false);
+			irq_disable();
+			sim_spend(5 * NSEC_PER_SEC);
+			irq_enable();
+		}
+		sim_spend(200000);
+	}
+	return 0;
+}
+
+/* Who seemed to run meanwhile has had that time: the others catch up, however long it was. */
+static int stall_main(void *arg)
+{
+	struct thread *t[3];
+	u64 sum = 0;
+
+	start_run();
+	for (u64 i = 0; i < 3; i++)
+		t[i] = thread_create("stall", stalled_runner, (void *)i, LEVEL);
+	sched_sleep_until(clock_ns() + 100 * MS);
+	WRITE_ONCE(stall_now, true);
+	sched_sleep_until(clock_ns() + 5 * NSEC_PER_SEC); /* over before it is noticed */
+	sched_sleep_until(clock_ns() + 11 * NSEC_PER_SEC);
+	for (u32 i = 0; i < 3; i++)
+		sum += READ_ONCE(t[i]->run_cycles);
+	for (u32 i = 0; i < 3; i++)
+		sim_check(near(READ_ONCE(t[i]->run_cycles), sum / 3, sum / 100));
+	end_run(t, 3);
+	return 0;
+}
+
+static void test_time_that_the_host_took_counts(void **state)
+{
+	host_setup = prompt;
+	sched_run_seeds(4, 1, stall_main);
+	host_setup = (struct sim_setup){ 0 };
+}
+
 /* A change of nice counts from then on, for the one that runs as for those that wait. */
 static int renice_main(void *arg)
 {
@@ -313,9 +358,99 @@ static int affinity_main(void *arg)
 	return 0;
 }
 
+static bool toggled;
+
+static int toggle(void *arg)
+{
+	struct cpuset all;
+
+	cpuset_fill(&all);
+	for (u32 i = 0; i < 20; i++)
+		sched_set_affinity(arg, i % 2 ? &all : &(struct cpuset){ { 1 } });
+	WRITE_ONCE(toggled, true);
+	return 0;
+}
+
+/* What a child gets is of one moment, though another thread changes the parent's set. */
+static int heir_main(void *arg)
+{
+	static struct thread child;
+	struct thread *t;
+
+	WRITE_ONCE(toggled, false);
+	t = thread_create("toggle", toggle, current(), LEVEL);
+	while (!READ_ONCE(toggled)) {
+		child = (struct thread){ 0 };
+		sched_inherit(&child, current());
+		sim_check_eq(child.bound, cpuset_is_one(&child.affinity));
+		sim_spend(100);
+	}
+	thread_join(t);
+	return 0;
+}
+
 static void test_affinity_is_honoured_at_once(void **state)
 {
 	sched_run_seeds(1500, 4, affinity_main);
+	sched_run_seeds(200, 2, heir_main);
+}
+
+/*
+ * Endless loops on several CPUs: what each has got, in hundredths of a CPU, whatever CPU it began on. A thread has one
+ * CPU at most; the others share what is left by their weights, if single threads can be moved so that they do.
+ */
+static const struct {
+	u32 cpus, threads;
+	s8 nice[MAX_RUN];
+	u8 percent[MAX_RUN];
+} mix[] = {
+	{ 2, 3, { 0 }, { 67, 67, 67 } },
+	{ 3, 4, { 0 }, { 75, 75, 75, 75 } },
+	{ 4, 6, { 0 }, { 67, 67, 67, 67, 67, 67 } },
+	{ 4, 5, { 5, 5, 5, 5, 5 }, { 80, 80, 80, 80, 80 } },
+	{ 2, 4, { 0, 0, 19, 19 }, { 99, 99, 1, 1 } },
+	{ 2, 4, { 0, 19, 0, 19 }, { 99, 1, 99, 1 } },
+	{ 2, 4, { 0, 0, 0, 19 }, { 66, 66, 66, 1 } },
+	{ 2, 4, { -5, 0, 0, 0 }, { 100, 33, 33, 33 } },
+	{ 3, 8, { -20, -20, 5, 5, 5, 5, 5, 5 }, { 100, 100, 17, 17, 17, 17, 17, 17 } },
+};
+static u32 mixed;
+
+static int mix_main(void *arg)
+{
+	const u64 time = 5 * NSEC_PER_SEC;
+	struct thread *t[MAX_RUN];
+	u64 before[MAX_RUN];
+	u32 n = mix[mixed].threads;
+
+	start_run();
+	for (u64 i = 0; i < n; i++) {
+		t[i] = thread_create_on(0, "mixed", runner, (void *)i, LEVEL);
+		sched_set_nice(t[i], mix[mixed].nice[i]);
+		sched_set_affinity(t[i], &(struct cpuset){ { UINT64_MAX } });
+	}
+	sched_sleep_until(clock_ns() + NSEC_PER_SEC); /* until they have found their places */
+	for (u32 i = 0; i < n; i++)
+		before[i] = READ_ONCE(t[i]->run_cycles);
+	sched_sleep_until(clock_ns() + time);
+	for (u32 i = 0; i < n; i++) {
+		u64 got = (READ_ONCE(t[i]->run_cycles) - before[i]) * 100;
+
+		if (!near(got, mix[mixed].percent[i] * time, 5 * time))
+			panic("mix %u, thread %u: %lu %%, not %u (seed %lu)", mixed, i, got / time,
+			      mix[mixed].percent[i], host_run.seed);
+	}
+	end_run(t, n);
+	return 0;
+}
+
+static void test_shares_on_several_cpus(void **state)
+{
+	host_setup = (struct sim_setup){ .density = 100, .step_ns = 1000, .prompt = true };
+	for (mixed = 0; mixed < ARRAY_SIZE(mix); mixed++)
+		for (u64 i = 0; i < 3; i++)
+			sched_run(mix[mixed].cpus, unit_seed() + i, mix_main);
+	host_setup = (struct sim_setup){ 0 };
 }
 
 static u64 done_at[MAX_RUN];
@@ -396,7 +531,6 @@ static int steal_main(void *arg)
 {
 	struct thread *t[4];
 	struct cpuset all;
-	u64 used = 0;
 
 	cpuset_fill(&all);
 	start_run();
@@ -408,9 +542,8 @@ static int steal_main(void *arg)
 	for (u32 i = 0; i < 4; i++)
 		sched_set_affinity(t[i], &all);
 	sched_sleep_until(clock_ns() + 100 * MS);
-	for (u32 i = 0; i < 4; i++)
-		used |= 1ul << READ_ONCE(t[i]->cpu);
-	sim_check_eq(used, (1ul << host_run.cpus) - 1);
+	for (u32 i = 0; i < host_run.cpus; i++)
+		sim_check(READ_ONCE(per_cpu_ptr(&runqueue, i)->runnable) > 0);
 	end_run(t, 4);
 	return 0;
 }
@@ -587,14 +720,15 @@ static void test_real_time_threads_find_a_cpu(void **state)
 	host_setup = (struct sim_setup){ 0 };
 }
 
-#define RT_THREADS 6
+#define RT_THREADS 12
 
 static atomic_t rt_left;
 
 static int rt_at_random(void *arg)
 {
 	for (u32 i = 0; i < 12; i++) {
-		sim_spend(sim_random(40000));
+		for (u64 n = sim_random(200); n > 0; n--)
+			sim_spend(500); /* in small steps: others get on meanwhile */
 		if (sim_random(2))
 			sched_sleep_until(clock_ns() + sim_random(30000));
 	}
@@ -602,24 +736,23 @@ static int rt_at_random(void *arg)
 	return 0;
 }
 
-/* Each runnable real-time thread that does not run waits for nothing less urgent than itself. */
-static bool rt_is_placed_well(struct thread **t)
+/* It is runnable, and waits although a CPU that it may use runs something less urgent. */
+static bool rt_waits_in_vain(const struct thread *t)
 {
-	for (u32 i = 0; i < RT_THREADS; i++) {
-		if (READ_ONCE(t[i]->on_rq) != ON_RQ || runs(t[i]))
-			continue;
-		for (u32 cpu = 0; cpu < host_run.cpus; cpu++)
-			if (cpuset_has(&t[i]->affinity, cpu) &&
-			    READ_ONCE(per_cpu_ptr(&runqueue, cpu)->top) > READ_ONCE(t[i]->level))
-				return false;
-	}
-	return true;
+	if (READ_ONCE(t->on_rq) != ON_RQ || runs(t))
+		return false;
+	for (u32 cpu = 0; cpu < host_run.cpus; cpu++)
+		if (cpuset_has(&t->affinity, cpu) &&
+		    READ_ONCE(per_cpu_ptr(&runqueue, cpu)->top) > READ_ONCE(t->level))
+			return true;
+	return false;
 }
 
 static int rt_random_main(void *arg)
 {
 	struct thread *t[RT_THREADS];
-	u32 bad = 0;
+	u64 switches[RT_THREADS] = { 0 };
+	u32 looks[RT_THREADS] = { 0 };
 
 	start_run();
 	if (host_run.cpus == 1)
@@ -634,8 +767,14 @@ static int rt_random_main(void *arg)
 	/* Things are on their way at any moment, but not for long. */
 	while (atomic_load(&rt_left)) {
 		sched_sleep_until(clock_ns() + 2000);
-		bad = rt_is_placed_well(t) ? 0 : bad + 1;
-		sim_check(bad < 20);
+		for (u32 i = 0; i < RT_THREADS; i++) {
+			/* A thread that ran meanwhile waits anew. */
+			u64 now = READ_ONCE(t[i]->switches);
+
+			looks[i] = rt_waits_in_vain(t[i]) && now == switches[i] ? looks[i] + 1 : 0;
+			switches[i] = now;
+			sim_check(looks[i] < 12);
+		}
 	}
 	for (u32 i = 0; i < RT_THREADS; i++)
 		thread_join(t[i]);
@@ -645,7 +784,7 @@ static int rt_random_main(void *arg)
 static void test_no_real_time_thread_waits_in_vain(void **state)
 {
 	host_setup = (struct sim_setup){ .density = 20, .step_ns = 20 };
-	sched_run_seeds(600, 4, rt_random_main);
+	sched_run_seeds(600, 8, rt_random_main);
 	host_setup = (struct sim_setup){ 0 };
 }
 
@@ -714,11 +853,50 @@ static int busy_main(void *arg)
 	return 0;
 }
 
+static int doze_then_run(void *arg)
+{
+	wait_event(&doze_queue, READ_ONCE(posts) >= 1);
+	return runner(arg);
+}
+
+/* Two that are warm on one CPU are woken at once: each has a CPU, for others are idle, too. */
+static int burst_main(void *arg)
+{
+	struct thread *t[2];
+	struct cpuset all;
+	bool both = false;
+
+	if (host_run.cpus < 3)
+		return 0;
+	cpuset_fill(&all);
+	start_run();
+	WRITE_ONCE(posts, 0);
+	sched_set_affinity(current(), &(struct cpuset){ { 1 } });
+	for (u64 i = 0; i < 2; i++)
+		t[i] = thread_create_on(1, "doze", doze_then_run, (void *)i, LEVEL);
+	do
+		sched_sleep_until(clock_ns() + MS);
+	while (READ_ONCE(t[0]->on_rq) != OFF_RQ || READ_ONCE(t[1]->on_rq) != OFF_RQ);
+	for (u32 i = 0; i < 2; i++)
+		sched_set_affinity(t[i], &all);
+	WRITE_ONCE(posts, 1);
+	waitq_wake_all(&doze_queue);
+	/* This CPU does not go idle, and fetches nothing. */
+	for (u32 i = 0; i < 100 && !both; i++) {
+		sim_spend(10000);
+		both = runs(t[0]) && runs(t[1]);
+	}
+	sim_check(both);
+	end_run(t, 2);
+	return 0;
+}
+
 static void test_wakeups_go_where_it_is_idle_and_warm(void **state)
 {
 	host_setup = prompt;
 	sched_run_seeds(20, 4, warm_main);
 	sched_run_seeds(20, 4, busy_main);
+	sched_run_seeds(40, 4, burst_main);
 	host_setup = (struct sim_setup){ 0 };
 }
 
@@ -791,12 +969,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shares_by_nice),
+		cmocka_unit_test(test_time_that_the_host_took_counts),
 		cmocka_unit_test(test_renice_takes_effect),
 		cmocka_unit_test(test_idle_gives_way_and_batch_does_not_push),
 		cmocka_unit_test(test_runaway_real_time_thread_is_throttled),
 		cmocka_unit_test(test_throttle_ends_with_who_waits),
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_affinity_is_honoured_at_once),
+		cmocka_unit_test(test_shares_on_several_cpus),
 		cmocka_unit_test(test_cpus_share_the_work),
 		cmocka_unit_test(test_new_threads_spread),
 		cmocka_unit_test(test_idle_cpus_steal),
