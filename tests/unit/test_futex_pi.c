@@ -272,6 +272,20 @@ static int hold_0(void *arg)
 	return 0;
 }
 
+/* Word `arg` of WORDS, for at most so long in ns (arg / WORDS), or for ever. */
+static int want(void *arg)
+{
+	u32 i = (u64)arg % WORDS;
+	u64 ns = (u64)arg / WORDS;
+	int err = user_lock(i, ns ? clock_ns() + ns : WAIT_FOREVER);
+
+	if (err)
+		return err;
+	served[atomic_fetch_add(&nr_served, 1u)] = current()->base_level;
+	sim_check_eq(user_unlock(i), 0);
+	return 0;
+}
+
 static int wait_plainly(void *arg)
 {
 	return futex_wait(at(1), false, word_of(1), FUTEX_BITSET_ALL, WAIT_FOREVER);
@@ -291,6 +305,23 @@ static void judge_owned(struct thread *owner)
 	sim_check_eq(futex_lock_pi(at(0), false, WAIT_FOREVER), -ERESTARTNOINTR);
 	atomic_fetch_and(&current()->work, ~THREAD_SIGPENDING);
 	sim_check_eq(level_of(owner), SCHED_LEVEL_NORMAL);
+}
+
+/* The program writes another owner into the word than the one that is waited for. */
+static void judge_usurped(struct thread *owner)
+{
+	struct thread *waiter = start(2, want, 0, 50);
+	u32 word;
+
+	await_waiter(waiter);
+	word = word_of(0);
+	__atomic_store_n(&lock[0].word, current()->tid | FUTEX_WAITERS, __ATOMIC_SEQ_CST);
+	sim_check_eq(futex_unlock_pi(at(0), false), -EINVAL);
+	__atomic_store_n(&lock[0].word, owner->tid | FUTEX_WAITERS | 1u << 20, __ATOMIC_SEQ_CST);
+	sim_check_eq(futex_lock_pi(at(0), false, WAIT_FOREVER), -EINVAL);
+	__atomic_store_n(&lock[0].word, word, __ATOMIC_SEQ_CST);
+	kill(waiter);
+	sim_check_eq(thread_join(waiter), -ERESTARTNOINTR);
 }
 
 static void judge_free(void)
@@ -335,6 +366,7 @@ static int returns_main(void *arg)
 	t = start(1, hold_0, 2, SCHED_LEVEL_NORMAL);
 	await(1);
 	judge_owned(t);
+	judge_usurped(t);
 	next_step();
 	thread_join(t);
 	sim_check_eq(word_of(0), 0);
@@ -356,20 +388,6 @@ static void test_each_call_returns_what_it_should(void **state)
 }
 
 /* ---- whom waiting lends to ------------------------------------------------------------------------- */
-
-/* Word `arg` of WORDS, for at most so long in ns (arg / WORDS), or for ever. */
-static int want(void *arg)
-{
-	u32 i = (u64)arg % WORDS;
-	u64 ns = (u64)arg / WORDS;
-	int err = user_lock(i, ns ? clock_ns() + ns : WAIT_FOREVER);
-
-	if (err)
-		return err;
-	served[atomic_fetch_add(&nr_served, 1u)] = current()->base_level;
-	sim_check_eq(user_unlock(i), 0);
-	return 0;
-}
 
 /* The owner is lent the best of all who wait, and gives back what they take with them: by a timeout, by a signal. */
 static int loan_main(void *arg)
@@ -635,14 +653,20 @@ static int condition_main(void *arg)
 	__atomic_fetch_add(&condition, 1, __ATOMIC_SEQ_CST);
 	sim_check_eq(futex_requeue_pi((uaddr_t)&condition, at(0), false, 1, 9, 0), -EAGAIN);
 	sim_check_eq(futex_requeue_pi((uaddr_t)&condition, at(1), false, 1, 9, 1), -EINVAL);
-	moved = futex_requeue_pi((uaddr_t)&condition, at(0), false, 1, 9, 1);
-	sim_check_eq(moved, 3);
-	for (u32 i = 0; i < 3; i++)
-		await_waiter(t[i]);
-	sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
-	sim_check_eq(level_of(current()), 40);
-	sched_set_level(current(), 1, true);
-	sim_check_eq(user_unlock(0), 0);
+	if (sim_random(2)) { /* the first is handed the word at once */
+		sim_check_eq(user_unlock(0), 0);
+		moved = futex_requeue_pi((uaddr_t)&condition, at(0), false, 1, 9, 1);
+		sim_check_eq(moved, 3);
+	} else {
+		moved = futex_requeue_pi((uaddr_t)&condition, at(0), false, 1, 9, 1);
+		sim_check_eq(moved, 3);
+		for (u32 i = 0; i < 3; i++)
+			await_waiter(t[i]);
+		sched_set_level(current(), SCHED_LEVEL_NORMAL, false);
+		sim_check_eq(level_of(current()), 40);
+		sched_set_level(current(), 1, true);
+		sim_check_eq(user_unlock(0), 0);
+	}
 	for (u32 i = 0; i < 3; i++)
 		sim_check_eq(thread_join(t[i]), 0);
 	sim_check_eq(served[0], 40);
