@@ -390,17 +390,17 @@ static bool wants_populate(u64 bits, int lock_future, int flags)
 	return (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
 }
 
-/* If the limits allow it. Limits and locks are noted before the page table says so. */
+/*
+ * If the limits allow it. Limits and locks are noted before the page table says so. Between vm_limits_begin and
+ * vm_limits_end; limited: there may be some.
+ */
 static s64 map_limited(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
-		       const struct map_source *from)
+		       const struct map_source *from, bool limited)
 {
-	struct vm_limits limits;
-	bool claimed;
+	bool claimed = limited && (flags & MAP_FIXED) && claim_begin(as, addr, addr + len);
 	s64 ret;
 
-	vm_limits_begin(as, &limits);
-	claimed = limits.mutex && (flags & MAP_FIXED) && claim_begin(as, addr, addr + len);
-	if (limits.mutex && (flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len))
+	if (limited && (flags & MAP_FIXED_NOREPLACE) && is_taken(as, addr, len))
 		ret = -EEXIST; /* Linux looks at the place first */
 	else
 		ret = check_limits(as, addr, len, from ? from->kind : MARK_ANON, bits, flags);
@@ -413,7 +413,6 @@ static s64 map_limited(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int f
 	}
 	if (claimed)
 		claim_end(as);
-	vm_limits_end(&limits);
 	return ret;
 }
 
@@ -421,18 +420,22 @@ static s64 map_limited(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int f
 static __noinline s64 mmap_special(struct aspace *as, uaddr_t addr, u64 len, u64 bits, int flags,
 				   const struct map_source *from)
 {
-	int lock_future = READ_ONCE(as->lock_future);
+	struct vm_limits limits;
+	int lock_future;
 	s64 ret;
 
-	if ((flags & MAP_LOCKED) || lock_future)
-		bits |= VM_LOCKED;
 	if (flags & MAP_GROWSDOWN)
 		bits |= VM_GROWSDOWN;
 	if (flags & MAP_NORESERVE)
 		bits |= VM_NORESERVE;
 	if (flags & MAP_STACK) /* as Linux since 6.7: a stack seldom needs the 2 MiB */
 		bits |= VM_NOHUGE;
-	ret = map_limited(as, addr, len, bits, flags, from);
+	vm_limits_begin(as, &limits);
+	lock_future = READ_ONCE(as->lock_future);
+	if ((flags & MAP_LOCKED) || lock_future)
+		bits |= VM_LOCKED;
+	ret = map_limited(as, addr, len, bits, flags, from, limits.mutex != NULL);
+	vm_limits_end(&limits);
 	if (ret > 0 && wants_populate(bits, lock_future, flags))
 		vm_populate(as, (u64)ret, (u64)ret + len, true); /* errors come with the access */
 	return ret;
@@ -470,8 +473,8 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 	if (unlikely(err))
 		return err;
 	len = ALIGN_UP(len, PAGE_SIZE);
-	if (likely(!obj && (flags & (MAP_TYPE | MAP_SPECIAL)) == MAP_PRIVATE && !as->lock_future &&
-		   !vm_has_limits(as)))
+	if (likely(!obj && (flags & (MAP_TYPE | MAP_SPECIAL)) == MAP_PRIVATE &&
+		   !READ_ONCE(as->locked) && !vm_has_limits(as)))
 		return map_somewhere(as, addr, len, bits, flags, NULL);
 	err = check_type(flags, obj);
 	if (unlikely(err))
@@ -585,18 +588,12 @@ void aspace_set_brk(struct aspace *as, uaddr_t start)
 	spin_unlock(&as->lock);
 }
 
-/* Under vm_limits_begin. */
+/* With a claim up to the page behind it, which Linux wants to be free. */
 static int brk_grow(struct aspace *as, u64 from, u64 end, bool locked)
 {
 	u64 bits = prot_to_bits(PROT_READ | PROT_WRITE) | (locked ? VM_LOCKED : 0);
-	struct region r;
 
-	/* Linux wants a page free behind it. */
-	if (region_next(as, end, end + PAGE_SIZE, &r)) {
-		region_put(&r);
-		return -ENOMEM;
-	}
-	if (vm_near_stack(as, end + PAGE_SIZE) ||
+	if (is_taken(as, end, PAGE_SIZE) || vm_near_stack(as, end + PAGE_SIZE) ||
 	    !vm_may_expand(as, end - from, MARK_ANON, bits, 0, 0))
 		return -ENOMEM;
 	if ((bits & VM_LOCKED) && vm_may_lock(as, end - from, 0, 0))
@@ -604,47 +601,43 @@ static int brk_grow(struct aspace *as, u64 from, u64 end, bool locked)
 	return pt_map(as, from, end, mark_anon(bits), true);
 }
 
-/* From brk to want, which is not below its start. */
+/* The pages of the break are ordinary private memory between the page-aligned start and end. */
 static int brk_move(struct aspace *as, uaddr_t brk, uaddr_t want)
 {
 	u64 old_end = ALIGN_UP(brk, PAGE_SIZE), new_end = ALIGN_UP(want, PAGE_SIZE);
-	int lock_future = READ_ONCE(as->lock_future), err = 0;
-	struct vm_limits limits;
+	int err = 0;
 
 	if (new_end < old_end)
 		err = unmap(as, new_end, old_end);
-	if (new_end <= old_end)
-		return err;
-	vm_limits_begin(as, &limits);
-	err = brk_grow(as, old_end, new_end, lock_future);
-	vm_limits_end(&limits);
-	if (!err && lock_future && !(lock_future & MCL_ONFAULT))
-		vm_populate(as, old_end, new_end, true);
-	return err;
-}
-
-/*
- * The pages of the break are ordinary private memory between the page-aligned start and end. Two
- * threads that move the break at once may find each other's pages in the way: one of them fails, as
- * if it had come second.
- */
-uaddr_t vm_brk(struct aspace *as, uaddr_t want)
-{
-	uaddr_t brk;
-
-	spin_lock(&as->lock);
-	brk = as->brk;
-	if (as->brk_start == 0 || want < as->brk_start || want >= USER_TOP) {
-		spin_unlock(&as->lock);
-		return brk;
+	if (new_end > old_end) {
+		claim_begin(as, old_end, MIN(new_end + PAGE_SIZE, USER_TOP));
+		err = brk_grow(as, old_end, new_end, READ_ONCE(as->lock_future));
+		claim_end(as);
 	}
-	spin_unlock(&as->lock);
-
-	if (want - as->brk_start > as->limit[VM_LIMIT_DATA] || brk_move(as, brk, want))
-		return brk;
+	if (err)
+		return err;
 	spin_lock(&as->lock);
 	as->brk = want;
 	spin_unlock(&as->lock);
+	return 0;
+}
+
+uaddr_t vm_brk(struct aspace *as, uaddr_t want)
+{
+	struct vm_limits limits;
+	int lock_future;
+	uaddr_t brk;
+
+	/* As if there were limits: two threads that move the break at once would leave a hole below it. */
+	vm_limits_take(as, &limits);
+	brk = as->brk;
+	lock_future = READ_ONCE(as->lock_future);
+	if (as->brk_start == 0 || want < as->brk_start || want >= USER_TOP ||
+	    want - as->brk_start > READ_ONCE(as->limit[VM_LIMIT_DATA]) || brk_move(as, brk, want))
+		want = brk;
+	vm_limits_drop(&limits);
+	if (want > brk && lock_future && !(lock_future & MCL_ONFAULT))
+		vm_populate(as, ALIGN_UP(brk, PAGE_SIZE), ALIGN_UP(want, PAGE_SIZE), true);
 	return want;
 }
 

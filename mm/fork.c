@@ -234,7 +234,7 @@ static int fork_space(struct aspace *parent, struct aspace **child)
 	} while (err == FORK_PAUSE);
 	aspace_copy_limits(as, parent);
 	if (!err && READ_ONCE(parent->locked)) /* a child inherits no locks: mlock(2) */
-		err = vm_munlockall(as);
+		err = vm_forget_locks(as);
 	if (err) {
 		aspace_put(as);
 		return err;
@@ -245,11 +245,14 @@ static int fork_space(struct aspace *parent, struct aspace **child)
 
 int aspace_fork(struct aspace *parent, struct aspace **child)
 {
+	struct vm_limits limits;
 	int err;
 
+	vm_limits_take(parent, &limits); /* the break stays where it is, too */
 	claim_begin(parent, 0, USER_TOP);
 	err = fork_space(parent, child);
 	claim_end(parent);
+	vm_limits_drop(&limits);
 	return err;
 }
 

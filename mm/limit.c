@@ -7,7 +7,8 @@
  * when a limit that somebody has set is to be checked, which hardly any program does.
  *
  * Adding up, deciding and changing the page table are one step for all that adds to what is counted: the space has
- * a mutex for it, which all that may add something take if there is any limit (vm_limits_begin). mremap holds it the
+ * a mutex for it, which all that may add something take if there is any limit, or a lock (vm_limits_begin): mlockall says
+ * of mappings to come what they are to be. brk, mlockall and fork beside other threads take it always. mremap holds it though the
  * sum stays the same: who adds up meanwhile might see what moves at both places, or at none. What only gives up (munmap,
  * munlock, mprotect that takes the right to write) comes between at any time; a sum that has seen some of it is one
  * between before and after, and what is decided by it would have been decided before, or after. But for what MAP_FIXED is

@@ -5,6 +5,7 @@
  */
 #include "arch/api/uaccess.h"
 #include "lib/err.h"
+#include "mm/claim.h"
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
@@ -129,7 +130,7 @@ static int change_all(struct aspace *as, u64 set, u64 clear)
 	return err;
 }
 
-/* What there is, what there will be, if the limit allows it. Under vm_limits_begin. */
+/* What there is, what there will be, if the limit allows it. With a claim on all. */
 static int lock_all(struct aspace *as, int flags)
 {
 	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
@@ -143,7 +144,6 @@ static int lock_all(struct aspace *as, int flags)
 			return -ENOMEM;
 	}
 	WRITE_ONCE(as->lock_future, (u8)(flags & MCL_FUTURE ? flags : 0));
-	WRITE_ONCE(as->locked, true);
 	return flags & MCL_CURRENT ? change_all(as, VM_LOCKED, 0) : 0;
 }
 
@@ -154,16 +154,32 @@ int vm_mlockall(struct aspace *as, int flags)
 
 	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
 		return -EINVAL;
-	vm_limits_begin(as, &limits);
+	WRITE_ONCE(as->locked, true); /* from now on mappings come in turn: vm_limits_begin */
+	vm_limits_take(as, &limits);
+	claim_begin(as, 0, USER_TOP);
 	err = lock_all(as, flags);
-	vm_limits_end(&limits);
+	claim_end(as);
+	vm_limits_drop(&limits);
 	if (!err && (flags & (MCL_CURRENT | MCL_ONFAULT)) == MCL_CURRENT)
 		vm_populate(as, 0, USER_TOP, false);
 	return err;
 }
 
-int vm_munlockall(struct aspace *as)
+int vm_forget_locks(struct aspace *as)
 {
 	WRITE_ONCE(as->lock_future, 0);
 	return change_all(as, 0, VM_LOCKED);
+}
+
+int vm_munlockall(struct aspace *as)
+{
+	struct vm_limits limits;
+	int err;
+
+	vm_limits_take(as, &limits);
+	claim_begin(as, 0, USER_TOP);
+	err = vm_forget_locks(as);
+	claim_end(as);
+	vm_limits_drop(&limits);
+	return err;
 }

@@ -46,7 +46,7 @@ struct aspace {
 	u64 unused2[3];
 
 	spinlock_t lock;        /* protects what follows */
-	uaddr_t brk_start, brk; /* [lock] */
+	uaddr_t brk_start, brk; /* [limits, lock to write] */
 
 	/* Limits, and whether the seldom is there at all: see mm/limit.c, mm/mlock.c. */
 	u64 limit[VM_LIMITS];           /* [a] bytes */
@@ -98,8 +98,8 @@ static inline bool vm_has_limits(const struct aspace *as)
 
 /*
  * What a call that adds to what limits count holds while it checks them and makes its change: from vm_limits_begin
- * to vm_limits_end nobody else does so. Nothing, if there are no limits. Not for who has a claim; without
- * other locks. Within the two nothing takes a fault.
+ * to vm_limits_end nobody else does so, nor changes what mlockall said of mappings to come. Nothing, if there are no limits
+ * and nothing was ever locked. Not for who has a claim; without other locks. Within the two nothing takes a fault.
  */
 struct vm_limits {
 	struct mutex *mutex;     /* or NULL */
@@ -112,7 +112,7 @@ void vm_limits_drop(struct vm_limits *l);
 static inline void vm_limits_begin(struct aspace *as, struct vm_limits *l)
 {
 	l->mutex = NULL;
-	if (unlikely(vm_has_limits(as)))
+	if (unlikely(READ_ONCE(as->locked) || vm_has_limits(as)))
 		vm_limits_take(as, l);
 }
 
@@ -139,6 +139,8 @@ int vm_fault_mapped(struct aspace *as, uaddr_t va, enum fault_access access);
 
 /* mm/mlock.c: faults everything in. 0; when errors count, -ENOMEM (no memory), -EFAULT. */
 int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error);
+/* mm/mlock.c: vm_munlockall of a space that nobody uses yet. */
+int vm_forget_locks(struct aspace *as);
 
 /*
  * mm/aspace.c: a free place for len bytes, or 0. If there is one, and it matters, its address is the same as

@@ -470,10 +470,15 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 	} else if (what < 18) {
 		choose_mremap(c);
 	} else if (what < 19 && one_in(2)) {
-		static const int which[] = { 0, 3, 4 };
+		static const int which[] = { 0, 0, 3, 3, 4, 4, 5, 6, 7 };
 
-		c->kind = CALL_MLOCK; /* mlock, munlock, mlock2(ONFAULT) */
+		c->kind = CALL_MLOCK; /* mlock, munlock, mlock2(ONFAULT), now and then of all */
 		c->advice = which[choose(ARRAY_SIZE(which))];
+	} else if (what < 19 || (w == W_BRK && one_in(3))) {
+		c->kind = CALL_BRK;
+		c->n = w == W_BRK ? (c->at + c->n) * PAGE_SIZE - choose(2 * PAGE_SIZE) :
+				    choose((windows[W_BRK].n - 1) * PAGE_SIZE);
+		c->n = MIN(c->n, (windows[W_BRK].n - 1) * PAGE_SIZE);
 	} else if (what < 20) {
 		choose_fork(c); /* the group looks for a child */
 	} else if (what < 21) {

@@ -552,8 +552,9 @@ static bool explain_brk(struct call *c)
 				.prot = PROT_READ | PROT_WRITE,
 				.flags = MAP_PRIVATE | MAP_ANONYMOUS };
 
-	/* Linux wants one page more. */
-	if (to > from && !none_mapped(&p->w[W_BRK][from], MIN(to + 1, w->n) - from)) {
+	/* Linux wants one page more, and below a stack the gap. */
+	if (to > from && (!none_mapped(&p->w[W_BRK][from], MIN(to + 1, w->n) - from) ||
+			  model_near_stack(p, page_va(W_BRK, to + 1)))) {
 		want(c->ret == (s64)p->brk, "brk over a mapping: %#lx", c->ret);
 		return true;
 	}
@@ -631,11 +632,11 @@ static bool explain_mlock(struct call *c)
 	case 3: expect = lock_pages(m, c->n, false) ? 0 : -ENOMEM; break;
 	case 4: expect = lock_pages(m, c->n, true) ? 0 : -ENOMEM; break;
 	case 5:
-		c->p->future = 0;
+		set_long(&c->p->future, 0);
 		lock_all(c->p, true);
 		break;
-	case 6: c->p->future = 1; break;
-	default: c->p->future = 0; lock_all(c->p, false);
+	case 6: set_long(&c->p->future, 1); break;
+	default: set_long(&c->p->future, 0); lock_all(c->p, false);
 	}
 	want(c->ret == expect, "mlock (%d): %ld, expected %d", c->advice, c->ret, expect);
 	return true;

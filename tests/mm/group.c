@@ -45,6 +45,8 @@ static struct group {
 	bool injected, failed;    /* an allocation was to fail, and did */
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
+	bool sets_future;         /* mlockall, munlockall are among them, */
+	bool asks_future;         /* or calls whose steps depend on it */
 	const struct call *moves; /* goes in pieces, to a fixed place */
 } g;
 
@@ -72,8 +74,16 @@ static bool end_matches(void)
 		snprintf(call_why, sizeof(call_why), "%s", files_why);
 		return false;
 	}
-	for (unsigned k = 0; k < MAX_PROCS; k++)
-		for (unsigned w = 0; g.used[k] && procs[k].as && w < WINDOWS; w++) {
+	for (unsigned k = 0; k < MAX_PROCS; k++) {
+		const struct aspace *as = procs[k].as;
+
+		if (as && (procs[k].brk != as->brk || procs[k].future != !!as->lock_future)) {
+			snprintf(call_why, sizeof(call_why),
+				 "process %u: break %#lx, future %u, expected %#lx, %lu", k,
+				 as->brk, as->lock_future, procs[k].brk, procs[k].future);
+			return false;
+		}
+		for (unsigned w = 0; as && w < WINDOWS; w++) {
 			const char *why = compare_seen(procs[k].w[w], seen[k][w], windows[w].n,
 						       windows[w].base);
 
@@ -82,6 +92,7 @@ static bool end_matches(void)
 				return false;
 			}
 		}
+	}
 	return true;
 }
 
@@ -246,14 +257,14 @@ static void tell(void)
 static void set_up(struct proc **p, unsigned *w, u64 *at, u64 *n)
 {
 	static const u64 sizes[] = { 1, 2, 2, 3, 4, 4, 8, 8, 20, 600 };
-	static const unsigned places[] = { W_PAGES, W_PAGES, W_PAGES, W_LARGE, W_TOP };
+	static const unsigned places[] = { W_PAGES, W_PAGES, W_PAGES, W_LARGE, W_TOP, W_BRK };
 
 	memset(&g, 0, sizeof(g));
 	*p = &procs[choose(MAX_PROCS)];
 	proc_start(*p);
 	*w = places[choose(ARRAY_SIZE(places))];
 	*n = sizes[choose(ARRAY_SIZE(sizes))];
-	if (choose(2) && (*p)->hot_n && (*p)->hot_w != W_BRK)
+	if (choose(2) && (*p)->hot_n)
 		*w = (*p)->hot_w;
 	*n = MIN(*n, windows[*w].n);
 	*at = choose(windows[*w].n - *n + 1);
@@ -401,6 +412,19 @@ static bool locks(const struct call *c)
 	return c->kind == CALL_MLOCK || (c->kind == CALL_MMAP && (c->flags & MAP_LOCKED));
 }
 
+/* What is said of mappings to come. */
+static bool sets_future(const struct call *c)
+{
+	return c->kind == CALL_MLOCK && c->advice >= 5;
+}
+
+/* Is it known only when the call is made whether it faults something in? */
+static bool asks_future(const struct call *c)
+{
+	return (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
+	       (c->kind == CALL_MREMAP && c->n2 > c->n);
+}
+
 /* Can this call be made beside those that there are? Takes note of its processes. */
 static bool fits(struct call *c)
 {
@@ -416,6 +440,8 @@ static bool fits(struct call *c)
 		return false;
 	if (locks(c) && !READ_ONCE(c->p->as->locked))
 		return false; /* from then on MADV_DONTNEED would go region by region */
+	if (sets_future(c) ? g.asks_future || g.injected : asks_future(c) && g.sets_future)
+		return false;
 	c->by_steps = call_has_steps(c);
 	/* An allocation that fails would leave it done in part. */
 	if (c->by_steps && (g.injected || !call_may_be_stepped(c)))
@@ -442,6 +468,8 @@ static void add_call(const struct call *c, unsigned cpu)
 	g.n++;
 	run_counts.group_calls++;
 	run_counts.stepped += c->by_steps;
+	g.sets_future |= sets_future(c);
+	g.asks_future |= asks_future(c);
 	if (call_moves_in_pieces(c) && (c->flags & MREMAP_FIXED)) {
 		g.moves = &l->call[l->n - 1];
 		run_counts.moved++;
@@ -616,11 +644,11 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		g.injected = false; /* a page that cannot be cut stays, and the log says so */
 }
 
-/* What the page tables say afterwards, also of children. */
+/* What the page tables say afterwards, also of children, and of who only shares memory with those that made calls. */
 static void see_all(void)
 {
 	for (unsigned k = 0; k < MAX_PROCS; k++)
-		for (unsigned w = 0; g.used[k] && !g.forks[k] && w < WINDOWS; w++)
+		for (unsigned w = 0; procs[k].as && !g.forks[k] && w < WINDOWS; w++)
 			see_pages(&procs[k], w, 0, windows[w].n, seen[k][w]);
 	for (unsigned cpu = 0; cpu < mm_cpus; cpu++)
 		for (unsigned i = 0; i < g.lane[cpu].n; i++) {

@@ -76,7 +76,7 @@ struct proc {
 	struct aspace *as; /* NULL: none */
 	struct page *w[WINDOWS];
 	u64 brk;
-	u8 future; /* MCL_FUTURE: mappings to come are locked */
+	u64 future; /* MCL_FUTURE: mappings to come are locked */
 	u64 limit[VM_LIMITS];
 	u64 grown, grown_end; /* the stack that grew last: its start, its end */
 	unsigned hot_w;       /* pages touched last */

@@ -6,6 +6,8 @@
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
+ * mlockall and munlockall change all regions in one step, as brk does what it does.
+ *
  * mlock, mmap and mremap of what is locked, MAP_POPULATE and MADV_POPULATE_* then fault in what they have changed, or what is
  * there: also region by region, each page in a step of its own. Those that change nothing are taken together at first
  * (group.c tries one by one when that is not enough).
@@ -46,7 +48,7 @@ bool call_has_steps(const struct call *c)
 		if (c->advice == MADV_MERGEABLE || c->advice == 12345) /* Linux knows neither */
 			return false;
 		return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
-	case CALL_MLOCK: return true;
+	case CALL_MLOCK: return c->advice < 5; /* mlockall(ONFAULT), munlockall: one */
 	case CALL_MPROTECT: return protects_by_region(c);
 	case CALL_MMAP: return call_populates(c);
 	case CALL_MREMAP:
