@@ -1645,6 +1645,18 @@ int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 /* Slots that are looked at under one lock: fn may take a hundred instructions and more for each. */
 #define SCAN_AT_ONCE 128u
 
+/* What follows an empty slot in its table up to `end`, and is empty, too, is one with it. */
+static void add_empty(struct pt_slot *s, const pte_t *entry, u64 end)
+{
+	u64 span = s->size, next = s->va + span,
+	    table_end = ALIGN_DOWN(s->va, span << 9) + (span << 9);
+
+	end = MIN(end, table_end);
+	while (next < end && pte_is_none(pte_load(++entry)))
+		next += span;
+	s->size = next - s->va;
+}
+
 int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
 	    void *arg)
 {
@@ -1669,7 +1681,10 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 
 			if (pte_is_table(s.e, c.level))
 				break; /* made since, or the next slot: lock that one */
-			slot_look(&s, c.table, va);
+			if (pte_is_none(s.e))
+				add_empty(&s, &c.entry[i], end);
+			else
+				slot_look(&s, c.table, va);
 			ret = fn(&s, arg);
 			va = s.va + s.size;
 		} while (!ret && va < end && --room && (va & (pt_span(c.level + 1) - 1)));
