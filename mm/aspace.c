@@ -748,7 +748,7 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 	u64 va = 0;
 	int ret = 0;
 
-	while (!ret) {
+	while (!ret && !thread_is_ending()) {
 		struct region_scan r = { .start = va, .end = va };
 		struct vm_region out = { 0 };
 
