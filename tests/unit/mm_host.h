@@ -1,6 +1,6 @@
 /*
  * A program's address space on the host, for the tests of mm/ that look at single cases: `as` on one
- * simulated CPU, accesses with their faults, and a file of four pages.
+ * simulated CPU, accesses with their faults, and a file of four pages. Those with threads take the machine alone.
  */
 #pragma once
 
@@ -54,17 +54,23 @@ static inline void use(struct aspace *space)
 	irq_enable();
 }
 
-static inline int setup(void **state)
+/* So many frames of RAM, a kernel's table, and mm/ on them, without a space yet. Returns the table. */
+static inline paddr_t machine_start(u64 frames)
 {
 	struct frame *root;
 
 	host_mmu_reset();
-	host_ram_init(20000);
+	host_ram_init(frames);
 	slab_init();
 	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
 	kmap_set_root(frame_pa(root), NULL);
-	mmu_load_root(frame_pa(root), 0, false);
 	aspace_init();
+	return frame_pa(root);
+}
+
+static inline int setup(void **state)
+{
+	mmu_load_root(machine_start(20000), 0, false);
 	frames_at_start = frames_named();
 	as = aspace_create();
 	use(as);
@@ -105,6 +111,16 @@ static inline void check_books(void)
 	assert_int_equal(sum, s.total);
 }
 
+static inline u64 claims_in_use(void)
+{
+	struct slab_stats s;
+
+	for (unsigned i = 0; slab_stats(i, &s); i++)
+		if (strcmp(s.name, "claim") == 0)
+			return s.in_use;
+	return UINT64_MAX;
+}
+
 static inline int teardown(void **state)
 {
 	check_books();
@@ -113,6 +129,7 @@ static inline int teardown(void **state)
 	if (as)
 		aspace_put(as);
 	end_grace_periods();
+	assert_int_equal(claims_in_use(), 0);
 	assert_int_equal(frames_named(), frames_at_start);
 	host_mmu_reset();
 	host_ram_exit();

@@ -6,27 +6,16 @@
 
 #include <pthread.h>
 
-#include "arch/api/mmu.h"
-#include "arch/api/uaccess.h"
-#include "arch/host/ram.h"
-#include "lib/err.h"
-#include "lib/uapi/mman.h"
-#include "mm/aspace.h"
-#include "mm/pt.h"
-#include "mm/slab.h"
+#include "tests/unit/mm_host.h"
 
 #define CPUS   2
 #define FRAMES 2048
-#define RW     (PROT_READ | PROT_WRITE)
-#define ANON   (MAP_PRIVATE | MAP_ANONYMOUS)
 
 /* Each CPU has these of its own. */
 #define PAGE_OF(cpu)  (GiB + (cpu)*64 * MiB)
 #define STACK_OF(cpu) (2 * GiB + (cpu)*64 * MiB)
 #define BREAK         (4 * GiB)
 #define REGIONS       400u /* so that adding up takes a while */
-
-static struct aspace *as;
 
 /* ---- the calls ------------------------------------------------------------------------------------------------ */
 
@@ -222,17 +211,11 @@ static void make_space(void)
 static void test_room_for_one(void **state)
 {
 	u64 rounds = unit_rounds(60);
-	struct frame *root;
 	pthread_t t[CPUS];
 
 	nr_cpus = CPUS + 1; /* and one that looks what came of it */
 	host_cpu = CPUS;
-	host_mmu_reset();
-	host_ram_init(FRAMES);
-	slab_init();
-	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
-	kmap_set_root(frame_pa(root), NULL);
-	aspace_init();
+	machine_start(FRAMES);
 	make_space();
 	pthread_barrier_init(&both.barrier, NULL, CPUS + 1);
 	for (u64 i = 0; i < CPUS; i++)

@@ -7,15 +7,9 @@
 
 #include <pthread.h>
 
-#include "arch/api/mmu.h"
-#include "arch/host/ram.h"
-#include "lib/err.h"
-#include "lib/uapi/mman.h"
 #include "mm/anon_object.h"
-#include "mm/aspace.h"
 #include "mm/kmap.h"
-#include "mm/pt.h"
-#include "mm/slab.h"
+#include "tests/unit/mm_host.h"
 
 #define CPUS   3
 #define FRAMES 2048
@@ -92,13 +86,13 @@ static void use_common(u64 cpu, u64 i)
 /* A space comes and goes. While the object is mapped in it, who takes out a page goes through all spaces. */
 static void use_space(u64 cpu)
 {
-	struct aspace *as = aspace_create();
+	struct aspace *own = aspace_create();
 
-	assert_non_null(as);
-	assert_true(vm_mmap(as, 0, (1 + cpu) * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	assert_non_null(own);
+	assert_true(vm_mmap(own, 0, (1 + cpu) * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 			    object, 0) > 0);
 	use_object(cpu | 1ul << 32);
-	aspace_put(as);
+	aspace_put(own);
 }
 
 static const char *const names[CPUS] = { "one", "two", "three" };
@@ -126,16 +120,10 @@ static void *work(void *arg)
 
 static void test_threads(void **state)
 {
-	struct frame *root;
 	pthread_t t[CPUS];
 
 	nr_cpus = CPUS;
-	host_mmu_reset();
-	host_ram_init(FRAMES);
-	slab_init();
-	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
-	kmap_set_root(frame_pa(root), NULL);
-	aspace_init();
+	machine_start(FRAMES);
 	object = anon_object_create(PAGES);
 	assert_non_null(object);
 	common = aspace_create();
