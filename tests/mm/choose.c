@@ -483,9 +483,12 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		choose_fork(c); /* the group looks for a child */
 	} else if (what < 21) {
 		c->kind = CALL_EXIT;
-	} else if (what < 23) {
+	} else if (what < 22) {
 		c->kind = CALL_OUTSIDE;
 		c->n = 1;
+	} else if (what < 23) {
+		c->kind = CALL_MSYNC;
+		c->flags = (int)choose(8);
 	} else {
 		c->kind = CALL_TOUCH;
 		c->n = 1;

@@ -7,8 +7,8 @@
  * that the model gives each call the result that it had, and the page tables are as the model ends.
  * group_explain looks for it, going back where the model says no; changes of the model are taken back
  * by its log. That is the definition of linearizability (Herlihy and Wing, 1990), and the naive way
- * to test it; with at most 8 calls that mostly do overlap in time only with one or two others it costs
- * a few tries.
+ * to test it; with calls that mostly do overlap in time only with one or two others it costs a few tries. Where it
+ * takes more, states that were come to before in vain are passed by.
  *
  * Accesses of programs are calls, too: an access takes effect when it is made, or when its fault
  * is refused. What a stale translation shows is right as long as the call that makes it stale has
@@ -117,6 +117,36 @@ static bool may_be_next(unsigned cpu)
 	return true;
 }
 
+/*
+ * States from which the search has come to no end: orders that differ in what does not matter lead to the same one,
+ * and with calls of many steps there are many. A hash of it stands for a state; of two in one place the later is kept.
+ */
+static u64 vain[1 << 16];
+
+static u64 steps_hash(u64 h, const struct call_steps *s)
+{
+	h = hash_add(h, s->phase | (u64)s->looked << 4 | (u64)s->hole << 5 | (u64)s->locked << 6 |
+				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
+	h = hash_add(hash_add(hash_add(h, s->done), s->from), s->to);
+	for (unsigned i = 0; s->phase == STEPS_MOVE && i < ARRAY_SIZE(s->moved); i++)
+		h = hash_add(h, s->moved[i]);
+	return h;
+}
+
+static u64 state_hash(void)
+{
+	u64 h = hash_add(model_state, run_counts.groups * 4 + g.steps * 2 + g.excused);
+
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+		const struct call *c = &g.lane[cpu].call[g.done[cpu]];
+
+		h = hash_add(h, g.done[cpu]);
+		if (g.done[cpu] < g.lane[cpu].n)
+			h = steps_hash(hash_add(h, c->early), &c->steps);
+	}
+	return h;
+}
+
 static bool explain_rest(unsigned depth);
 
 /* One step of a call that goes region by region. */
@@ -200,7 +230,7 @@ static bool explain_moved(struct call *c, unsigned cpu, unsigned depth)
 	return false;
 }
 
-static bool explain_rest(unsigned depth)
+static bool explain_next(unsigned depth)
 {
 	bool left = false;
 
@@ -227,6 +257,18 @@ static bool explain_rest(unsigned depth)
 	if (end_matches())
 		return true;
 	note_best(depth);
+	return false;
+}
+
+static bool explain_rest(unsigned depth)
+{
+	u64 state = state_hash(), *known = &vain[state % ARRAY_SIZE(vain)];
+
+	if (*known == state)
+		return false;
+	if (explain_next(depth))
+		return true;
+	*known = state;
 	return false;
 }
 

@@ -105,6 +105,8 @@ void set_page(struct page *p, struct page to);
 void set_word(u32 *p, u32 to);
 void set_long(u64 *p, u64 to);
 void set_as(struct aspace **p, struct aspace *to);
+extern u64 model_state; /* a hash: the same changes lead to the same one, in whatever order */
+u64 hash_add(u64 hash, u64 value);
 size_t undo_mark(void);
 void undo_to(size_t mark);
 void undo_forget(void);

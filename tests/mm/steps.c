@@ -4,6 +4,7 @@
  *
  * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
+ * msync looks, and changes nothing.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
  * mlockall and munlockall change all regions in one step, as brk does what it does.
@@ -50,6 +51,7 @@ bool call_has_steps(const struct call *c)
 		return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
 	case CALL_MLOCK: return c->advice < 5; /* mlockall(ONFAULT), munlockall: one */
 	case CALL_MPROTECT: return protects_by_region(c);
+	case CALL_MSYNC: return (c->flags & (MS_ASYNC | MS_SYNC)) != (MS_ASYNC | MS_SYNC);
 	case CALL_MMAP: return call_populates(c);
 	case CALL_MREMAP:
 		return call_moves_in_pieces(c) ||
@@ -90,7 +92,7 @@ static enum step next_phase(struct call *c, struct page *page, u64 n)
 /* Who stops at a hole, with -ENOMEM. Others go around it, and say so at the end. */
 static bool stops_at_hole(const struct call *c)
 {
-	return c->kind != CALL_MADVISE || advises_populate(c);
+	return (c->kind != CALL_MADVISE && c->kind != CALL_MSYNC) || advises_populate(c);
 }
 
 /* The next region, as it is now: [from, to). False: nothing but a hole. */
@@ -135,6 +137,8 @@ static struct page changed_page(const struct call *c, struct page p)
 		p.prot = (u8)c->prot;
 		return p;
 	}
+	if (c->kind == CALL_MSYNC)
+		return p;
 	if (c->kind == CALL_MLOCK) {
 		bool unlocks = c->advice == 2 || c->advice == 3;
 
@@ -165,6 +169,8 @@ static int region_refused(const struct call *c)
 
 	if (c->kind == CALL_MPROTECT)
 		return s->refused ? -ENOMEM : 0;
+	if (c->kind == CALL_MSYNC)
+		return s->locked && (c->flags & MS_INVALIDATE) ? -EBUSY : 0;
 	switch (c->kind == CALL_MLOCK ? MADV_NORMAL : c->advice) {
 	case MADV_FREE: return s->locked || !s->anon ? -EINVAL : 0;
 	case MADV_DONTNEED:
