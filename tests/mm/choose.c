@@ -487,7 +487,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->kind = CALL_OUTSIDE;
 		c->n = 1;
 	} else if (what < 23) {
-		c->kind = CALL_MSYNC;
+		c->kind = one_in(2) ? CALL_MSYNC : CALL_MINCORE;
 		c->flags = (int)choose(8);
 	} else {
 		c->kind = CALL_TOUCH;

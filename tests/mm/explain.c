@@ -642,6 +642,12 @@ static bool explain_mlock(struct call *c)
 	return true;
 }
 
+/* What was written is in memory: a page of ours, or an object's. */
+bool page_is_there(const struct page *p)
+{
+	return p->own || page_tag(p);
+}
+
 static bool explain_mincore(struct call *c)
 {
 	struct page *m = pages(c);
@@ -652,7 +658,7 @@ static bool explain_mincore(struct call *c)
 			return true;
 		}
 		want(c->core[i] <= 1, "mincore: %u", c->core[i]);
-		want(c->core[i] || !(m[i].own || (!m[i].obj && m[i].tag)),
+		want(c->core[i] || !page_is_there(&m[i]),
 		     "mincore: page %lu was written, but is not there", i);
 	}
 	want(c->ret == 0, "mincore: %ld", c->ret);

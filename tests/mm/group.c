@@ -127,7 +127,7 @@ static u64 steps_hash(u64 h, const struct call_steps *s)
 {
 	h = hash_add(h, s->phase | (u64)s->looked << 4 | (u64)s->hole << 5 | (u64)s->locked << 6 |
 				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
-	h = hash_add(hash_add(hash_add(h, s->done), s->from), s->to);
+	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to), s->ask);
 	for (unsigned i = 0; s->phase == STEPS_MOVE && i < ARRAY_SIZE(s->moved); i++)
 		h = hash_add(h, s->moved[i]);
 	return h;

@@ -4,7 +4,8 @@
  *
  * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
- * msync looks, and changes nothing.
+ * msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
+ * region's object, for one after the other, whether it has those that are not mapped.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
  * mlockall and munlockall change all regions in one step, as brk does what it does.
@@ -51,6 +52,7 @@ bool call_has_steps(const struct call *c)
 		return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
 	case CALL_MLOCK: return c->advice < 5; /* mlockall(ONFAULT), munlockall: one */
 	case CALL_MPROTECT: return protects_by_region(c);
+	case CALL_MINCORE: return true;
 	case CALL_MSYNC: return (c->flags & (MS_ASYNC | MS_SYNC)) != (MS_ASYNC | MS_SYNC);
 	case CALL_MMAP: return call_populates(c);
 	case CALL_MREMAP:
@@ -67,7 +69,8 @@ bool call_may_be_stepped(const struct call *c)
 
 	if (c->kind == CALL_MREMAP && call_moves_in_pieces(c))
 		return c->n2 == c->n || !READ_ONCE(c->p->as->locked);
-	if (w->unit != PAGE_SIZE || c->n > 128) /* SCAN_AT_ONCE of mm/pt.c */
+	/* SCAN_AT_ONCE of mm/pt.c. And there is no room for more answers. */
+	if (w->unit != PAGE_SIZE || c->n > (c->kind == CALL_MINCORE ? ARRAY_SIZE(c->core) : 128))
 		return false;
 	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
 		return true;
@@ -124,6 +127,11 @@ static enum step look_at_region(struct call *c)
 		return last_if(c->ret == (s->hole ? -ENOMEM : 0));
 	}
 	m = &s->page[s->from];
+	if (c->kind == CALL_MINCORE) {
+		s->first = *m;
+		s->phase = STEPS_LOOK;
+		return STEP_MORE;
+	}
 	s->locked = m->flags & PAGE_LOCKED;
 	s->anon = !m->obj;
 	s->refused = c->kind == CALL_MPROTECT && !may_protect(c, m, s->to - s->from);
@@ -206,6 +214,54 @@ static enum step change_region(struct call *c)
 		return last_if(c->ret == err);
 	s->looked = false;
 	s->done = s->to;
+	return STEP_MORE;
+}
+
+/* ---- mincore --------------------------------------------------------------------------------- */
+
+/*
+ * A page of ours is there, or not, at this step. Of another one the object will be asked, if the region had one; or it
+ * is mapped, and the answer is yes already.
+ */
+static enum step look_at_pages(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+
+	s->ask = 0;
+	for (u64 i = s->from; i < s->to; i++) {
+		const struct page *m = &s->page[i];
+
+		if (c->core[i] > 1)
+			return STEP_NO;
+		if (c->core[i] || !m->mapped)
+			continue;
+		if (page_is_there(m) && (m->own || !m->obj))
+			return STEP_NO;
+		if (m->obj && s->first.obj)
+			s->ask |= 1ul << i;
+	}
+	s->phase = STEPS_ASK;
+	return STEP_MORE;
+}
+
+/* Those pages were not there when the region's object was asked. */
+static enum step ask_object(struct call *c, bool finely)
+{
+	struct call_steps *s = &c->steps;
+
+	while (s->ask) {
+		u64 i = (u64)__builtin_ctzl(s->ask);
+		struct page p = fresh(s->first, i - s->from, 1);
+
+		if (page_is_there(&p))
+			return STEP_NO;
+		s->ask &= s->ask - 1;
+		if (finely)
+			return STEP_MORE;
+	}
+	s->looked = false;
+	s->done = s->to;
+	s->phase = STEPS_CHANGE;
 	return STEP_MORE;
 }
 
@@ -379,6 +435,8 @@ enum step call_explain_step(struct call *c, bool finely)
 	switch (c->steps.phase) {
 	case STEPS_BEGIN: return begin(c);
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
+	case STEPS_LOOK: return look_at_pages(c);
+	case STEPS_ASK: return ask_object(c, finely);
 	case STEPS_MOVE: return move_rest(c);
 	default: return populate(c, finely);
 	}
