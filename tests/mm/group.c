@@ -596,8 +596,10 @@ static bool add_move(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
 	}
 	move.to = choose(below + above);
 	move.to += move.to < below ? 0 : at + n - below;
-	if (choose(3) == 0)
-		move.flags |= MREMAP_DONTUNMAP;
+	switch (choose(4)) {
+	case 0: move.flags |= MREMAP_DONTUNMAP; break;
+	case 1: move.n2 -= choose(n - 200); break;
+	}
 	if (!fits(&move))
 		return false;
 	add_call(&move, cpu);
@@ -673,7 +675,8 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
 		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
-		    c.at >= g.moves->at && c.at < g.moves->at + g.moves->n && choose(2))
+		    c.at >= g.moves->at && c.at < g.moves->at + MIN(g.moves->n, g.moves->n2) &&
+		    choose(2))
 			c.at = g.moves->to + (c.at - g.moves->at);
 		if (theme == CUTS &&
 		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||

@@ -208,8 +208,10 @@ struct call {
 		enum {
 			STEPS_BEGIN,
 			STEPS_CHANGE,
-			STEPS_LOOK, /* mincore: at pages, */
-			STEPS_ASK,  /* and those of objects */
+			STEPS_LOOK,   /* mincore: at pages, */
+			STEPS_ASK,    /* and those of objects */
+			STEPS_SHRINK, /* mremap: what is too much, */
+			STEPS_SHRUNK, /* and what is left */
 			STEPS_POPULATE,
 			STEPS_MOVE
 		} phase;

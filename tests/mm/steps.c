@@ -14,6 +14,9 @@
  * there: also region by region, each page in a step of its own. Those that change nothing are taken together at first
  * (group.c tries one by one when that is not enough).
  *
+ * mremap that shortens looks whether there is something at all, then gives up what is too much, whatever comes of the
+ * rest; then it is done, or moves what is left.
+ *
  * mremap of much goes in pieces. For calls and faults that is one step; but who accesses a page without a fault, at the old
  * address or the new one, sees whether that page has moved.
  */
@@ -35,11 +38,18 @@ static bool advises_populate(const struct call *c)
 	       (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE);
 }
 
+static bool call_shrinks(const struct call *c)
+{
+	return c->kind == CALL_MREMAP && c->n2 < c->n;
+}
+
 /* WORK_AT_ONCE and MOVE_AT_ONCE of mm/mremap.c; and what is locked and left behind is unlocked. */
 bool call_moves_in_pieces(const struct call *c)
 {
-	return c->kind == CALL_MREMAP &&
-	       (c->n > 200 || c->n * windows[c->w].unit > 16 * MiB ||
+	u64 n = MIN(c->n, c->n2); /* it is shortened before */
+
+	return c->kind == CALL_MREMAP && (!call_shrinks(c) || (c->flags & MREMAP_FIXED)) &&
+	       (n > 200 || n * windows[c->w].unit > 16 * MiB ||
 		((c->flags & MREMAP_DONTUNMAP) && READ_ONCE(c->p->as->locked)));
 }
 
@@ -56,7 +66,7 @@ bool call_has_steps(const struct call *c)
 	case CALL_MSYNC: return (c->flags & (MS_ASYNC | MS_SYNC)) != (MS_ASYNC | MS_SYNC);
 	case CALL_MMAP: return call_populates(c);
 	case CALL_MREMAP:
-		return call_moves_in_pieces(c) ||
+		return call_shrinks(c) || call_moves_in_pieces(c) ||
 		       (c->n2 > c->n && READ_ONCE(c->p->as->locked) && !c->p->future);
 	default: return false;
 	}
@@ -67,6 +77,8 @@ bool call_may_be_stepped(const struct call *c)
 	const struct window *w = &windows[c->w];
 	u64 first, last;
 
+	if (call_shrinks(c))
+		return true;
 	if (c->kind == CALL_MREMAP && call_moves_in_pieces(c))
 		return c->n2 == c->n || !READ_ONCE(c->p->as->locked);
 	/* SCAN_AT_ONCE of mm/pt.c. And there is no room for more answers. */
@@ -410,11 +422,48 @@ static enum step map_first(struct call *c)
 	return m ? next_phase(c, m, n) : STEP_LAST;
 }
 
+static enum step shrink_begin(struct call *c)
+{
+	bool onto_itself =
+		(c->flags & MREMAP_FIXED) && c->at + c->n > c->to && c->to + c->n2 > c->at;
+
+	if (onto_itself)
+		return last_if(c->ret == -EINVAL);
+	if (!c->p->w[c->w][c->at].mapped)
+		return last_if(c->ret == -EFAULT);
+	c->steps.phase = STEPS_SHRINK;
+	return STEP_MORE;
+}
+
+static enum step shrink(struct call *c)
+{
+	for (u64 i = c->n2; i < c->n; i++)
+		set_page(&c->p->w[c->w][c->at + i], (struct page){ 0 });
+	if (!(c->flags & MREMAP_FIXED))
+		return last_if(c->ret == (s64)page_va(c->w, c->at));
+	c->steps.phase = STEPS_SHRUNK;
+	return STEP_MORE;
+}
+
+/* What is left moves. */
+static enum step move_shrunk(struct call *c)
+{
+	u64 n = c->n;
+	enum step step;
+
+	c->n = c->n2;
+	step = call_moves_in_pieces(c) ? move_begin(c) : last_if(call_explain(c));
+	c->n = n;
+	return step;
+}
+
 static enum step begin(struct call *c)
 {
 	struct call_steps *s = &c->steps;
 	int err;
 
+	if (call_shrinks(c))
+		return shrink_begin(c);
 	if (call_moves_in_pieces(c))
 		return move_begin(c);
 	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
@@ -437,6 +486,8 @@ enum step call_explain_step(struct call *c, bool finely)
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
 	case STEPS_LOOK: return look_at_pages(c);
 	case STEPS_ASK: return ask_object(c, finely);
+	case STEPS_SHRINK: return shrink(c);
+	case STEPS_SHRUNK: return move_shrunk(c);
 	case STEPS_MOVE: return move_rest(c);
 	default: return populate(c, finely);
 	}
