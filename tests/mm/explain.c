@@ -826,14 +826,22 @@ static bool explain_access(struct call *c)
 	return true;
 }
 
+/* Nothing happened for want of memory; but that a stack grew, in a step of its own, stays, as on Linux. */
+static bool explain_failed(struct call *c)
+{
+	struct seen s = { 0 };
+
+	if (c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE)
+		see_pages(c->p, c->w, c->at, 1, &s);
+	if (s.page.mapped)
+		call_grows_early(c);
+	return true;
+}
+
 bool call_explain(struct call *c)
 {
-	if (c->failed_alloc) {
-		/* Nothing happened; but that a stack grew, in a step of its own, stays, as on Linux. */
-		if (c->p->as->grown != c->p->grown)
-			call_grows_early(c);
-		return true;
-	}
+	if (c->failed_alloc)
+		return explain_failed(c);
 	switch (c->kind) {
 	case CALL_MMAP: return explain_mmap(c);
 	case CALL_MUNMAP:

@@ -45,8 +45,6 @@ static struct group {
 	bool injected, failed;    /* an allocation was to fail, and did */
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
-	bool sets_future;         /* mlockall, munlockall are among them, */
-	bool asks_future;         /* or calls whose steps depend on it */
 	const struct call *moves; /* goes in pieces, to a fixed place */
 } g;
 
@@ -460,13 +458,6 @@ static bool sets_future(const struct call *c)
 	return c->kind == CALL_MLOCK && c->advice >= 5;
 }
 
-/* Is it known only when the call is made whether it faults something in? */
-static bool asks_future(const struct call *c)
-{
-	return (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
-	       (c->kind == CALL_MREMAP && c->n2 > c->n);
-}
-
 /* Can this call be made beside those that there are? Takes note of its processes. */
 static bool fits(struct call *c)
 {
@@ -482,8 +473,8 @@ static bool fits(struct call *c)
 		return false;
 	if (locks(c) && !READ_ONCE(c->p->as->locked))
 		return false; /* from then on MADV_DONTNEED would go region by region */
-	if (sets_future(c) ? g.asks_future || g.injected : asks_future(c) && g.sets_future)
-		return false;
+	if (sets_future(c) && g.injected)
+		return false; /* it would stop half way */
 	c->by_steps = call_has_steps(c);
 	/* An allocation that fails would leave it done in part. */
 	if (c->by_steps && (g.injected || !call_may_be_stepped(c)))
@@ -510,8 +501,6 @@ static void add_call(const struct call *c, unsigned cpu)
 	g.n++;
 	run_counts.group_calls++;
 	run_counts.stepped += c->by_steps;
-	g.sets_future |= sets_future(c);
-	g.asks_future |= asks_future(c);
 	if (call_moves_in_pieces(c) && (c->flags & MREMAP_FIXED)) {
 		g.moves = &l->call[l->n - 1];
 		run_counts.moved++;

@@ -213,6 +213,7 @@ struct call {
 			STEPS_SHRINK, /* mremap: what is too much, */
 			STEPS_SHRUNK, /* and what is left */
 			STEPS_POPULATE,
+			STEPS_FUTURE, /* mremap: is to be populated? */
 			STEPS_MOVE
 		} phase;
 		bool looked, hole; /* at the region [from, to), which was */

@@ -64,10 +64,10 @@ bool call_has_steps(const struct call *c)
 	case CALL_MPROTECT: return protects_by_region(c);
 	case CALL_MINCORE: return true;
 	case CALL_MSYNC: return (c->flags & (MS_ASYNC | MS_SYNC)) != (MS_ASYNC | MS_SYNC);
-	case CALL_MMAP: return call_populates(c);
+	case CALL_MMAP: return c->flags & (MAP_LOCKED | MAP_POPULATE);
 	case CALL_MREMAP:
 		return call_shrinks(c) || call_moves_in_pieces(c) ||
-		       (c->n2 > c->n && READ_ONCE(c->p->as->locked) && !c->p->future);
+		       (c->n2 > c->n && READ_ONCE(c->p->as->locked));
 	default: return false;
 	}
 }
@@ -318,6 +318,13 @@ static enum step populate_pages(struct call *c, bool finely)
 	return STEP_MORE;
 }
 
+/* MCL_FUTURE comes with MCL_ONFAULT here. */
+static enum step look_at_future(struct call *c)
+{
+	c->steps.phase = STEPS_POPULATE;
+	return c->p->future ? STEP_LAST : STEP_MORE;
+}
+
 static enum step populate(struct call *c, bool finely)
 {
 	struct call_steps *s = &c->steps;
@@ -327,8 +334,15 @@ static enum step populate(struct call *c, bool finely)
 	if (!find_region(s) || (s->hole && advises_populate(c)))
 		return last_if(advises_populate(c) ? c->ret == (s->hole ? -ENOMEM : 0) :
 						     c->kind != CALL_MLOCK || c->ret == 0);
-	if (c->kind == CALL_MREMAP && s->done == 0 && !(s->page[s->from].flags & PAGE_LOCKED))
-		return STEP_LAST; /* it looks whether there is something to do */
+	if (c->kind == CALL_MREMAP && s->done == 0 && !s->locked) {
+		/* It looks whether there is something to do, then at what mlockall said. */
+		if (!(s->page[s->from].flags & PAGE_LOCKED))
+			return STEP_LAST;
+		s->locked = true;
+		s->looked = false;
+		s->phase = STEPS_FUTURE;
+		return STEP_MORE;
+	}
 	s->access = populate_access(c, &s->page[s->from]);
 	s->done = s->from;
 	return STEP_MORE;
@@ -404,15 +418,16 @@ bool call_moves_early(struct call *mremap, const struct call *c)
 
 /* ---- which of them --------------------------------------------------------------------------- */
 
-/* What it is about is mapped; then it may be faulted in. */
+/* What it is about is mapped; then it may be faulted in. mmap knows now whether it will be: what mlockall said. */
 static enum step map_first(struct call *c)
 {
+	bool populates = c->kind == CALL_MREMAP || call_populates(c);
 	u64 from = 0, n = c->n;
 	struct page *m;
 
 	if (!call_explain(c))
 		return STEP_NO;
-	if (c->ret < 0)
+	if (c->ret < 0 || !populates)
 		return STEP_LAST;
 	if (c->kind == CALL_MREMAP) {
 		from = c->n;
@@ -489,6 +504,7 @@ enum step call_explain_step(struct call *c, bool finely)
 	case STEPS_SHRINK: return shrink(c);
 	case STEPS_SHRUNK: return move_shrunk(c);
 	case STEPS_MOVE: return move_rest(c);
+	case STEPS_FUTURE: return look_at_future(c);
 	default: return populate(c, finely);
 	}
 }
