@@ -1,13 +1,79 @@
 /*
- * How much of a range is there, and of what kind: for /proc/pid/smaps, status and pagemap.
+ * What /proc/pid shows of a space: its regions for maps; how much of a range is there, and of what kind, for smaps,
+ * status and pagemap.
  *
  * The zero page counts as nothing, as on Linux. A frame is shared if more than its slot (and, for a
  * page of a file, the file) names it; slots in tables that a fork shares count as one.
  */
 #include "arch/api/uaccess.h"
+#include "mm/anon_object.h"
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+
+static struct vm_region describe(struct aspace *as, const struct region *r)
+{
+	u64 bits = r->mark.v;
+	struct vm_region out = {
+		.start = r->start,
+		.end = r->end,
+		.prot = bits_to_prot(bits),
+		.flags = (region_is_shared(r) ? MAP_SHARED : MAP_PRIVATE) |
+			 (bits & VM_GROWSDOWN ? MAP_GROWSDOWN : 0) |
+			 (bits & VM_NORESERVE ? MAP_NORESERVE : 0) |
+			 (bits & VM_LOCKED ? MAP_LOCKED : 0),
+		.dontfork = bits & VM_DONTFORK,
+		.wipe = bits & VM_WIPE,
+		.huge = bits & VM_HUGE,
+		.nohuge = bits & VM_NOHUGE,
+		.large_wanted = mark_kind(r->mark) == MARK_ANON && large_wanted(as, r->mark),
+	};
+
+	if (r->mapping) {
+		out.obj = r->mapping->obj;
+		out.offset = r->mapping->offset + (r->start - r->mapping->va);
+	}
+	if (!out.obj || vm_object_is_anon(out.obj))
+		out.flags |= MAP_ANONYMOUS;
+	return out;
+}
+
+int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *arg), void *arg)
+{
+	struct region r = { .end = 0 };
+	int ret = 0;
+
+	while (!ret && region_next(as, r.end, UINT64_MAX, &r)) {
+		struct vm_region out = describe(as, &r);
+
+		ret = fn(&out, arg);
+		region_put(&r);
+	}
+	return ret;
+}
+
+static int stats_slot(const struct pt_slot *s, void *arg)
+{
+	struct aspace_stats *out = arg;
+
+	if (pte_is_none(s->mark))
+		return 0;
+	out->mapped += s->size;
+	if (slot_has_frame(s->e) && !pfn_is_zero_page(slot_pfn(s->e)))
+		out->resident += s->size >> PAGE_SHIFT;
+	return 0;
+}
+
+void aspace_stats(struct aspace *as, struct aspace_stats *out)
+{
+	*out = (struct aspace_stats){ 0 };
+	pt_scan(as, 0, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS), stats_slot, out);
+	out->tables = pt_count_tables(as);
+	spin_lock(&as->lock);
+	out->brk_start = as->brk_start;
+	out->brk = as->brk;
+	spin_unlock(&as->lock);
+}
 
 /* Do others name frame i of the slot's, too? */
 static bool is_shared(const struct pt_slot *s, u64 i)

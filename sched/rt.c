@@ -18,6 +18,7 @@
  */
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
+#include "lib/bitmap.h"
 #include "sched/internal.h"
 #include "sched/rq.h"
 
@@ -72,48 +73,25 @@ void sched_rt_waits(struct rq *rq, const struct thread *t)
 	ask(rq, t);
 }
 
-/*
- * The most urgent one that waits in the queue and for which fn is true; fn may also be called for its effect, on each.
- * Lock held.
- */
-static struct thread *find_rt(const struct rq *rq,
-			      bool (*fn)(const struct rq *rq, const struct thread *t, u32 arg),
-			      u32 arg)
+/* Who waits in the queue behind t in order of urgency; t == NULL: the most urgent. Lock held. */
+static struct thread *next_rt(const struct rq *rq, const struct thread *t)
 {
 	const struct thread *curr = rq_curr(rq);
+	u32 level = t ? t->level : 0;
 
-	for (u32 i = 0; i < RQ_WORDS; i++)
-		for (u64 word = rq->bitmap[i]; word; word &= word - 1) {
-			u32 level = i * 64 + (u32)__builtin_ctzl(word);
-			struct thread *first = rq->first[level], *t = first;
+	for (;;) {
+		struct thread *next = t ? t->ring_next : NULL;
 
-			if (level > 0 && !level_is_rt(level))
+		if (!next || next == rq->first[level]) {
+			level = (u32)bitmap_next_set(rq->bitmap, SCHED_LEVELS, level + 1);
+			if (!level_is_rt(level))
 				return NULL;
-			if (level > 0)
-				do {
-					if (t != curr && fn(rq, t, arg))
-						return t;
-					t = t->ring_next;
-				} while (t != first);
+			next = rq->first[level];
 		}
-	return NULL;
-}
-
-static bool may_run_on(const struct rq *rq, const struct thread *t, u32 cpu)
-{
-	return cpuset_has(&t->affinity, cpu);
-}
-
-static bool may_leave(const struct rq *rq, const struct thread *t, u32 arg)
-{
-	return may_go_elsewhere(t, rq->cpu);
-}
-
-static bool is_asked_for(const struct rq *rq, const struct thread *t, u32 arg)
-{
-	if (may_go_elsewhere(t, rq->cpu))
-		ask(rq, t);
-	return false; /* the next one */
+		if (next != curr)
+			return next;
+		t = next;
+	}
 }
 
 /* Takes a thread more urgent than `than` from that CPU to this one. Interrupts off. */
@@ -123,7 +101,9 @@ static void take_rt(u32 from, const struct rq *to, u32 than)
 
 	preempt_disable();
 	spin_acquire(&rq->lock);
-	struct thread *t = find_rt(rq, may_run_on, to->cpu);
+	struct thread *t = next_rt(rq, NULL);
+	while (t && !cpuset_has(&t->affinity, to->cpu))
+		t = next_rt(rq, t);
 	if (t && t->level >= than)
 		t = NULL;
 	if (t) {
@@ -131,7 +111,9 @@ static void take_rt(u32 from, const struct rq *to, u32 than)
 		t->on_rq = MOVING;
 		store_release(&t->cpu, to->cpu);
 	}
-	const struct thread *left = find_rt(rq, may_leave, 0);
+	const struct thread *left = next_rt(rq, NULL);
+	while (left && !may_go_elsewhere(left, from))
+		left = next_rt(rq, left);
 	WRITE_ONCE(rq->rt_best, left ? left->level : SCHED_LEVELS);
 	if (!left)
 		cpuset_remove_atomic(&rt_waits, from);
@@ -161,7 +143,9 @@ static void ask_others(const struct rq *asked)
 			continue;
 		preempt_disable();
 		spin_acquire(&rq->lock);
-		find_rt(rq, is_asked_for, 0);
+		for (const struct thread *t = next_rt(rq, NULL); t; t = next_rt(rq, t))
+			if (may_go_elsewhere(t, cpu))
+				ask(rq, t);
 		spin_release(&rq->lock);
 		preempt_enable_no_resched();
 	}

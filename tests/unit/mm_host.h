@@ -111,6 +111,16 @@ static inline void check_books(void)
 	assert_int_equal(sum, s.total);
 }
 
+static inline u64 claims_in_use(void)
+{
+	struct slab_stats s;
+
+	for (unsigned i = 0; slab_stats(i, &s); i++)
+		if (strcmp(s.name, "claim") == 0)
+			return s.in_use;
+	return UINT64_MAX;
+}
+
 static inline int teardown(void **state)
 {
 	check_books();
@@ -119,6 +129,7 @@ static inline int teardown(void **state)
 	if (as)
 		aspace_put(as);
 	end_grace_periods();
+	assert_int_equal(claims_in_use(), 0);
 	assert_int_equal(frames_named(), frames_at_start);
 	host_mmu_reset();
 	host_ram_exit();

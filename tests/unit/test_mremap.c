@@ -5,67 +5,14 @@
  * through the adversarial MMU, and everything is recounted. Random sequences are in tests/mm.
  */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "arch/api/cpu.h"
-#include "arch/api/mmu.h"
-#include "arch/host/ram.h"
-#include "lib/err.h"
-#include "lib/uapi/mman.h"
-#include "mm/aspace.h"
 #include "mm/claim.h"
-#include "mm/pt.h"
-#include "mm/slab.h"
 #include "mm/space.h"
-#include "sync/rcu.h"
+#include "mm_host.h"
 
-#define RW    (PROT_READ | PROT_WRITE)
-#define ANON  (MAP_PRIVATE | MAP_ANONYMOUS)
 #define FIXED (MREMAP_MAYMOVE | MREMAP_FIXED)
-#define AT    0x40000000ul
 #define PAGES PAGE_SIZE *
-
-static struct aspace *as;
-static u64 frames_at_start;
-
-static u64 frames_named(void)
-{
-	struct frame_stats s;
-
-	frame_stats(&s);
-	return s.used[FRAME_TABLE] + s.used[FRAME_ANON] + s.used[FRAME_FILE] + s.used[FRAME_KERNEL];
-}
-
-static void use(struct aspace *space)
-{
-	irq_disable();
-	mm_switch(space);
-	irq_enable();
-}
-
-static int setup(void **state)
-{
-	struct frame *root;
-
-	host_mmu_reset();
-	host_ram_init(20000);
-	slab_init();
-	root = frame_alloc(FRAME_KERNEL, FRAME_ZERO);
-	kmap_set_root(frame_pa(root), NULL);
-	mmu_load_root(frame_pa(root), 0, false);
-	aspace_init();
-	frames_at_start = frames_named();
-	as = aspace_create();
-	use(as);
-	return 0;
-}
 
 static int setup_three_cpus(void **state)
 {
@@ -81,87 +28,9 @@ static int setup_many_cpus(void **state)
 	return setup(state);
 }
 
-/* Tables wait for a grace period: all CPUs are seen between readers, until nothing waits. */
-static void end_grace_periods(void)
+static s64 map_rw(u64 va, u64 len)
 {
-	u32 waiting = 1;
-
-	while (nr_cpus > 1 && waiting) {
-		waiting = 0;
-		for (host_cpu = 0; host_cpu < nr_cpus; host_cpu++) {
-			rcu_quiescent();
-			waiting |= rcu_poll();
-		}
-	}
-	host_cpu = 0;
-}
-
-static u64 claims_in_use(void)
-{
-	struct slab_stats s;
-
-	for (unsigned i = 0; slab_stats(i, &s); i++)
-		if (strcmp(s.name, "claim") == 0)
-			return s.in_use;
-	return UINT64_MAX;
-}
-
-static int teardown(void **state)
-{
-	aspace_audit();
-	host_mmu_audit();
-	aspace_put(as);
-	end_grace_periods();
-	assert_int_equal(claims_in_use(), 0);
-	assert_int_equal(frames_named(), frames_at_start);
-	host_mmu_reset();
-	host_ram_exit();
-	nr_cpus = 1;
-	return 0;
-}
-
-static s64 map(u64 va, u64 len)
-{
-	return vm_mmap(as, va, len, RW, ANON | (va ? MAP_FIXED : 0), NULL, 0);
-}
-
-/* An access as a program's, faults served. 0 or the si_code. */
-static int access_in(struct aspace *space, u64 va, enum fault_access access, u32 *value)
-{
-	paddr_t pa;
-
-	use(space);
-	while (host_mmu_access(va, access, true, &pa)) {
-		int ret = vm_fault(space, va, access);
-
-		if (ret)
-			return ret;
-	}
-	if (access == FAULT_WRITE)
-		*(u32 *)phys_to_virt(pa) = *value;
-	else
-		*value = *(u32 *)phys_to_virt(pa);
-	return 0;
-}
-
-static void poke(struct aspace *space, u64 va, u32 value)
-{
-	assert_int_equal(access_in(space, va, FAULT_WRITE, &value), 0);
-}
-
-static u32 peek(struct aspace *space, u64 va)
-{
-	u32 value;
-
-	assert_int_equal(access_in(space, va, FAULT_READ, &value), 0);
-	return value;
-}
-
-static int read_error(u64 va)
-{
-	u32 value;
-
-	return access_in(as, va, FAULT_READ, &value);
+	return map(va, len, RW, ANON | (va ? MAP_FIXED : 0));
 }
 
 static pte_t *entry_of_level2(u64 va)
@@ -227,11 +96,11 @@ static void check_content(const struct move *m, u64 from, u64 to)
 		if (m->keep)
 			assert_int_equal(peek(as, from + PAGES i), 0);
 		else
-			assert_int_equal(read_error(from + PAGES i), SEGV_MAPERR);
+			assert_int_equal(fault(from + PAGES i, FAULT_READ), SEGV_MAPERR);
 	}
-	assert_int_equal(read_error(to + PAGES(m->n + m->more)), SEGV_MAPERR);
-	assert_int_equal(read_error(from + PAGES m->n), SEGV_MAPERR);
-	assert_int_equal(read_error(from - PAGE_SIZE), SEGV_MAPERR);
+	assert_int_equal(fault(to + PAGES(m->n + m->more), FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(fault(from + PAGES m->n, FAULT_READ), SEGV_MAPERR);
+	assert_int_equal(fault(from - PAGE_SIZE, FAULT_READ), SEGV_MAPERR);
 }
 
 /* Neither sees what the other writes from now on. */
@@ -255,12 +124,12 @@ static void run(const struct move *m)
 	struct aspace *child = NULL;
 	u64 table, frames;
 
-	map(from, PAGES m->n);
+	map_rw(from, PAGES m->n);
 	fill(m, from);
 	if (m->beside_old)
-		map(beside_old, PAGE_SIZE), poke(as, beside_old, 8);
+		map_rw(beside_old, PAGE_SIZE), poke(as, beside_old, 8);
 	if (m->beside_new)
-		map(beside_new, PAGE_SIZE);
+		map_rw(beside_new, PAGE_SIZE);
 	if (m->beside_new == TOUCHED)
 		poke(as, beside_new, 9);
 	if (m->family != ALONE)
@@ -321,9 +190,9 @@ static void test_replaces(void **state)
 {
 	struct move m = { .n = 512 };
 
-	map(AT, 2 * MiB);
+	map_rw(AT, 2 * MiB);
 	fill(&m, AT);
-	map(AT + 64 * MiB, 2 * MiB);
+	map_rw(AT + 64 * MiB, 2 * MiB);
 	for (u64 i = 0; i < 512; i++)
 		poke(as, AT + 64 * MiB + PAGES i, 7);
 	assert_int_equal(vm_mremap(as, AT, 2 * MiB, 2 * MiB, FIXED, AT + 64 * MiB), AT + 64 * MiB);
@@ -337,7 +206,7 @@ static void test_several_regions(void **state)
 	static const u64 odd[] = { 0, 1, 15, 17, 511, 512, 1000, 1023 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(odd); i++) {
-		map(AT, 4 * MiB);
+		map_rw(AT, 4 * MiB);
 		fill(&m, AT);
 		for (unsigned how = 0; how < 3; how++) {
 			u64 at = AT + PAGES odd[i];
@@ -349,7 +218,7 @@ static void test_several_regions(void **state)
 				vm_mprotect(as, at, PAGE_SIZE, how ? PROT_NONE : PROT_READ);
 			ret = vm_mremap(as, AT, 4 * MiB, 4 * MiB, FIXED, AT + 64 * MiB);
 			assert_int_equal(ret, -EFAULT);
-			assert_int_equal(read_error(AT + 64 * MiB), SEGV_MAPERR);
+			assert_int_equal(fault(AT + 64 * MiB, FAULT_READ), SEGV_MAPERR);
 			if (how < 2)
 				vm_mprotect(as, at, PAGE_SIZE, RW);
 		}
@@ -360,7 +229,7 @@ static void test_several_regions(void **state)
 /* Touched anonymous pages, then one of an object with the same rights, in one table: two regions. */
 static void test_object_behind_anonymous(void **state)
 {
-	map(AT, PAGES 16);
+	map_rw(AT, PAGES 16);
 	assert_int_equal(vm_mmap(as, AT + PAGES 10, PAGES 6, RW,
 				 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, NULL, 0),
 			 AT + PAGES 10);
@@ -371,7 +240,7 @@ static void test_object_behind_anonymous(void **state)
 			 -EFAULT);
 	for (u64 i = 0; i < 16; i++)
 		assert_int_equal(peek(as, AT + PAGES i), 1000 + i);
-	assert_int_equal(read_error(AT + 64 * MiB), SEGV_MAPERR);
+	assert_int_equal(fault(AT + 64 * MiB, FAULT_READ), SEGV_MAPERR);
 }
 
 /* More than is tried at once, with little touched: by tables, by leaves, growing, both staying and going. */
@@ -383,8 +252,8 @@ static void test_in_pieces(void **state)
 		u64 len = 40 * MiB, new_len = i / 3 % 2 ? len + 3 * MiB : len, at = to[i % 3];
 		bool keep = i >= 6;
 
-		map(AT, len);
-		map(at + MiB, 30 * MiB); /* is replaced */
+		map_rw(AT, len);
+		map_rw(at + MiB, 30 * MiB); /* is replaced */
 		poke(as, at + 2 * MiB, 7);
 		for (u64 k = 0; k < len; k += PAGES 37)
 			poke(as, AT + k, 1 + (u32)(k >> PAGE_SHIFT));
@@ -403,9 +272,9 @@ static void test_in_pieces(void **state)
 			if (keep)
 				assert_int_equal(peek(as, AT + k), 0);
 			else
-				assert_int_equal(read_error(AT + k), SEGV_MAPERR);
+				assert_int_equal(fault(AT + k, FAULT_READ), SEGV_MAPERR);
 		}
-		assert_int_equal(read_error(at + MAX(new_len, 31 * MiB)), SEGV_MAPERR);
+		assert_int_equal(fault(at + MAX(new_len, 31 * MiB), FAULT_READ), SEGV_MAPERR);
 		/* As large as it is now, and where it is. */
 		assert_int_equal(vm_mremap(as, at, new_len, new_len + PAGE_SIZE, 0, 0), at);
 		assert_int_equal(peek(as, at + new_len), 0);
@@ -419,10 +288,10 @@ static void test_place(void **state)
 	u64 from = AT + PAGES 77, table;
 	s64 to;
 
-	map(from, MiB);
-	map(from + MiB, PAGE_SIZE); /* in the way, in another table */
+	map_rw(from, MiB);
+	map_rw(from + MiB, PAGE_SIZE); /* in the way, in another table */
 	vm_munmap(as, from + MiB, PAGE_SIZE);
-	map(ALIGN_UP(from + MiB, 2 * MiB), PAGE_SIZE);
+	map_rw(ALIGN_UP(from + MiB, 2 * MiB), PAGE_SIZE);
 	poke(as, from, 1000);
 	table = table_at(from);
 	to = vm_mremap(as, from, MiB, 4 * MiB, MREMAP_MAYMOVE, 0);
@@ -445,8 +314,8 @@ static void test_every_allocation_fails(void **state)
 		struct aspace *child;
 		s64 ret;
 
-		map(from, PAGES m.n);
-		map(from + PAGES m.n, PAGE_SIZE); /* the edge's table does not move as a whole */
+		map_rw(from, PAGES m.n);
+		map_rw(from + PAGES m.n, PAGE_SIZE); /* the edge's table does not move as a whole */
 		fill(&m, from);
 		if (i % 2)
 			assert_int_equal(aspace_fork(as, &child), 0);
@@ -530,7 +399,7 @@ static void test_moved_while_waiting(void **state)
 	u8 before;
 
 	host_cpu = 1; /* the only one that knows translations: none is told to forget any here */
-	map(AT, PAGES 4);
+	map_rw(AT, PAGES 4);
 	poke(as, AT, 1000);
 	host_cpu = 0;
 	t = pte_table(*entry_of_level2(AT), 2);
@@ -598,7 +467,7 @@ static void claim_waits(u64 how)
 	bool early;
 	u8 before;
 
-	map(AT, 4 * MiB);
+	map_rw(AT, 4 * MiB);
 	for (u64 i = 0; i < 2; i++)
 		poke(as, AT + 2 * MiB - PAGES i, 1000);
 	tlb_leave_space(as);
@@ -619,7 +488,7 @@ static void claim_waits(u64 how)
 	pthread_join(second, NULL);
 	assert_false(early);
 	assert_int_equal(claimed, 1);
-	assert_int_equal(read_error(AT + 2 * MiB), SEGV_MAPERR);
+	assert_int_equal(fault(AT + 2 * MiB, FAULT_READ), SEGV_MAPERR);
 	assert_int_equal(peek(as, AT + 2 * MiB + PAGES 2), 0);
 }
 
@@ -652,7 +521,7 @@ static void test_claim_between(void **state)
 {
 	pthread_t mover;
 
-	map(AT, 20 * MiB);
+	map_rw(AT, 20 * MiB);
 	for (u64 i = 0; i < 20; i++)
 		poke(as, AT + i * MiB, (u32)i);
 	tlb_leave_space(as);

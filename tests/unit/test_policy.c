@@ -699,12 +699,51 @@ static int pull_main(void *arg)
 	return 0;
 }
 
+static bool closed, opened;
+
+static int close_and_open(void *arg)
+{
+	preempt_disable();
+	WRITE_ONCE(closed, true);
+	while (!READ_ONCE(opened))
+		sim_spend(NSEC_PER_USEC);
+	preempt_enable();
+	return runner(arg);
+}
+
+/* The CPU that is asked for c looks late, and has become urgent: it sends c to another one, less urgent than c. */
+static int asked_main(void *arg)
+{
+	struct thread *a, *b, *c, *shut, *u;
+
+	start_run();
+	struct cpuset all = others();
+	closed = opened = false;
+	a = thread_create_on(0, "a", runner, (void *)0ul, 30);
+	b = thread_create_on(1, "b", runner, (void *)1ul, 50);
+	c = thread_create_on(0, "c", runner, (void *)2ul, 40);
+	shut = thread_create_on(2, "shut", close_and_open, (void *)3ul, LEVEL);
+	while (!runs(a) || !runs(b) || !READ_ONCE(closed))
+		sched_sleep_until(clock_ns() + 20 * NSEC_PER_USEC);
+	sched_set_affinity(c, &all);
+	sim_check(READ_ONCE(per_cpu_ptr(&runqueue, 2)->rt_asked));
+	u = thread_create_on(2, "u", runner, (void *)4ul, 35);
+	sim_check(!runs_soon(c));
+	WRITE_ONCE(opened, true);
+	sim_check(runs_soon(c));
+	sim_check_eq(READ_ONCE(c->cpu), 1);
+	sim_check(runs(u));
+	end_run((struct thread *[]){ a, b, c, shut, u }, 5);
+	return 0;
+}
+
 static void test_real_time_threads_find_a_cpu(void **state)
 {
 	host_setup = prompt;
 	for (u64 seed = unit_seed(); seed < unit_seed() + 30; seed++) {
 		sched_run(3, seed, push_main);
 		sched_run(3, seed, pull_main);
+		sched_run(4, seed, asked_main);
 	}
 	host_setup = (struct sim_setup){ 0 };
 }
