@@ -618,6 +618,58 @@ static void clean_up(void)
 			proc_free(&procs[k]);
 }
 
+/*
+ * mlockall or munlockall, which change all regions in one step, of which there are many here; the calls beside ask two of
+ * them one after the other.
+ */
+#define LOCKS_MOST 4ul
+
+static bool add_lock_all(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
+{
+	struct call map = { .kind = CALL_MMAP,
+			    .p = p,
+			    .w = w,
+			    .n = 1,
+			    .len = windows[w].unit,
+			    .flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS };
+	struct call all = { .kind = CALL_MLOCK, .p = p, .cpu = cpu, .advice = choose(3) ? 5 : 7 };
+
+	if (n < 2 || windows[w].unit != PAGE_SIZE || g.injected)
+		return false;
+	for (u64 i = 0; i < MIN(n, LOCKS_MOST); i++) {
+		map.at = at + i;
+		map.prot = i % 2 ? PROT_READ : PROT_READ | PROT_WRITE;
+		call_before(&map, 0);
+	}
+	lock_before(p, w, at, MIN(n, LOCKS_MOST));
+	if (!fits(&all))
+		return false;
+	add_call(&all, cpu);
+	return true;
+}
+
+/* A call that says of a page, or of all of the place, whether it is locked. */
+static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+{
+	*c = (struct call){ .cpu = c->cpu, .p = p, .w = w, .at = at + choose(n), .n = 1 };
+	switch (choose(4)) {
+	case 0:
+	case 1:
+		c->kind = CALL_MSYNC;
+		c->flags = MS_INVALIDATE;
+		break;
+	case 2:
+		c->kind = CALL_MADVISE;
+		c->advice = MADV_COLD;
+		break;
+	default:
+		c->kind = CALL_MLOCK;
+		c->advice = choose(2) ? 3 : 4;
+		c->at = at;
+		c->n = n;
+	}
+}
+
 /* What a group is about, beside its place. */
 enum theme {
 	ANYTHING, /* any calls */
@@ -625,6 +677,7 @@ enum theme {
 	FORKS,    /* accesses while the process forks */
 	CUTS,     /* accesses while a file is cut */
 	MOVES,    /* accesses while much moves, if the place is large */
+	LOCKS,    /* questions while all is locked */
 	THEMES
 };
 
@@ -638,6 +691,8 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
 	if (theme == CUTS && !add_truncate(p, w, at))
 		theme = TOUCHES;
 	if (theme == MOVES && !add_move(p, w, at, n, cpu))
+		theme = ANYTHING;
+	if (theme == LOCKS && !add_lock_all(p, w, at, n, cpu))
 		theme = ANYTHING;
 	if (theme == FORKS) {
 		make_room(p);
@@ -653,8 +708,10 @@ static void choose_calls(const struct record **next, const struct record *end, s
 {
 	enum theme theme = begin_theme(p, w, at, size);
 
-	if (theme == CUTS || (theme != ANYTHING && theme != MOVES && choose(2)))
+	if (theme == CUTS || ((theme == TOUCHES || theme == FORKS) && choose(2)))
 		size = 1;
+	if (theme == LOCKS)
+		size = MIN(size, LOCKS_MOST);
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
 		struct call c;
@@ -662,7 +719,10 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		choose_from(*next);
 		run_position++;
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
-		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
+		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
+				       theme != ANYTHING && theme != LOCKS);
+		if (theme == LOCKS && choose(4))
+			ask_lock(&c, p, w, at, size);
 		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
 		    c.at >= g.moves->at && c.at < g.moves->at + MIN(g.moves->n, g.moves->n2) &&
 		    choose(2))
