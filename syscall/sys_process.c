@@ -324,7 +324,7 @@ s64 sys_getrusage(int who, uaddr_t usage)
 	else if (who == RUSAGE_CHILDREN)
 		usage_children(current_proc(), &u);
 	else if (who == RUSAGE_THREAD)
-		usage_thread(&u);
+		usage_thread(current(), &u);
 	else
 		return -EINVAL;
 	return put_user(u, usage);
