@@ -228,8 +228,6 @@ static void choose_mremap(struct call *c)
 	win = &windows[c->w];
 	c->flags = one_in(3) ? 0 : MREMAP_MAYMOVE;
 	c->n2 = one_in(3) ? choose(2 * c->n) + 1 : choose(30) + 1;
-	if (call_concurrent) /* it would shrink in a step of its own */
-		c->n2 = MAX(c->n2, c->n);
 	if (one_in(3)) {
 		c->flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 		c->n2 = MIN(c->n2, win->n);
@@ -483,9 +481,12 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		choose_fork(c); /* the group looks for a child */
 	} else if (what < 21) {
 		c->kind = CALL_EXIT;
-	} else if (what < 23) {
+	} else if (what < 22) {
 		c->kind = CALL_OUTSIDE;
 		c->n = 1;
+	} else if (what < 23) {
+		c->kind = one_in(2) ? CALL_MSYNC : CALL_MINCORE;
+		c->flags = (int)choose(8);
 	} else {
 		c->kind = CALL_TOUCH;
 		c->n = 1;
@@ -493,7 +494,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 	/* What does not fit the window goes elsewhere, and away again: others would see it. */
 	if (c->kind == CALL_MMAP && c->at != UINT64_MAX && windows[c->w].unit > PAGE_SIZE)
 		c->flags |= MAP_FIXED;
-	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) &&
+	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) && c->n2 >= c->n &&
 	     (c->n2 > GROUP_MOST || windows[c->w].unit > PAGE_SIZE)) ||
 	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p)) ||
 	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n))) {

@@ -642,6 +642,12 @@ static bool explain_mlock(struct call *c)
 	return true;
 }
 
+/* What was written is in memory: a page of ours, or an object's. */
+bool page_is_there(const struct page *p)
+{
+	return p->own || page_tag(p);
+}
+
 static bool explain_mincore(struct call *c)
 {
 	struct page *m = pages(c);
@@ -652,7 +658,7 @@ static bool explain_mincore(struct call *c)
 			return true;
 		}
 		want(c->core[i] <= 1, "mincore: %u", c->core[i]);
-		want(c->core[i] || !(m[i].own || (!m[i].obj && m[i].tag)),
+		want(c->core[i] || !page_is_there(&m[i]),
 		     "mincore: page %lu was written, but is not there", i);
 	}
 	want(c->ret == 0, "mincore: %ld", c->ret);
@@ -820,14 +826,22 @@ static bool explain_access(struct call *c)
 	return true;
 }
 
+/* Nothing happened for want of memory; but that a stack grew, in a step of its own, stays, as on Linux. */
+static bool explain_failed(struct call *c)
+{
+	struct seen s = { 0 };
+
+	if (c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE)
+		see_pages(c->p, c->w, c->at, 1, &s);
+	if (s.page.mapped)
+		call_grows_early(c);
+	return true;
+}
+
 bool call_explain(struct call *c)
 {
-	if (c->failed_alloc) {
-		/* Nothing happened; but that a stack grew, in a step of its own, stays, as on Linux. */
-		if (c->p->as->grown != c->p->grown)
-			call_grows_early(c);
-		return true;
-	}
+	if (c->failed_alloc)
+		return explain_failed(c);
 	switch (c->kind) {
 	case CALL_MMAP: return explain_mmap(c);
 	case CALL_MUNMAP:

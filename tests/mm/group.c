@@ -7,8 +7,8 @@
  * that the model gives each call the result that it had, and the page tables are as the model ends.
  * group_explain looks for it, going back where the model says no; changes of the model are taken back
  * by its log. That is the definition of linearizability (Herlihy and Wing, 1990), and the naive way
- * to test it; with at most 8 calls that mostly do overlap in time only with one or two others it costs
- * a few tries.
+ * to test it; with calls that mostly do overlap in time only with one or two others it costs a few tries. Where it
+ * takes more, states that were come to before in vain are passed by.
  *
  * Accesses of programs are calls, too: an access takes effect when it is made, or when its fault
  * is refused. What a stale translation shows is right as long as the call that makes it stale has
@@ -45,8 +45,6 @@ static struct group {
 	bool injected, failed;    /* an allocation was to fail, and did */
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
-	bool sets_future;         /* mlockall, munlockall are among them, */
-	bool asks_future;         /* or calls whose steps depend on it */
 	const struct call *moves; /* goes in pieces, to a fixed place */
 } g;
 
@@ -115,6 +113,36 @@ static bool may_be_next(unsigned cpu)
 		if (i != cpu && g.done[i] < g.lane[i].n && g.lane[i].call[g.done[i]].end < c->begin)
 			return false;
 	return true;
+}
+
+/*
+ * States from which the search has come to no end: orders that differ in what does not matter lead to the same one,
+ * and with calls of many steps there are many. A hash of it stands for a state; of two in one place the later is kept.
+ */
+static u64 vain[1 << 16];
+
+static u64 steps_hash(u64 h, const struct call_steps *s)
+{
+	h = hash_add(h, s->phase | (u64)s->looked << 4 | (u64)s->hole << 5 | (u64)s->locked << 6 |
+				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
+	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to), s->ask);
+	for (unsigned i = 0; s->phase == STEPS_MOVE && i < ARRAY_SIZE(s->moved); i++)
+		h = hash_add(h, s->moved[i]);
+	return h;
+}
+
+static u64 state_hash(void)
+{
+	u64 h = hash_add(model_state, run_counts.groups * 4 + g.steps * 2 + g.excused);
+
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+		const struct call *c = &g.lane[cpu].call[g.done[cpu]];
+
+		h = hash_add(h, g.done[cpu]);
+		if (g.done[cpu] < g.lane[cpu].n)
+			h = steps_hash(hash_add(h, c->early), &c->steps);
+	}
+	return h;
 }
 
 static bool explain_rest(unsigned depth);
@@ -200,7 +228,7 @@ static bool explain_moved(struct call *c, unsigned cpu, unsigned depth)
 	return false;
 }
 
-static bool explain_rest(unsigned depth)
+static bool explain_next(unsigned depth)
 {
 	bool left = false;
 
@@ -227,6 +255,18 @@ static bool explain_rest(unsigned depth)
 	if (end_matches())
 		return true;
 	note_best(depth);
+	return false;
+}
+
+static bool explain_rest(unsigned depth)
+{
+	u64 state = state_hash(), *known = &vain[state % ARRAY_SIZE(vain)];
+
+	if (*known == state)
+		return false;
+	if (explain_next(depth))
+		return true;
+	*known = state;
 	return false;
 }
 
@@ -418,13 +458,6 @@ static bool sets_future(const struct call *c)
 	return c->kind == CALL_MLOCK && c->advice >= 5;
 }
 
-/* Is it known only when the call is made whether it faults something in? */
-static bool asks_future(const struct call *c)
-{
-	return (c->kind == CALL_MMAP && (c->flags & (MAP_LOCKED | MAP_POPULATE))) ||
-	       (c->kind == CALL_MREMAP && c->n2 > c->n);
-}
-
 /* Can this call be made beside those that there are? Takes note of its processes. */
 static bool fits(struct call *c)
 {
@@ -440,8 +473,8 @@ static bool fits(struct call *c)
 		return false;
 	if (locks(c) && !READ_ONCE(c->p->as->locked))
 		return false; /* from then on MADV_DONTNEED would go region by region */
-	if (sets_future(c) ? g.asks_future || g.injected : asks_future(c) && g.sets_future)
-		return false;
+	if (sets_future(c) && g.injected)
+		return false; /* it would stop half way */
 	c->by_steps = call_has_steps(c);
 	/* An allocation that fails would leave it done in part. */
 	if (c->by_steps && (g.injected || !call_may_be_stepped(c)))
@@ -468,8 +501,6 @@ static void add_call(const struct call *c, unsigned cpu)
 	g.n++;
 	run_counts.group_calls++;
 	run_counts.stepped += c->by_steps;
-	g.sets_future |= sets_future(c);
-	g.asks_future |= asks_future(c);
 	if (call_moves_in_pieces(c) && (c->flags & MREMAP_FIXED)) {
 		g.moves = &l->call[l->n - 1];
 		run_counts.moved++;
@@ -554,8 +585,10 @@ static bool add_move(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
 	}
 	move.to = choose(below + above);
 	move.to += move.to < below ? 0 : at + n - below;
-	if (choose(3) == 0)
-		move.flags |= MREMAP_DONTUNMAP;
+	switch (choose(4)) {
+	case 0: move.flags |= MREMAP_DONTUNMAP; break;
+	case 1: move.n2 -= choose(n - 200); break;
+	}
 	if (!fits(&move))
 		return false;
 	add_call(&move, cpu);
@@ -585,6 +618,58 @@ static void clean_up(void)
 			proc_free(&procs[k]);
 }
 
+/*
+ * mlockall or munlockall, which change all regions in one step, of which there are many here; the calls beside ask two of
+ * them one after the other.
+ */
+#define LOCKS_MOST 4ul
+
+static bool add_lock_all(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
+{
+	struct call map = { .kind = CALL_MMAP,
+			    .p = p,
+			    .w = w,
+			    .n = 1,
+			    .len = windows[w].unit,
+			    .flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS };
+	struct call all = { .kind = CALL_MLOCK, .p = p, .cpu = cpu, .advice = choose(3) ? 5 : 7 };
+
+	if (n < 2 || windows[w].unit != PAGE_SIZE || g.injected)
+		return false;
+	for (u64 i = 0; i < MIN(n, LOCKS_MOST); i++) {
+		map.at = at + i;
+		map.prot = i % 2 ? PROT_READ : PROT_READ | PROT_WRITE;
+		call_before(&map, 0);
+	}
+	lock_before(p, w, at, MIN(n, LOCKS_MOST));
+	if (!fits(&all))
+		return false;
+	add_call(&all, cpu);
+	return true;
+}
+
+/* A call that says of a page, or of all of the place, whether it is locked. */
+static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+{
+	*c = (struct call){ .cpu = c->cpu, .p = p, .w = w, .at = at + choose(n), .n = 1 };
+	switch (choose(4)) {
+	case 0:
+	case 1:
+		c->kind = CALL_MSYNC;
+		c->flags = MS_INVALIDATE;
+		break;
+	case 2:
+		c->kind = CALL_MADVISE;
+		c->advice = MADV_COLD;
+		break;
+	default:
+		c->kind = CALL_MLOCK;
+		c->advice = choose(2) ? 3 : 4;
+		c->at = at;
+		c->n = n;
+	}
+}
+
 /* What a group is about, beside its place. */
 enum theme {
 	ANYTHING, /* any calls */
@@ -592,6 +677,7 @@ enum theme {
 	FORKS,    /* accesses while the process forks */
 	CUTS,     /* accesses while a file is cut */
 	MOVES,    /* accesses while much moves, if the place is large */
+	LOCKS,    /* questions while all is locked */
 	THEMES
 };
 
@@ -605,6 +691,8 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
 	if (theme == CUTS && !add_truncate(p, w, at))
 		theme = TOUCHES;
 	if (theme == MOVES && !add_move(p, w, at, n, cpu))
+		theme = ANYTHING;
+	if (theme == LOCKS && !add_lock_all(p, w, at, n, cpu))
 		theme = ANYTHING;
 	if (theme == FORKS) {
 		make_room(p);
@@ -620,8 +708,10 @@ static void choose_calls(const struct record **next, const struct record *end, s
 {
 	enum theme theme = begin_theme(p, w, at, size);
 
-	if (theme == CUTS || (theme != ANYTHING && theme != MOVES && choose(2)))
+	if (theme == CUTS || ((theme == TOUCHES || theme == FORKS) && choose(2)))
 		size = 1;
+	if (theme == LOCKS)
+		size = MIN(size, LOCKS_MOST);
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
 		struct call c;
@@ -629,9 +719,13 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		choose_from(*next);
 		run_position++;
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
-		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size, theme != ANYTHING);
+		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
+				       theme != ANYTHING && theme != LOCKS);
+		if (theme == LOCKS && choose(4))
+			ask_lock(&c, p, w, at, size);
 		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
-		    c.at >= g.moves->at && c.at < g.moves->at + g.moves->n && choose(2))
+		    c.at >= g.moves->at && c.at < g.moves->at + MIN(g.moves->n, g.moves->n2) &&
+		    choose(2))
 			c.at = g.moves->to + (c.at - g.moves->at);
 		if (theme == CUTS &&
 		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||

@@ -105,6 +105,8 @@ void set_page(struct page *p, struct page to);
 void set_word(u32 *p, u32 to);
 void set_long(u64 *p, u64 to);
 void set_as(struct aspace **p, struct aspace *to);
+extern u64 model_state; /* a hash: the same changes lead to the same one, in whatever order */
+u64 hash_add(u64 hash, u64 value);
 size_t undo_mark(void);
 void undo_to(size_t mark);
 void undo_forget(void);
@@ -203,16 +205,27 @@ struct call {
 	bool early;    /* group.c: its first step has been explained */
 	bool by_steps; /* group.c: the call is made of steps: steps.c */
 	struct call_steps {
-		enum { STEPS_BEGIN, STEPS_CHANGE, STEPS_POPULATE, STEPS_MOVE } phase;
+		enum {
+			STEPS_BEGIN,
+			STEPS_CHANGE,
+			STEPS_LOOK,   /* mincore: at pages, */
+			STEPS_ASK,    /* and those of objects */
+			STEPS_SHRINK, /* mremap: what is too much, */
+			STEPS_SHRUNK, /* and what is left */
+			STEPS_POPULATE,
+			STEPS_FUTURE, /* mremap: is to be populated? */
+			STEPS_MOVE
+		} phase;
 		bool looked, hole; /* at the region [from, to), which was */
 		bool locked, anon; /* so */
 		bool refused;      /* and is beyond a limit */
 		int access;        /* populates it so */
 		struct page *page; /* first of those that it is about, and how many */
 		u64 n;
-		u64 done, from, to; /* of these */
-		struct page first;  /* mremap: what the first was; which of them have moved */
-		u64 moved[MAX_MOVED / 64];
+		u64 done, from, to;        /* of these */
+		u64 ask;                   /* mincore: objects are asked for these of them */
+		struct page first;         /* mincore, mremap: what the first was */
+		u64 moved[MAX_MOVED / 64]; /* mremap: which of them have */
 	} steps;
 	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
@@ -233,6 +246,7 @@ bool call_explain(struct call *c);
 bool call_copies_early(struct call *c);
 bool call_grows_early(struct call *c);
 void own_page(struct page *m);
+bool page_is_there(const struct page *p);
 /* Has it any limit but that of the stack? */
 bool is_limited(const struct proc *p);
 int limit_mlock(const struct call *c);

@@ -39,9 +39,11 @@ struct undo {
 	void *at;
 	u32 size;
 	u64 old[2];
+	u64 state; /* before */
 };
 static struct undo *undo_log;
 static size_t undo_n, undo_room;
+u64 model_state;
 
 static void note(void *at, u32 size)
 {
@@ -50,32 +52,57 @@ static void note(void *at, u32 size)
 		undo_log = realloc(undo_log, undo_room * sizeof(*undo_log));
 		check(undo_log != NULL, "no memory for the log");
 	}
-	undo_log[undo_n] = (struct undo){ .at = at, .size = size };
+	undo_log[undo_n] = (struct undo){ .at = at, .size = size, .state = model_state };
 	memcpy(undo_log[undo_n++].old, at, size);
+}
+
+u64 hash_add(u64 hash, u64 value)
+{
+	hash = (hash ^ value) * 0x9e3779b97f4a7c15ul;
+	return hash ^ hash >> 29;
+}
+
+static u64 hash_long(const void *at, u64 value)
+{
+	return hash_add(hash_add(1, (u64)at), value);
+}
+
+static u64 hash_page(const struct page *p)
+{
+	u64 bits = p->mapped | p->shared << 1 | p->nowrite << 2 | p->own << 3;
+
+	return hash_add(hash_long(p,
+				  bits << 32 | (u64)p->prot << 24 | (u64)p->flags << 16 | p->obj),
+			(u64)p->index << 32 | p->tag);
 }
 
 void set_page(struct page *p, struct page to)
 {
 	_Static_assert(sizeof(struct page) <= sizeof(((struct undo *)0)->old), "fits");
 	note(p, sizeof(*p));
+	model_state ^= hash_page(p);
 	*p = to;
+	model_state ^= hash_page(p);
 }
 
 void set_word(u32 *p, u32 to)
 {
 	note(p, sizeof(*p));
+	model_state ^= hash_long(p, *p) ^ hash_long(p, to);
 	*p = to;
 }
 
 void set_long(u64 *p, u64 to)
 {
 	note(p, sizeof(*p));
+	model_state ^= hash_long(p, *p) ^ hash_long(p, to);
 	*p = to;
 }
 
 void set_as(struct aspace **p, struct aspace *to)
 {
 	note(p, sizeof(*p));
+	model_state ^= hash_long(p, (u64)*p) ^ hash_long(p, (u64)to);
 	*p = to;
 }
 
@@ -89,6 +116,7 @@ void undo_to(size_t mark)
 	while (undo_n > mark) {
 		undo_n--;
 		memcpy(undo_log[undo_n].at, undo_log[undo_n].old, undo_log[undo_n].size);
+		model_state = undo_log[undo_n].state;
 	}
 }
 

@@ -103,6 +103,16 @@ static void file_get_resident(struct vm_object *o, u64 index, unsigned n, struct
 		find_page(f, index + i, NULL, &out[i]);
 }
 
+static bool file_has_page(struct vm_object *o, u64 index)
+{
+	struct frame *f = NULL;
+
+	if (find_page(container_of(o, struct test_file, obj), index, NULL, &f) || !f)
+		return false;
+	frame_put(f);
+	return true;
+}
+
 static void file_get(struct vm_object *o)
 {
 	__atomic_fetch_add(&container_of(o, struct test_file, obj)->refs, 1, __ATOMIC_SEQ_CST);
@@ -145,6 +155,7 @@ void file_truncate(struct test_file *f, u64 pages)
 
 static const struct vm_object_ops file_ops = {
 	.get_page = file_get_page,
+	.has_page = file_has_page,
 	.get_resident = file_get_resident,
 	.get = file_get,
 	.put = file_put,

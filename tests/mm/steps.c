@@ -4,6 +4,8 @@
  *
  * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
+ * msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
+ * region's object, for one after the other, whether it has those that are not mapped.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
  * mlockall and munlockall change all regions in one step, as brk does what it does.
@@ -11,6 +13,9 @@
  * mlock, mmap and mremap of what is locked, MAP_POPULATE and MADV_POPULATE_* then fault in what they have changed, or what is
  * there: also region by region, each page in a step of its own. Those that change nothing are taken together at first
  * (group.c tries one by one when that is not enough).
+ *
+ * mremap that shortens looks whether there is something at all, then gives up what is too much, whatever comes of the
+ * rest; then it is done, or moves what is left.
  *
  * mremap of much goes in pieces. For calls and faults that is one step; but who accesses a page without a fault, at the old
  * address or the new one, sees whether that page has moved.
@@ -33,11 +38,18 @@ static bool advises_populate(const struct call *c)
 	       (c->advice == MADV_POPULATE_READ || c->advice == MADV_POPULATE_WRITE);
 }
 
+static bool call_shrinks(const struct call *c)
+{
+	return c->kind == CALL_MREMAP && c->n2 < c->n;
+}
+
 /* WORK_AT_ONCE and MOVE_AT_ONCE of mm/mremap.c; and what is locked and left behind is unlocked. */
 bool call_moves_in_pieces(const struct call *c)
 {
-	return c->kind == CALL_MREMAP &&
-	       (c->n > 200 || c->n * windows[c->w].unit > 16 * MiB ||
+	u64 n = MIN(c->n, c->n2); /* it is shortened before */
+
+	return c->kind == CALL_MREMAP && (!call_shrinks(c) || (c->flags & MREMAP_FIXED)) &&
+	       (n > 200 || n * windows[c->w].unit > 16 * MiB ||
 		((c->flags & MREMAP_DONTUNMAP) && READ_ONCE(c->p->as->locked)));
 }
 
@@ -50,10 +62,12 @@ bool call_has_steps(const struct call *c)
 		return READ_ONCE(c->p->as->locked) || c->advice != MADV_DONTNEED;
 	case CALL_MLOCK: return c->advice < 5; /* mlockall(ONFAULT), munlockall: one */
 	case CALL_MPROTECT: return protects_by_region(c);
-	case CALL_MMAP: return call_populates(c);
+	case CALL_MINCORE: return true;
+	case CALL_MSYNC: return (c->flags & (MS_ASYNC | MS_SYNC)) != (MS_ASYNC | MS_SYNC);
+	case CALL_MMAP: return c->flags & (MAP_LOCKED | MAP_POPULATE);
 	case CALL_MREMAP:
-		return call_moves_in_pieces(c) ||
-		       (c->n2 > c->n && READ_ONCE(c->p->as->locked) && !c->p->future);
+		return call_shrinks(c) || call_moves_in_pieces(c) ||
+		       (c->n2 > c->n && READ_ONCE(c->p->as->locked));
 	default: return false;
 	}
 }
@@ -63,9 +77,12 @@ bool call_may_be_stepped(const struct call *c)
 	const struct window *w = &windows[c->w];
 	u64 first, last;
 
+	if (call_shrinks(c))
+		return true;
 	if (c->kind == CALL_MREMAP && call_moves_in_pieces(c))
 		return c->n2 == c->n || !READ_ONCE(c->p->as->locked);
-	if (w->unit != PAGE_SIZE || c->n > 128) /* SCAN_AT_ONCE of mm/pt.c */
+	/* SCAN_AT_ONCE of mm/pt.c. And there is no room for more answers. */
+	if (w->unit != PAGE_SIZE || c->n > (c->kind == CALL_MINCORE ? ARRAY_SIZE(c->core) : 128))
 		return false;
 	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
 		return true;
@@ -90,7 +107,7 @@ static enum step next_phase(struct call *c, struct page *page, u64 n)
 /* Who stops at a hole, with -ENOMEM. Others go around it, and say so at the end. */
 static bool stops_at_hole(const struct call *c)
 {
-	return c->kind != CALL_MADVISE || advises_populate(c);
+	return (c->kind != CALL_MADVISE && c->kind != CALL_MSYNC) || advises_populate(c);
 }
 
 /* The next region, as it is now: [from, to). False: nothing but a hole. */
@@ -122,6 +139,11 @@ static enum step look_at_region(struct call *c)
 		return last_if(c->ret == (s->hole ? -ENOMEM : 0));
 	}
 	m = &s->page[s->from];
+	if (c->kind == CALL_MINCORE) {
+		s->first = *m;
+		s->phase = STEPS_LOOK;
+		return STEP_MORE;
+	}
 	s->locked = m->flags & PAGE_LOCKED;
 	s->anon = !m->obj;
 	s->refused = c->kind == CALL_MPROTECT && !may_protect(c, m, s->to - s->from);
@@ -135,6 +157,8 @@ static struct page changed_page(const struct call *c, struct page p)
 		p.prot = (u8)c->prot;
 		return p;
 	}
+	if (c->kind == CALL_MSYNC)
+		return p;
 	if (c->kind == CALL_MLOCK) {
 		bool unlocks = c->advice == 2 || c->advice == 3;
 
@@ -165,6 +189,8 @@ static int region_refused(const struct call *c)
 
 	if (c->kind == CALL_MPROTECT)
 		return s->refused ? -ENOMEM : 0;
+	if (c->kind == CALL_MSYNC)
+		return s->locked && (c->flags & MS_INVALIDATE) ? -EBUSY : 0;
 	switch (c->kind == CALL_MLOCK ? MADV_NORMAL : c->advice) {
 	case MADV_FREE: return s->locked || !s->anon ? -EINVAL : 0;
 	case MADV_DONTNEED:
@@ -200,6 +226,54 @@ static enum step change_region(struct call *c)
 		return last_if(c->ret == err);
 	s->looked = false;
 	s->done = s->to;
+	return STEP_MORE;
+}
+
+/* ---- mincore --------------------------------------------------------------------------------- */
+
+/*
+ * A page of ours is there, or not, at this step. Of another one the object will be asked, if the region had one; or it
+ * is mapped, and the answer is yes already.
+ */
+static enum step look_at_pages(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+
+	s->ask = 0;
+	for (u64 i = s->from; i < s->to; i++) {
+		const struct page *m = &s->page[i];
+
+		if (c->core[i] > 1)
+			return STEP_NO;
+		if (c->core[i] || !m->mapped)
+			continue;
+		if (page_is_there(m) && (m->own || !m->obj))
+			return STEP_NO;
+		if (m->obj && s->first.obj)
+			s->ask |= 1ul << i;
+	}
+	s->phase = STEPS_ASK;
+	return STEP_MORE;
+}
+
+/* Those pages were not there when the region's object was asked. */
+static enum step ask_object(struct call *c, bool finely)
+{
+	struct call_steps *s = &c->steps;
+
+	while (s->ask) {
+		u64 i = (u64)__builtin_ctzl(s->ask);
+		struct page p = fresh(s->first, i - s->from, 1);
+
+		if (page_is_there(&p))
+			return STEP_NO;
+		s->ask &= s->ask - 1;
+		if (finely)
+			return STEP_MORE;
+	}
+	s->looked = false;
+	s->done = s->to;
+	s->phase = STEPS_CHANGE;
 	return STEP_MORE;
 }
 
@@ -244,6 +318,13 @@ static enum step populate_pages(struct call *c, bool finely)
 	return STEP_MORE;
 }
 
+/* MCL_FUTURE comes with MCL_ONFAULT here. */
+static enum step look_at_future(struct call *c)
+{
+	c->steps.phase = STEPS_POPULATE;
+	return c->p->future ? STEP_LAST : STEP_MORE;
+}
+
 static enum step populate(struct call *c, bool finely)
 {
 	struct call_steps *s = &c->steps;
@@ -253,8 +334,15 @@ static enum step populate(struct call *c, bool finely)
 	if (!find_region(s) || (s->hole && advises_populate(c)))
 		return last_if(advises_populate(c) ? c->ret == (s->hole ? -ENOMEM : 0) :
 						     c->kind != CALL_MLOCK || c->ret == 0);
-	if (c->kind == CALL_MREMAP && s->done == 0 && !(s->page[s->from].flags & PAGE_LOCKED))
-		return STEP_LAST; /* it looks whether there is something to do */
+	if (c->kind == CALL_MREMAP && s->done == 0 && !s->locked) {
+		/* It looks whether there is something to do, then at what mlockall said. */
+		if (!(s->page[s->from].flags & PAGE_LOCKED))
+			return STEP_LAST;
+		s->locked = true;
+		s->looked = false;
+		s->phase = STEPS_FUTURE;
+		return STEP_MORE;
+	}
 	s->access = populate_access(c, &s->page[s->from]);
 	s->done = s->from;
 	return STEP_MORE;
@@ -330,15 +418,16 @@ bool call_moves_early(struct call *mremap, const struct call *c)
 
 /* ---- which of them --------------------------------------------------------------------------- */
 
-/* What it is about is mapped; then it may be faulted in. */
+/* What it is about is mapped; then it may be faulted in. mmap knows now whether it will be: what mlockall said. */
 static enum step map_first(struct call *c)
 {
+	bool populates = c->kind == CALL_MREMAP || call_populates(c);
 	u64 from = 0, n = c->n;
 	struct page *m;
 
 	if (!call_explain(c))
 		return STEP_NO;
-	if (c->ret < 0)
+	if (c->ret < 0 || !populates)
 		return STEP_LAST;
 	if (c->kind == CALL_MREMAP) {
 		from = c->n;
@@ -348,11 +437,48 @@ static enum step map_first(struct call *c)
 	return m ? next_phase(c, m, n) : STEP_LAST;
 }
 
+static enum step shrink_begin(struct call *c)
+{
+	bool onto_itself =
+		(c->flags & MREMAP_FIXED) && c->at + c->n > c->to && c->to + c->n2 > c->at;
+
+	if (onto_itself)
+		return last_if(c->ret == -EINVAL);
+	if (!c->p->w[c->w][c->at].mapped)
+		return last_if(c->ret == -EFAULT);
+	c->steps.phase = STEPS_SHRINK;
+	return STEP_MORE;
+}
+
+static enum step shrink(struct call *c)
+{
+	for (u64 i = c->n2; i < c->n; i++)
+		set_page(&c->p->w[c->w][c->at + i], (struct page){ 0 });
+	if (!(c->flags & MREMAP_FIXED))
+		return last_if(c->ret == (s64)page_va(c->w, c->at));
+	c->steps.phase = STEPS_SHRUNK;
+	return STEP_MORE;
+}
+
+/* What is left moves. */
+static enum step move_shrunk(struct call *c)
+{
+	u64 n = c->n;
+	enum step step;
+
+	c->n = c->n2;
+	step = call_moves_in_pieces(c) ? move_begin(c) : last_if(call_explain(c));
+	c->n = n;
+	return step;
+}
+
 static enum step begin(struct call *c)
 {
 	struct call_steps *s = &c->steps;
 	int err;
 
+	if (call_shrinks(c))
+		return shrink_begin(c);
 	if (call_moves_in_pieces(c))
 		return move_begin(c);
 	if (c->kind == CALL_MMAP || c->kind == CALL_MREMAP)
@@ -373,7 +499,12 @@ enum step call_explain_step(struct call *c, bool finely)
 	switch (c->steps.phase) {
 	case STEPS_BEGIN: return begin(c);
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
+	case STEPS_LOOK: return look_at_pages(c);
+	case STEPS_ASK: return ask_object(c, finely);
+	case STEPS_SHRINK: return shrink(c);
+	case STEPS_SHRUNK: return move_shrunk(c);
 	case STEPS_MOVE: return move_rest(c);
+	case STEPS_FUTURE: return look_at_future(c);
 	default: return populate(c, finely);
 	}
 }
