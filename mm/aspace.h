@@ -43,7 +43,7 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 /* The errors of vm_mmap's addresses and lengths, for who must know them before the file's. */
 int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset);
 int vm_munmap(struct aspace *as, uaddr_t addr, u64 len);
-int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot);
+int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, u64 prot);
 int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice);
 /* Writes one byte for each page to the program's memory at vec. */
 int vm_mincore(struct aspace *as, uaddr_t addr, u64 len, uaddr_t vec);
