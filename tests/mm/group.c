@@ -29,10 +29,12 @@
 #include "tests/mm/mm.h"
 
 #define MAX_CALLS 8
+#define LATE_MOST 4000
 
 struct lane {
 	struct call call[MAX_CALLS];
 	unsigned n;
+	u64 start; /* in cpus_time; 0: at once */
 };
 
 static struct group {
@@ -54,6 +56,8 @@ static void run_lane(void *arg)
 {
 	struct lane *l = arg;
 
+	while (cpus_time < l->start)
+		host_relax();
 	for (unsigned i = 0; i < l->n; i++) {
 		l->call[i].begin = cpus_time;
 		call_run(&l->call[i]);
@@ -126,6 +130,7 @@ static u64 steps_hash(u64 h, const struct call_steps *s)
 	h = hash_add(h, s->phase | (u64)s->looked << 4 | (u64)s->hole << 5 | (u64)s->locked << 6 |
 				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
 	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to), s->ask);
+	h = hash_add(h, page_hash(&s->first));
 	for (unsigned i = 0; s->phase == STEPS_MOVE && i < ARRAY_SIZE(s->moved); i++)
 		h = hash_add(h, s->moved[i]);
 	return h;
@@ -595,6 +600,7 @@ static bool add_move(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
 	return true;
 }
 
+/* Short calls would all be over before a long one is in the middle: some lanes start late. */
 static void run_all(u64 seed)
 {
 	void (*fn[MAX_CPUS])(void *arg) = { 0 };
@@ -602,6 +608,8 @@ static void run_all(u64 seed)
 
 	for (unsigned i = 0; i < mm_cpus; i++)
 		if (g.lane[i].n) {
+			if (random_next(&seed) % 4 == 0)
+				g.lane[i].start = cpus_time + random_next(&seed) % LATE_MOST;
 			fn[i] = run_lane;
 			arg[i] = &g.lane[i];
 		}
@@ -622,9 +630,12 @@ static void clean_up(void)
  * mlockall or munlockall, which change all regions in one step, of which there are many here; the calls beside ask two of
  * them one after the other.
  */
-#define LOCKS_MOST 4ul
+#define LOCKS_PAGES 16ul /* each a region of its own */
+#define LOCKS_RANGE                                                                                \
+	3ul /* of those that take several steps for each: the search is to have an end */
 
-static bool add_lock_all(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
+static bool add_lock_all(struct proc *p, unsigned w, u64 at, unsigned cpu, unsigned *group_w,
+			 u64 *group_at)
 {
 	struct call map = { .kind = CALL_MMAP,
 			    .p = p,
@@ -634,24 +645,28 @@ static bool add_lock_all(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu
 			    .flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS };
 	struct call all = { .kind = CALL_MLOCK, .p = p, .cpu = cpu, .advice = choose(3) ? 5 : 7 };
 
-	if (n < 2 || windows[w].unit != PAGE_SIZE || g.injected)
+	if (windows[w].unit != PAGE_SIZE || at + LOCKS_PAGES > windows[w].n || g.injected)
 		return false;
-	for (u64 i = 0; i < MIN(n, LOCKS_MOST); i++) {
+	for (u64 i = 0; i < LOCKS_PAGES; i++) {
 		map.at = at + i;
 		map.prot = i % 2 ? PROT_READ : PROT_READ | PROT_WRITE;
 		call_before(&map, 0);
 	}
-	lock_before(p, w, at, MIN(n, LOCKS_MOST));
+	lock_before(p, w, at, LOCKS_PAGES);
 	if (!fits(&all))
 		return false;
 	add_call(&all, cpu);
+	*group_w = w;
+	*group_at = at;
 	return true;
 }
 
-/* A call that says of a page, or of all of the place, whether it is locked. */
-static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+/* A call that says of a page whether it is locked, of one after the other; or changes some. */
+static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at)
 {
-	*c = (struct call){ .cpu = c->cpu, .p = p, .w = w, .at = at + choose(n), .n = 1 };
+	u64 i = choose(4) ? 5 * g.lane[c->cpu].n : choose(LOCKS_PAGES);
+
+	*c = (struct call){ .cpu = c->cpu, .p = p, .w = w, .at = at + i % LOCKS_PAGES, .n = 1 };
 	switch (choose(4)) {
 	case 0:
 	case 1:
@@ -665,8 +680,7 @@ static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
 	default:
 		c->kind = CALL_MLOCK;
 		c->advice = choose(2) ? 3 : 4;
-		c->at = at;
-		c->n = n;
+		c->n = MIN(at + LOCKS_PAGES - c->at, LOCKS_RANGE);
 	}
 }
 
@@ -682,18 +696,21 @@ enum theme {
 };
 
 /* The call that the theme is about. */
-static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
+static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 n)
 {
 	enum theme theme = (enum theme)choose(THEMES);
 	unsigned cpu = (unsigned)choose(mm_cpus);
 	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
 
-	if (theme == CUTS && !add_truncate(p, w, at))
+	if (theme == CUTS && !add_truncate(p, *w, *at))
 		theme = TOUCHES;
-	if (theme == MOVES && !add_move(p, w, at, n, cpu))
+	if (theme == MOVES && !add_move(p, *w, *at, n, cpu))
 		theme = ANYTHING;
-	if (theme == LOCKS && !add_lock_all(p, w, at, n, cpu))
-		theme = ANYTHING;
+	if (theme == LOCKS) /* mostly at the lowest addresses, to which it comes first */
+		theme = (choose(4) && add_lock_all(p, W_BRK, choose(16), cpu, w, at)) ||
+					add_lock_all(p, *w, *at, cpu, w, at) ?
+				LOCKS :
+				ANYTHING;
 	if (theme == FORKS) {
 		make_room(p);
 		if (fits(&fork))
@@ -706,12 +723,12 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
 static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
 			 unsigned w, u64 at, u64 size)
 {
-	enum theme theme = begin_theme(p, w, at, size);
+	enum theme theme = begin_theme(p, &w, &at, size);
 
 	if (theme == CUTS || ((theme == TOUCHES || theme == FORKS) && choose(2)))
 		size = 1;
 	if (theme == LOCKS)
-		size = MIN(size, LOCKS_MOST);
+		size = MIN(size, LOCKS_RANGE);
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
 		struct call c;
@@ -722,7 +739,7 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
 				       theme != ANYTHING && theme != LOCKS);
 		if (theme == LOCKS && choose(4))
-			ask_lock(&c, p, w, at, size);
+			ask_lock(&c, p, w, at);
 		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
 		    c.at >= g.moves->at && c.at < g.moves->at + MIN(g.moves->n, g.moves->n2) &&
 		    choose(2))

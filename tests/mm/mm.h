@@ -107,6 +107,7 @@ void set_long(u64 *p, u64 to);
 void set_as(struct aspace **p, struct aspace *to);
 extern u64 model_state; /* a hash: the same changes lead to the same one, in whatever order */
 u64 hash_add(u64 hash, u64 value);
+u64 page_hash(const struct page *p);
 size_t undo_mark(void);
 void undo_to(size_t mark);
 void undo_forget(void);
@@ -208,6 +209,7 @@ struct call {
 		enum {
 			STEPS_BEGIN,
 			STEPS_CHANGE,
+			STEPS_ADD_UP, /* mprotect: is there room? */
 			STEPS_LOOK,   /* mincore: at pages, */
 			STEPS_ASK,    /* and those of objects */
 			STEPS_SHRINK, /* mremap: what is too much, */
@@ -224,7 +226,7 @@ struct call {
 		u64 n;
 		u64 done, from, to;        /* of these */
 		u64 ask;                   /* mincore: objects are asked for these of them */
-		struct page first;         /* mincore, mremap: what the first was */
+		struct page first;         /* what the first of the region was; of what moves */
 		u64 moved[MAX_MOVED / 64]; /* mremap: which of them have */
 	} steps;
 	s64 ret; /* touch: the si_code */

@@ -4,7 +4,7 @@
  *
  * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
- * msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
+ * mprotect adds up what there is between the two. msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
  * region's object, for one after the other, whether it has those that are not mapped.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
@@ -139,14 +139,23 @@ static enum step look_at_region(struct call *c)
 		return last_if(c->ret == (s->hole ? -ENOMEM : 0));
 	}
 	m = &s->page[s->from];
-	if (c->kind == CALL_MINCORE) {
-		s->first = *m;
-		s->phase = STEPS_LOOK;
-		return STEP_MORE;
-	}
+	s->first = *m;
 	s->locked = m->flags & PAGE_LOCKED;
 	s->anon = !m->obj;
-	s->refused = c->kind == CALL_MPROTECT && !may_protect(c, m, s->to - s->from);
+	if (c->kind == CALL_MINCORE)
+		s->phase = STEPS_LOOK;
+	if (c->kind == CALL_MPROTECT)
+		s->phase = STEPS_ADD_UP;
+	return STEP_MORE;
+}
+
+/* Whether there is room for what the region was; what others give up meanwhile counts already, or not. */
+static enum step add_up(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+
+	s->refused = !may_protect(c, &s->first, s->to - s->from);
+	s->phase = STEPS_CHANGE;
 	return STEP_MORE;
 }
 
@@ -499,6 +508,7 @@ enum step call_explain_step(struct call *c, bool finely)
 	switch (c->steps.phase) {
 	case STEPS_BEGIN: return begin(c);
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
+	case STEPS_ADD_UP: return add_up(c);
 	case STEPS_LOOK: return look_at_pages(c);
 	case STEPS_ASK: return ask_object(c, finely);
 	case STEPS_SHRINK: return shrink(c);
