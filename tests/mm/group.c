@@ -48,6 +48,9 @@ static struct group {
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
 	const struct call *moves; /* goes in pieces, to a fixed place */
+	struct call
+		limit; /* is set by one of the calls, if .p; what it is (or was, once that is explained) */
+	u64 other_limit;
 } g;
 
 static struct seen seen[MAX_PROCS][WINDOWS][1400];
@@ -145,21 +148,36 @@ static u64 state_hash(void)
 
 		h = hash_add(h, g.done[cpu]);
 		if (g.done[cpu] < g.lane[cpu].n)
-			h = steps_hash(hash_add(h, c->early), &c->steps);
+			h = steps_hash(hash_add(h, c->early | c->behind << 1), &c->steps);
 	}
 	return h;
 }
 
 static bool explain_rest(unsigned depth);
 
-/* One step of a call that goes region by region. */
-static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
+/* For one explanation: by the limit that was there before. */
+static void swap_limits(void)
+{
+	u64 *at = &g.limit.p->limit[g.limit.advice], now = *at;
+
+	*at = g.other_limit;
+	g.other_limit = now;
+}
+
+/* One step of a call that goes region by region. What comes after it looks at limits anew. */
+static bool explain_step(struct call *c, unsigned cpu, unsigned depth, bool old)
 {
 	struct call_steps before = c->steps;
+	bool behind = c->behind, found = false;
 	size_t mark = undo_mark();
-	enum step step = call_explain_step(c, g.steps);
-	bool found = false;
+	enum step step;
 
+	if (old)
+		swap_limits();
+	step = call_explain_step(c, g.steps);
+	if (old)
+		swap_limits();
+	c->behind = false;
 	run_counts.orders++;
 	if (step == STEP_MORE) {
 		found = explain_rest(depth);
@@ -174,16 +192,62 @@ static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
 	}
 	if (!found) {
 		c->steps = before;
+		c->behind = behind;
 		undo_to(mark);
 	}
 	return found;
 }
 
-static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse)
+/*
+ * A limit that is set while other calls are under way counts for those that begin later; these may have looked at it before.
+ * So a call that may come next when it is set is explained by the one or the other.
+ */
+static bool explain_limit(struct call *c, unsigned cpu, unsigned depth)
+{
+	bool behind[MAX_CPUS] = { 0 };
+	size_t mark = undo_mark();
+	bool found;
+
+	for (unsigned i = 0; i < mm_cpus; i++) {
+		struct call *other = &g.lane[i].call[g.done[i]];
+
+		behind[i] = i != cpu && may_be_next(i) && other->p == c->p;
+		if (behind[i])
+			other->behind = true;
+	}
+	run_counts.orders++;
+	g.other_limit = c->p->limit[c->advice];
+	set_long(&c->p->limit[c->advice], c->len);
+	g.order[depth] = c;
+	g.done[cpu]++;
+	found = explain_rest(depth + 1);
+	if (found)
+		return true;
+	g.done[cpu]--;
+	undo_to(mark);
+	for (unsigned i = 0; i < mm_cpus; i++)
+		if (behind[i])
+			g.lane[i].call[g.done[i]].behind = false;
+	return false;
+}
+
+static bool explain_by_limit(struct call *c, bool old)
+{
+	bool ok;
+
+	if (old)
+		swap_limits();
+	ok = call_explain(c);
+	if (old)
+		swap_limits();
+	return ok;
+}
+
+static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse, bool old)
 {
 	size_t mark = undo_mark();
 
-	if (excuse ? is_out_of_memory(c) : call_explain(c)) {
+	if (excuse ? is_out_of_memory(c) : explain_by_limit(c, old)) {
 		run_counts.orders++;
 		g.order[depth] = c;
 		g.done[cpu]++;
@@ -200,12 +264,19 @@ static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse
 }
 
 /* What an access may do before in a step of its own: a stack grows, the page that is to be written is copied. */
-static bool explain_early(struct call *c, unsigned depth)
+static bool explain_early(struct call *c, unsigned depth, bool old)
 {
 	size_t mark = undo_mark();
-	bool found;
+	bool found, grows;
 
-	if (!g.steps || c->early || !(call_grows_early(c) || call_copies_early(c)))
+	if (!g.steps || c->early)
+		return false;
+	if (old)
+		swap_limits();
+	grows = call_grows_early(c);
+	if (old)
+		swap_limits();
+	if (!grows && !call_copies_early(c))
 		return false;
 	c->early = true;
 	found = explain_rest(depth);
@@ -225,7 +296,7 @@ static bool explain_moved(struct call *c, unsigned cpu, unsigned depth)
 
 		if (g.done[other] == g.lane[other].n || !call_moves_early(mremap, c))
 			continue;
-		if (explain_as(c, cpu, depth, false))
+		if (explain_as(c, cpu, depth, false, false))
 			return true;
 		mremap->steps = before;
 		undo_to(mark);
@@ -243,16 +314,24 @@ static bool explain_next(unsigned depth)
 		left |= g.done[cpu] < g.lane[cpu].n;
 		if (!may_be_next(cpu))
 			continue;
-		if (c->by_steps) {
-			if (explain_step(c, cpu, depth))
+		if (c->kind == CALL_LIMIT) {
+			if (explain_limit(c, cpu, depth))
 				return true;
 			continue;
 		}
-		if (explain_as(c, cpu, depth, false))
+		if (c->by_steps) {
+			if (explain_step(c, cpu, depth, false) ||
+			    (c->behind && explain_step(c, cpu, depth, true)))
+				return true;
+			continue;
+		}
+		if (explain_as(c, cpu, depth, false, false) ||
+		    (c->behind && explain_as(c, cpu, depth, false, true)))
 			return true;
-		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
+		if (g.failed && !g.excused && explain_as(c, cpu, depth, true, false))
 			return true;
-		if (explain_early(c, depth) || explain_moved(c, cpu, depth))
+		if (explain_early(c, depth, false) ||
+		    (c->behind && explain_early(c, depth, true)) || explain_moved(c, cpu, depth))
 			return true;
 	}
 	if (left)
@@ -410,19 +489,43 @@ static void lock_before(struct proc *p, unsigned w, u64 at, u64 n)
 }
 
 /* Room for a few pages more. */
-static void limit_before(struct proc *p)
+static struct call choose_room(struct proc *p, enum vm_limit which)
 {
-	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK };
-	struct call c = { .kind = CALL_LIMIT, .p = p };
+	struct call c = { .kind = CALL_LIMIT, .p = p, .advice = which };
 	struct vm_totals t;
 
 	model_totals(p, &t);
-	c.advice = which[choose(ARRAY_SIZE(which))];
-	c.len = (c.advice == VM_LIMIT_AS   ? t.mapped :
-		 c.advice == VM_LIMIT_DATA ? t.data :
-					     t.locked) +
-		choose(4) * PAGE_SIZE;
+	c.len = which == VM_LIMIT_AS   ? t.mapped :
+		which == VM_LIMIT_DATA ? t.data :
+		which == VM_LIMIT_LOCK ? t.locked :
+					 0;
+	c.len += choose(which == VM_LIMIT_STACK ? 50 : 4) * PAGE_SIZE;
+	return c;
+}
+
+static void limit_before(struct proc *p)
+{
+	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK };
+	struct call c = choose_room(p, which[choose(ARRAY_SIZE(which))]);
+
 	call_before(&c, 0);
+}
+
+/*
+ * A limit to be set beside the calls that it concerns: as before, or no more. Of 0 for locked memory two looks at it would
+ * tell two things (EPERM, ENOMEM), as on Linux: not that.
+ */
+static void choose_limit_beside(struct proc *p)
+{
+	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK,
+					       VM_LIMIT_STACK };
+
+	g.limit = choose_room(p, which[choose(ARRAY_SIZE(which))]);
+	g.other_limit = p->limit[g.limit.advice];
+	if (g.limit.advice == VM_LIMIT_LOCK)
+		g.limit.len += PAGE_SIZE;
+	if (choose(4) == 0 && g.limit.advice != VM_LIMIT_STACK)
+		g.limit.len = UINT64_MAX;
 }
 
 /* What brings about what a group is to see. */
@@ -463,6 +566,12 @@ static bool sets_future(const struct call *c)
 	return c->kind == CALL_MLOCK && c->advice >= 5;
 }
 
+/* Is a limit of its process set in this group? */
+static bool is_about_limit(const struct call *c)
+{
+	return c->p == g.limit.p;
+}
+
 /* Can this call be made beside those that there are? Takes note of its processes. */
 static bool fits(struct call *c)
 {
@@ -480,11 +589,13 @@ static bool fits(struct call *c)
 		return false; /* from then on MADV_DONTNEED would go region by region */
 	if (sets_future(c) && g.injected)
 		return false; /* it would stop half way */
-	c->by_steps = call_has_steps(c);
+	c->by_steps =
+		call_has_steps(c) || (is_about_limit(c) && c->kind == CALL_MPROTECT &&
+				      g.limit.advice == VM_LIMIT_DATA && (c->prot & PROT_WRITE));
 	/* An allocation that fails would leave it done in part. */
 	if (c->by_steps && (g.injected || !call_may_be_stepped(c)))
 		return false;
-	if (c->kind == CALL_MREMAP && is_limited(c->p) &&
+	if (c->kind == CALL_MREMAP && (is_limited(c->p) || is_about_limit(c)) &&
 	    (c->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) == (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return false; /* what is replaced goes in a step before */
 	if (c->kind == CALL_FORK) {
@@ -724,11 +835,16 @@ static void choose_calls(const struct record **next, const struct record *end, s
 			 unsigned w, u64 at, u64 size)
 {
 	enum theme theme = begin_theme(p, &w, &at, size);
+	u64 limit_at = 0;
 
 	if (theme == CUTS || ((theme == TOUCHES || theme == FORKS) && choose(2)))
 		size = 1;
 	if (theme == LOCKS)
 		size = MIN(size, LOCKS_RANGE);
+	if (theme != CUTS && choose(6) == 0) {
+		choose_limit_beside(p);
+		limit_at = 1 + choose(2 * mm_cpus);
+	}
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
 		struct call c;
@@ -750,6 +866,8 @@ static void choose_calls(const struct record **next, const struct record *end, s
 			continue;
 		if (g.lane[cpu].n < MAX_CALLS && fits(&c))
 			add_call(&c, cpu);
+		if (n == limit_at && g.lane[cpu].n < MAX_CALLS && fits(&g.limit))
+			add_call(&g.limit, cpu);
 	}
 	if (theme == CUTS)
 		g.injected = false; /* a page that cannot be cut stays, and the log says so */
@@ -772,14 +890,31 @@ static void see_all(void)
 		}
 }
 
+/* fork copies limits in a step of its own. */
+static bool may_have_limit(unsigned k, unsigned which, u64 limit)
+{
+	return g.forks[k] && g.limit.p && which == (unsigned)g.limit.advice &&
+	       (limit == g.limit.len || limit == g.other_limit);
+}
+
 /* Of several stacks that grew at once any may be the last. */
 static void note_grown(void)
 {
-	for (unsigned k = 0; k < MAX_PROCS; k++)
-		if (procs[k].as) {
-			procs[k].grown = procs[k].as->grown;
-			procs[k].grown_end = procs[k].as->grown_end;
+	for (unsigned k = 0; k < MAX_PROCS; k++) {
+		struct proc *p = &procs[k];
+
+		if (!p->as)
+			continue;
+		p->grown = p->as->grown;
+		p->grown_end = p->as->grown_end;
+		for (unsigned i = 0; i < VM_LIMITS; i++) {
+			check(p->limit[i] == p->as->limit[i] ||
+				      may_have_limit(k, i, p->as->limit[i]),
+			      "process %u: limit %u is %#lx, expected %#lx", k, i, p->as->limit[i],
+			      p->limit[i]);
+			p->limit[i] = p->as->limit[i];
 		}
+	}
 }
 
 void group_run(const struct record **next, const struct record *end)

@@ -205,9 +205,11 @@ struct call {
 	bool failed_alloc;
 	bool early;    /* group.c: its first step has been explained */
 	bool by_steps; /* group.c: the call is made of steps: steps.c */
+	bool behind;   /* group.c: it may go by the limit that was there before */
 	struct call_steps {
 		enum {
 			STEPS_BEGIN,
+			STEPS_WHOLE, /* mprotect: no limit concerns it */
 			STEPS_CHANGE,
 			STEPS_ADD_UP, /* mprotect: is there room? */
 			STEPS_LOOK,   /* mincore: at pages, */

@@ -4,7 +4,7 @@
  *
  * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
- * mprotect adds up what there is between the two. msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
+ * mprotect, if there is a limit when it begins, adds up what there is between the two. msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
  * region's object, for one after the other, whether it has those that are not mapped.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
@@ -486,6 +486,10 @@ static enum step begin(struct call *c)
 	struct call_steps *s = &c->steps;
 	int err;
 
+	if (c->kind == CALL_MPROTECT && !protects_by_region(c)) {
+		s->phase = STEPS_WHOLE;
+		return STEP_MORE;
+	}
 	if (call_shrinks(c))
 		return shrink_begin(c);
 	if (call_moves_in_pieces(c))
@@ -507,6 +511,7 @@ enum step call_explain_step(struct call *c, bool finely)
 {
 	switch (c->steps.phase) {
 	case STEPS_BEGIN: return begin(c);
+	case STEPS_WHOLE: return last_if(call_explain(c));
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
 	case STEPS_ADD_UP: return add_up(c);
 	case STEPS_LOOK: return look_at_pages(c);
