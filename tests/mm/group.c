@@ -134,6 +134,8 @@ static u64 steps_hash(u64 h, const struct call_steps *s)
 				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
 	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to), s->ask);
 	h = hash_add(h, page_hash(&s->first));
+	for (unsigned i = 0; i < s->earlies; i++)
+		h = hash_add(h, s->early[i]);
 	for (unsigned i = 0; s->phase == STEPS_MOVE && i < ARRAY_SIZE(s->moved); i++)
 		h = hash_add(h, s->moved[i]);
 	return h;
@@ -304,6 +306,48 @@ static bool explain_moved(struct call *c, unsigned cpu, unsigned depth)
 	return false;
 }
 
+/* An access beside an mprotect that gives one right and takes another, and has the one that is given already. */
+static bool explain_protected(struct call *c, unsigned cpu, unsigned depth)
+{
+	if (c->kind != CALL_TOUCH && c->kind != CALL_OUTSIDE)
+		return false;
+	for (unsigned other = 0; other < mm_cpus; other++) {
+		struct call *mprotect = &g.lane[other].call[g.done[other]];
+		struct page *m = &c->p->w[c->w][c->at], p = *m;
+		u8 prot = p.prot;
+		struct call_steps before = mprotect->steps;
+		size_t mark = undo_mark();
+
+		if (other == cpu || !may_be_next(other) || !call_protects_early(mprotect, c))
+			continue;
+		p.prot = (u8)mprotect->prot;
+		set_page(m, p);
+		if (call_explain(c)) {
+			p = *m;
+			p.prot = prot;
+			set_page(m, p);
+			g.order[depth] = c;
+			g.done[cpu]++;
+			if (explain_rest(depth + 1))
+				return true;
+			g.done[cpu]--;
+		}
+		mprotect->steps = before;
+		undo_to(mark);
+	}
+	return false;
+}
+
+/* Can c only come after a call that is not explained yet? */
+static bool comes_later(const struct call *c, unsigned cpu)
+{
+	for (unsigned other = 0; other < mm_cpus; other++)
+		if (other != cpu && g.done[other] < g.lane[other].n &&
+		    call_is_after(c, &g.lane[other].call[g.done[other]]))
+			return true;
+	return false;
+}
+
 static bool explain_next(unsigned depth)
 {
 	bool left = false;
@@ -312,7 +356,7 @@ static bool explain_next(unsigned depth)
 		struct call *c = &g.lane[cpu].call[g.done[cpu]];
 
 		left |= g.done[cpu] < g.lane[cpu].n;
-		if (!may_be_next(cpu))
+		if (!may_be_next(cpu) || comes_later(c, cpu))
 			continue;
 		if (c->kind == CALL_LIMIT) {
 			if (explain_limit(c, cpu, depth))
@@ -331,7 +375,8 @@ static bool explain_next(unsigned depth)
 		if (g.failed && !g.excused && explain_as(c, cpu, depth, true, false))
 			return true;
 		if (explain_early(c, depth, false) ||
-		    (c->behind && explain_early(c, depth, true)) || explain_moved(c, cpu, depth))
+		    (c->behind && explain_early(c, depth, true)) || explain_moved(c, cpu, depth) ||
+		    explain_protected(c, cpu, depth))
 			return true;
 	}
 	if (left)
@@ -795,6 +840,55 @@ static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at)
 	}
 }
 
+/* Pages whose rights will be exchanged, which some CPUs know. */
+static bool map_rights(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	struct call map = { .kind = CALL_MMAP,
+			    .p = p,
+			    .w = w,
+			    .at = at,
+			    .n = n,
+			    .len = n * windows[w].unit,
+			    .prot = PROT_READ | (choose(2) ? PROT_WRITE : PROT_EXEC),
+			    .flags = MAP_FIXED | (choose(2) ? MAP_SHARED : MAP_PRIVATE) };
+
+	if (n > FILE_PAGES && !(map.flags & MAP_PRIVATE))
+		return false;
+	map.obj = map.flags & MAP_PRIVATE ? 0 : 1 + (unsigned)choose(MAX_FILES);
+	if (!map.obj)
+		map.flags |= MAP_ANONYMOUS;
+	call_before(&map, 0);
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+		struct call touch = { .kind = CALL_TOUCH,
+				      .p = p,
+				      .w = w,
+				      .at = at,
+				      .n = 1,
+				      .tag = ++next_tag,
+				      .access = map.prot & PROT_WRITE ? FAULT_WRITE : FAULT_EXEC };
+
+		if (choose(2))
+			call_before(&touch, cpu);
+	}
+	return true;
+}
+
+/* One right for another, or a use of either. */
+static void use_rights(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+{
+	unsigned cpu = c->cpu;
+
+	*c = (struct call){ .kind = CALL_TOUCH, .cpu = cpu, .p = p, .w = w, .n = 1, .tag = c->tag };
+	c->at = at + (choose(4) == 0 ? choose(n) : 0);
+	c->access = choose(2) ? FAULT_WRITE : FAULT_EXEC;
+	if (choose(3))
+		return;
+	c->kind = CALL_MPROTECT;
+	c->at = at;
+	c->n = n;
+	c->prot = PROT_READ | (choose(2) ? PROT_WRITE : PROT_EXEC);
+}
+
 /* What a group is about, beside its place. */
 enum theme {
 	ANYTHING, /* any calls */
@@ -803,6 +897,7 @@ enum theme {
 	CUTS,     /* accesses while a file is cut */
 	MOVES,    /* accesses while much moves, if the place is large */
 	LOCKS,    /* questions while all is locked */
+	RIGHTS,   /* accesses while rights are exchanged */
 	THEMES
 };
 
@@ -817,6 +912,8 @@ static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 n)
 		theme = TOUCHES;
 	if (theme == MOVES && !add_move(p, *w, *at, n, cpu))
 		theme = ANYTHING;
+	if (theme == RIGHTS && !map_rights(p, *w, *at, n))
+		theme = TOUCHES;
 	if (theme == LOCKS) /* mostly at the lowest addresses, to which it comes first */
 		theme = (choose(4) && add_lock_all(p, W_BRK, choose(16), cpu, w, at)) ||
 					add_lock_all(p, *w, *at, cpu, w, at) ?
@@ -853,7 +950,9 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		run_position++;
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
-				       theme != ANYTHING && theme != LOCKS);
+				       theme != ANYTHING && theme < LOCKS);
+		if (theme == RIGHTS && choose(4))
+			use_rights(&c, p, w, at, size);
 		if (theme == LOCKS && choose(4))
 			ask_lock(&c, p, w, at);
 		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&

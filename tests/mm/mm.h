@@ -24,6 +24,7 @@
 #define FILE_PAGES 24
 #define MAX_OBJS   4000 /* files, then anonymous shared objects, never used again in a run */
 #define WINDOWS    5
+#define MAX_EARLY  32
 #define MAX_MOVED  1408 /* pages of a window at most */
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
@@ -230,6 +231,9 @@ struct call {
 		u64 ask;                   /* mincore: objects are asked for these of them */
 		struct page first;         /* what the first of the region was; of what moves */
 		u64 moved[MAX_MOVED / 64]; /* mremap: which of them have */
+		u16 early
+			[MAX_EARLY]; /* mprotect: CPU << 12 | page, where the new right was used already */
+		unsigned earlies;
 	} steps;
 	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
@@ -268,6 +272,9 @@ enum step { STEP_NO, STEP_MORE, STEP_LAST };
 enum step call_explain_step(struct call *c, bool finely);
 /* mremap moves what it moves not at once: c, an access, finds its page at the new place already. */
 bool call_moves_early(struct call *mremap, const struct call *c);
+/* mprotect that gives a right and takes another: c, an access, has the new one already; or must come after it. */
+bool call_protects_early(struct call *mprotect, const struct call *c);
+bool call_is_after(const struct call *c, const struct call *mprotect);
 bool call_moves_in_pieces(const struct call *c);
 struct page left_behind(struct page p);                /* by MREMAP_DONTUNMAP */
 struct page fresh(struct page first, u64 i, u64 step); /* page i of what begins so, untouched */

@@ -24,6 +24,7 @@
 
 #include "lib/err.h"
 #include "lib/uapi/mman.h"
+#include "mm/pt.h"
 #include "mm/space.h"
 #include "tests/mm/mm.h"
 
@@ -234,6 +235,7 @@ static enum step change_region(struct call *c)
 	if (err)
 		return last_if(c->ret == err);
 	s->looked = false;
+	s->earlies = 0;
 	s->done = s->to;
 	return STEP_MORE;
 }
@@ -423,6 +425,122 @@ bool call_moves_early(struct call *mremap, const struct call *c)
 		return false;
 	move_page(mremap, (u64)(m - s->page));
 	return true;
+}
+
+/* ---- protecting ------------------------------------------------------------------------------ */
+
+/*
+ * While mprotect takes one right and gives another, a CPU that knows a page has the old right until it is told to forget it; one that
+ * does not finds the new one in the page table. So accesses without a fault may have the one here and the other there, until
+ * the call ends. But:
+ *
+ *  - who has used the new right of a page has found it in the page table, and has not the old one any more;
+ *  - a right to write private memory comes with a fault;
+ *  - faults, and with them refusals, other calls, and reading and writing from outside wait for the lock of the range, or for the
+ *    claim, until all have forgotten it. From outside the pieces of a long call are seen that are done.
+ */
+static bool is_access(const struct call *c)
+{
+	return c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE;
+}
+
+static bool succeeded(const struct call *c)
+{
+	return c->kind == CALL_TOUCH ? c->ret == 0 : c->ret == (s64)PAGE_SIZE;
+}
+
+static bool gives_and_takes(int was, int is)
+{
+	return (was & ~is & PROT_WRITE && is & ~was & PROT_EXEC) ||
+	       (was & ~is & PROT_EXEC && is & ~was & PROT_WRITE);
+}
+
+static bool goes_in_pieces(const struct call *c)
+{
+	return c->n * windows[c->w].unit > PT_PIECE;
+}
+
+/* The page of mprotect that c, an access, is to, if it may be changing just now. */
+static bool is_changing(const struct call *mprotect, const struct call *c, u64 *page)
+{
+	const struct call_steps *s = &mprotect->steps;
+	const struct page *m = &mprotect->p->w[mprotect->w][mprotect->at];
+	bool in_region = s->phase == STEPS_CHANGE && s->looked && !s->refused;
+	u64 from = in_region ? s->from : 0, to = in_region ? s->to : mprotect->n;
+
+	*page = c->at - mprotect->at;
+	if ((mprotect->by_steps && !in_region && s->phase != STEPS_WHOLE) || *page < from ||
+	    *page >= to)
+		return false;
+	for (u64 i = from; i <= *page; i++)
+		if (!m[i].mapped || (m[i].nowrite && (mprotect->prot & PROT_WRITE)))
+			return false;
+	return true;
+}
+
+bool call_protects_early(struct call *mprotect, const struct call *c)
+{
+	struct call_steps *s = &mprotect->steps;
+	const struct page *m;
+	u64 page;
+
+	if (mprotect->kind != CALL_MPROTECT || !is_access(c) || !succeeded(c) ||
+	    c->p != mprotect->p || c->w != mprotect->w || s->earlies == MAX_EARLY ||
+	    !is_changing(mprotect, c, &page))
+		return false;
+	m = &c->p->w[c->w][c->at];
+	if (!gives_and_takes(m->prot, mprotect->prot) ||
+	    !(c->access == FAULT_EXEC || (c->access == FAULT_WRITE && m->shared)) ||
+	    (c->kind == CALL_OUTSIDE && !goes_in_pieces(mprotect)))
+		return false;
+	s->early[s->earlies++] = (u16)((c->kind == CALL_TOUCH ? c->cpu : MAX_CPUS) << 12 | page);
+	return true;
+}
+
+/* Has that CPU, or somebody from outside, or (MAX_CPUS) anybody used the new right of the page? */
+static bool has_new_right(const struct call_steps *s, unsigned cpu, u64 page)
+{
+	for (unsigned i = 0; i < s->earlies; i++) {
+		unsigned by = s->early[i] >> 12;
+
+		if ((s->early[i] & 0xfff) == page &&
+		    (by == cpu || by == MAX_CPUS || cpu == MAX_CPUS))
+			return true;
+	}
+	return false;
+}
+
+static bool meet(const struct call *mprotect, u64 at, u64 n)
+{
+	return at < mprotect->at + mprotect->n && at + n > mprotect->at;
+}
+
+bool call_is_after(const struct call *c, const struct call *mprotect)
+{
+	const struct call_steps *s = &mprotect->steps;
+	struct page p;
+	u64 page;
+
+	if (mprotect->kind != CALL_MPROTECT || !s->earlies || c->p != mprotect->p)
+		return false;
+	if (c->kind == CALL_FORK)
+		return true;
+	if (c->w != mprotect->w)
+		return false;
+	if (!is_access(c))
+		return c->kind != CALL_MLOCK && c->kind != CALL_BRK && c->kind != CALL_LIMIT &&
+		       c->at != UINT64_MAX && meet(mprotect, c->at, MAX(c->n, 1ul));
+	if (!is_changing(mprotect, c, &page))
+		return false;
+	p = c->p->w[c->w][c->at];
+	p.prot = (u8)mprotect->prot;
+	if (!succeeded(c))
+		return true;
+	if (!page_fault_code(&p, c->access))
+		return false;
+	return c->kind == CALL_TOUCH ?
+		       has_new_right(s, c->cpu, page) :
+		       !goes_in_pieces(mprotect) || has_new_right(s, MAX_CPUS, page);
 }
 
 /* ---- which of them --------------------------------------------------------------------------- */
