@@ -543,7 +543,7 @@ static int protect_regions(struct aspace *as, u64 at, u64 end, u64 bits)
 
 	vm_limits_begin(as, &limits);
 	for (; at < end && !err; at = r.end) {
-		if (!region_next(as, at, end, &r) || r.start > at)
+		if (!region_next_settled(as, at, end, &r) || r.start > at)
 			err = -ENOMEM;
 		else
 			err = protect_region(as, &r, bits);

@@ -10,7 +10,9 @@
  * mmap_lock does the same to a whole space, for short operations too.
  *
  * Accesses that take no fault are not stopped, here as there: while mprotect runs a page may still be
- * writable and its neighbour not any more. Readers of the page table (/proc, mincore, regions) see it as it is.
+ * writable and its neighbour not any more. Calls that ask for regions before they change them, or only ask, wait, too
+ * (region_next_settled): who has seen one page locked by mlockall sees the next one locked. What reads for /proc, or adds up
+ * for a limit, sees the page table as it is.
  *
  * A space has a list of claims, those in use and others, which only gets longer: one is part of the space, the next come
  * when more operations are at it at a time than ever before, and stay until the space ends. So who finds one in the list may

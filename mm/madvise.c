@@ -83,7 +83,7 @@ static int advise(struct aspace *as, u64 start, u64 end, int advice)
 		err = zap(as, start, MIN(end, USER_TOP), &holes);
 		return !err && holes ? -ENOMEM : err;
 	}
-	for (; at < end && !err && region_next(as, at, end, &r); at = r.end) {
+	for (; at < end && !err && region_next_settled(as, at, end, &r); at = r.end) {
 		if (r.start > at)
 			hole = -ENOMEM;
 		err = advise_region(as, &r, advice);
@@ -121,7 +121,7 @@ static int advise_populate(struct aspace *as, u64 at, u64 end, int advice)
 	int err = 0;
 
 	for (; at < end && !err; at = r.end) {
-		if (!region_next(as, at, end, &r))
+		if (!region_next_settled(as, at, end, &r))
 			return -ENOMEM;
 		err = r.start > at ? -ENOMEM : populate_region(as, at, r.end, access);
 		region_put(&r);

@@ -40,7 +40,7 @@ static void look_region(struct aspace *as, const struct region *r, u64 at, u64 e
 
 	for (u64 i = 0; i < (end - at) >> PAGE_SHIFT; i++)
 		vec[i] = 0;
-	pt_scan(as, at, end, look_slot, &l);
+	pt_scan_settled(as, at, end, look_slot, &l);
 	for (u64 va = at; va < end; va += PAGE_SIZE, vec++)
 		if (*vec == ASK_OBJECT)
 			*vec = obj && obj->ops->has_page &&
@@ -61,7 +61,7 @@ int vm_mincore(struct aspace *as, uaddr_t addr, u64 len, uaddr_t vec)
 	while (addr < end && !thread_is_ending()) {
 		u64 part = MIN(end, addr + sizeof(buf) * PAGE_SIZE);
 		struct region r;
-		bool there = region_next(as, addr, part, &r);
+		bool there = region_next_settled(as, addr, part, &r);
 
 		if (!there || r.start > addr) {
 			region_put(&r);
@@ -89,7 +89,8 @@ int vm_msync(struct aspace *as, uaddr_t addr, u64 len, int flags)
 		return -EINVAL;
 	if (end < addr)
 		return -ENOMEM;
-	for (; at < end && !thread_is_ending() && region_next(as, at, end, &r); at = r.end) {
+	for (; at < end && !thread_is_ending() && region_next_settled(as, at, end, &r);
+	     at = r.end) {
 		bool busy = (flags & MS_INVALIDATE) && (r.mark.v & VM_LOCKED);
 
 		if (r.start > at)

@@ -28,7 +28,7 @@ static int change_range(struct aspace *as, u64 start, u64 end, u64 set, u64 clea
 	int err = 0;
 
 	for (u64 at = start; at < end && !err; at = r.end) {
-		if (!region_next(as, at, end, &r))
+		if (!region_next_settled(as, at, end, &r))
 			return -ENOMEM;
 		err = r.start > at ? -ENOMEM : change_flags(as, &r, set, clear);
 		region_put(&r);
@@ -64,7 +64,7 @@ int vm_populate(struct aspace *as, u64 start, u64 end, bool stop_at_error)
 
 	for (u64 at = start; at < end && (!err || !stop_at_error) && !thread_is_ending();
 	     at = r.end) {
-		if (!region_next(as, at, end, &r))
+		if (!region_next_settled(as, at, end, &r))
 			break;
 		err = populate_region(as, &r);
 		region_put(&r);
@@ -123,7 +123,7 @@ static int change_all(struct aspace *as, u64 set, u64 clear)
 	struct region r;
 	int err = 0;
 
-	for (u64 at = 0; !err && region_next(as, at, USER_TOP, &r); at = r.end) {
+	for (u64 at = 0; !err && region_next_settled(as, at, USER_TOP, &r); at = r.end) {
 		err = change_flags(as, &r, set, clear);
 		region_put(&r);
 	}

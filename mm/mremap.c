@@ -1016,7 +1016,7 @@ static void populate_new(struct aspace *as, u64 start, u64 end)
 {
 	struct region r;
 
-	if (!READ_ONCE(as->locked) || !region_next(as, start, end, &r))
+	if (!READ_ONCE(as->locked) || !region_next_settled(as, start, end, &r))
 		return;
 	if ((r.mark.v & VM_LOCKED) && !(as->lock_future & MCL_ONFAULT))
 		vm_populate(as, start, end, true);

@@ -1657,8 +1657,18 @@ static void add_alike(struct pt_slot *s, const pte_t *entry, u64 end)
 	s->size = next - s->va;
 }
 
-int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
-	    void *arg)
+/* Slots at once from va on: one, if somebody has a claim on what is behind it, where claims count. */
+static unsigned scan_room(const struct pt_cursor *c, u64 va, u64 end, bool claims)
+{
+	u64 table_end = (va | (pt_span(c->level + 1) - 1)) + 1;
+
+	/* A claim is of whole tables of level 1. */
+	return claims && c->level > 1 && claim_excludes(c->as, va, MIN(end, table_end) - 1) ?
+		       1 :
+		       SCAN_AT_ONCE;
+}
+
+static int scan(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg, bool claims)
 {
 	u64 va = start;
 	int ret = 0;
@@ -1668,10 +1678,10 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 		unsigned room;
 		u64 span;
 
-		pt_lock_read(&c, as, va);
+		lock_page(&c, as, va, claims);
 		pt_peek_shared(&c, va);
 		span = pt_span(c.level);
-		room = SCAN_AT_ONCE;
+		room = scan_room(&c, va, end, claims);
 		do {
 			unsigned i = pt_index(va, c.level);
 			pte_t e = pte_load(&c.entry[i]);
@@ -1682,7 +1692,7 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 			if (pte_is_table(e, c.level))
 				break; /* made since, or the next slot: lock that one */
 			slot_look(&s, c.table, va);
-			if (!slot_has_frame(e) && !mark_is_part(e))
+			if (room > 1 && !slot_has_frame(e) && !mark_is_part(e))
 				add_alike(&s, &c.entry[i], end);
 			ret = fn(&s, arg);
 			va = s.va + s.size;
@@ -1690,6 +1700,16 @@ int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slo
 		pt_unlock(&c);
 	}
 	return ret;
+}
+
+int pt_scan(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg)
+{
+	return scan(as, start, end, fn, arg, false);
+}
+
+int pt_scan_settled(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg)
+{
+	return scan(as, start, end, fn, arg, true);
 }
 
 pte_t *pt_table_over(struct aspace *as, u64 va, unsigned lowest, unsigned *level, pte_t *above)

@@ -392,8 +392,10 @@ u64 pt_next_table(struct aspace *as, u64 va, unsigned level, pte_t **entry);
  * held: fn must not sleep. Several in a row that have no frame and say the same count as one. Stops at non-zero, which
  * it returns.
  */
-int pt_scan(struct aspace *as, u64 start, u64 end, int (*fn)(const struct pt_slot *s, void *arg),
-	    void *arg);
+typedef int pt_scan_fn(const struct pt_slot *s, void *arg);
+int pt_scan(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg);
+/* The same for calls: each slot before or after what others have claimed it for. Waits for that, so may sleep. */
+int pt_scan_settled(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg);
 
 /*
  * The highest free range of len bytes, aligned, below top and not below bottom; 0: none. Without

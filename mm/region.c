@@ -46,16 +46,27 @@ static int add_slot(const struct pt_slot *s, void *arg)
 	return 0;
 }
 
-bool region_next(struct aspace *as, u64 from, u64 end, struct region *r)
+static bool next(struct aspace *as, u64 from, u64 end, struct region *r,
+		 int (*scan)(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg))
 {
-	struct scan scan = { .r = r, .from = from };
+	struct scan s = { .r = r, .from = from };
 
 	*r = (struct region){ .start = from, .end = from };
 	end = MIN(end, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS));
 	if (from < end)
-		pt_scan(as, from, end, add_slot, &scan);
+		scan(as, from, end, add_slot, &s);
 	r->end = MIN(r->end, end);
 	return r->start < r->end;
+}
+
+bool region_next(struct aspace *as, u64 from, u64 end, struct region *r)
+{
+	return next(as, from, end, r, pt_scan);
+}
+
+bool region_next_settled(struct aspace *as, u64 from, u64 end, struct region *r)
+{
+	return next(as, from, end, r, pt_scan_settled);
 }
 
 void region_put(struct region *r)

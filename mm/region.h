@@ -20,6 +20,8 @@ struct region {
  * *r is empty. May sleep. End each true one with region_put, which may sleep, too.
  */
 bool region_next(struct aspace *as, u64 from, u64 end, struct region *r);
+/* The same for calls, for which a long operation of another thread is one step (mm/claim.c): waits where one is. */
+bool region_next_settled(struct aspace *as, u64 from, u64 end, struct region *r);
 void region_put(struct region *r);
 
 /* The page of the object that is at va. */

@@ -69,27 +69,9 @@ static const int prots[] = { PROT_NONE,
 			     PROT_WRITE,
 			     PROT_READ | PROT_WRITE | PROT_EXEC };
 
-/*
- * With others beside: each of these allows all that the one before does. A change that gives one right
- * and takes another is no single step, neither here nor on Linux: who does not know the page yet
- * may use the right that came, while who knows it still has the one that goes.
- */
-static const int ordered_prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE,
-				     PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE | PROT_EXEC };
-
 static int choose_prot(void)
 {
-	return call_concurrent ? ordered_prots[choose(ARRAY_SIZE(ordered_prots))] :
-				 prots[choose(ARRAY_SIZE(prots))];
-}
-
-static bool prots_are_ordered(const struct page *m, u64 n)
-{
-	for (u64 i = 0; i < n; i++)
-		if ((m[i].prot & (PROT_WRITE | PROT_EXEC) && !(m[i].prot & PROT_READ)) ||
-		    (m[i].prot & (PROT_WRITE | PROT_EXEC)) == PROT_EXEC)
-			return false;
-	return true;
+	return prots[choose(ARRAY_SIZE(prots))];
 }
 
 /* One or two aligned 2 MiB of a window of small pages; what follows likes a part of them. False: it has
@@ -496,8 +478,7 @@ void call_choose_concurrent(struct call *c, unsigned cpu, struct proc *p, unsign
 		c->flags |= MAP_FIXED;
 	if ((c->kind == CALL_MREMAP && !(c->flags & MREMAP_FIXED) && c->n2 >= c->n &&
 	     (c->n2 > GROUP_MOST || windows[c->w].unit > PAGE_SIZE)) ||
-	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p)) ||
-	    (c->kind == CALL_MPROTECT && !prots_are_ordered(&p->w[w][at], n))) {
+	    ((c->kind == CALL_MREMAP || c->kind == CALL_MMAP) && !room_at_top(p))) {
 		c->kind = CALL_TOUCH;
 		c->w = w;
 		c->at = at;

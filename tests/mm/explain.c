@@ -267,7 +267,7 @@ bool protects_by_region(const struct call *c)
 static bool explain_mprotect(struct call *c)
 {
 	struct page *m = pages(c);
-	bool limited = protects_by_region(c);
+	bool limited = protects_by_region(c) && c->steps.phase != STEPS_WHOLE;
 	int expect = 0;
 
 	for (u64 i = 0, n; i < c->n && !expect; i += n) {

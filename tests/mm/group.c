@@ -29,10 +29,12 @@
 #include "tests/mm/mm.h"
 
 #define MAX_CALLS 8
+#define LATE_MOST 4000
 
 struct lane {
 	struct call call[MAX_CALLS];
 	unsigned n;
+	u64 start; /* in cpus_time; 0: at once */
 };
 
 static struct group {
@@ -46,6 +48,9 @@ static struct group {
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
 	const struct call *moves; /* goes in pieces, to a fixed place */
+	struct call
+		limit; /* is set by one of the calls, if .p; what it is (or was, once that is explained) */
+	u64 other_limit;
 } g;
 
 static struct seen seen[MAX_PROCS][WINDOWS][1400];
@@ -54,6 +59,8 @@ static void run_lane(void *arg)
 {
 	struct lane *l = arg;
 
+	while (cpus_time < l->start)
+		host_relax();
 	for (unsigned i = 0; i < l->n; i++) {
 		l->call[i].begin = cpus_time;
 		call_run(&l->call[i]);
@@ -126,6 +133,9 @@ static u64 steps_hash(u64 h, const struct call_steps *s)
 	h = hash_add(h, s->phase | (u64)s->looked << 4 | (u64)s->hole << 5 | (u64)s->locked << 6 |
 				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
 	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to), s->ask);
+	h = hash_add(h, page_hash(&s->first));
+	for (unsigned i = 0; i < s->earlies; i++)
+		h = hash_add(h, s->early[i]);
 	for (unsigned i = 0; s->phase == STEPS_MOVE && i < ARRAY_SIZE(s->moved); i++)
 		h = hash_add(h, s->moved[i]);
 	return h;
@@ -140,21 +150,36 @@ static u64 state_hash(void)
 
 		h = hash_add(h, g.done[cpu]);
 		if (g.done[cpu] < g.lane[cpu].n)
-			h = steps_hash(hash_add(h, c->early), &c->steps);
+			h = steps_hash(hash_add(h, c->early | c->behind << 1), &c->steps);
 	}
 	return h;
 }
 
 static bool explain_rest(unsigned depth);
 
-/* One step of a call that goes region by region. */
-static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
+/* For one explanation: by the limit that was there before. */
+static void swap_limits(void)
+{
+	u64 *at = &g.limit.p->limit[g.limit.advice], now = *at;
+
+	*at = g.other_limit;
+	g.other_limit = now;
+}
+
+/* One step of a call that goes region by region. What comes after it looks at limits anew. */
+static bool explain_step(struct call *c, unsigned cpu, unsigned depth, bool old)
 {
 	struct call_steps before = c->steps;
+	bool behind = c->behind, found = false;
 	size_t mark = undo_mark();
-	enum step step = call_explain_step(c, g.steps);
-	bool found = false;
+	enum step step;
 
+	if (old)
+		swap_limits();
+	step = call_explain_step(c, g.steps);
+	if (old)
+		swap_limits();
+	c->behind = false;
 	run_counts.orders++;
 	if (step == STEP_MORE) {
 		found = explain_rest(depth);
@@ -169,16 +194,62 @@ static bool explain_step(struct call *c, unsigned cpu, unsigned depth)
 	}
 	if (!found) {
 		c->steps = before;
+		c->behind = behind;
 		undo_to(mark);
 	}
 	return found;
 }
 
-static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse)
+/*
+ * A limit that is set while other calls are under way counts for those that begin later; these may have looked at it before.
+ * So a call that may come next when it is set is explained by the one or the other.
+ */
+static bool explain_limit(struct call *c, unsigned cpu, unsigned depth)
+{
+	bool behind[MAX_CPUS] = { 0 };
+	size_t mark = undo_mark();
+	bool found;
+
+	for (unsigned i = 0; i < mm_cpus; i++) {
+		struct call *other = &g.lane[i].call[g.done[i]];
+
+		behind[i] = i != cpu && may_be_next(i) && other->p == c->p;
+		if (behind[i])
+			other->behind = true;
+	}
+	run_counts.orders++;
+	g.other_limit = c->p->limit[c->advice];
+	set_long(&c->p->limit[c->advice], c->len);
+	g.order[depth] = c;
+	g.done[cpu]++;
+	found = explain_rest(depth + 1);
+	if (found)
+		return true;
+	g.done[cpu]--;
+	undo_to(mark);
+	for (unsigned i = 0; i < mm_cpus; i++)
+		if (behind[i])
+			g.lane[i].call[g.done[i]].behind = false;
+	return false;
+}
+
+static bool explain_by_limit(struct call *c, bool old)
+{
+	bool ok;
+
+	if (old)
+		swap_limits();
+	ok = call_explain(c);
+	if (old)
+		swap_limits();
+	return ok;
+}
+
+static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse, bool old)
 {
 	size_t mark = undo_mark();
 
-	if (excuse ? is_out_of_memory(c) : call_explain(c)) {
+	if (excuse ? is_out_of_memory(c) : explain_by_limit(c, old)) {
 		run_counts.orders++;
 		g.order[depth] = c;
 		g.done[cpu]++;
@@ -195,12 +266,19 @@ static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse
 }
 
 /* What an access may do before in a step of its own: a stack grows, the page that is to be written is copied. */
-static bool explain_early(struct call *c, unsigned depth)
+static bool explain_early(struct call *c, unsigned depth, bool old)
 {
 	size_t mark = undo_mark();
-	bool found;
+	bool found, grows;
 
-	if (!g.steps || c->early || !(call_grows_early(c) || call_copies_early(c)))
+	if (!g.steps || c->early)
+		return false;
+	if (old)
+		swap_limits();
+	grows = call_grows_early(c);
+	if (old)
+		swap_limits();
+	if (!grows && !call_copies_early(c))
 		return false;
 	c->early = true;
 	found = explain_rest(depth);
@@ -220,11 +298,53 @@ static bool explain_moved(struct call *c, unsigned cpu, unsigned depth)
 
 		if (g.done[other] == g.lane[other].n || !call_moves_early(mremap, c))
 			continue;
-		if (explain_as(c, cpu, depth, false))
+		if (explain_as(c, cpu, depth, false, false))
 			return true;
 		mremap->steps = before;
 		undo_to(mark);
 	}
+	return false;
+}
+
+/* An access beside an mprotect that gives one right and takes another, and has the one that is given already. */
+static bool explain_protected(struct call *c, unsigned cpu, unsigned depth)
+{
+	if (c->kind != CALL_TOUCH && c->kind != CALL_OUTSIDE)
+		return false;
+	for (unsigned other = 0; other < mm_cpus; other++) {
+		struct call *mprotect = &g.lane[other].call[g.done[other]];
+		struct page *m = &c->p->w[c->w][c->at], p = *m;
+		u8 prot = p.prot;
+		struct call_steps before = mprotect->steps;
+		size_t mark = undo_mark();
+
+		if (other == cpu || !may_be_next(other) || !call_protects_early(mprotect, c))
+			continue;
+		p.prot = (u8)mprotect->prot;
+		set_page(m, p);
+		if (call_explain(c)) {
+			p = *m;
+			p.prot = prot;
+			set_page(m, p);
+			g.order[depth] = c;
+			g.done[cpu]++;
+			if (explain_rest(depth + 1))
+				return true;
+			g.done[cpu]--;
+		}
+		mprotect->steps = before;
+		undo_to(mark);
+	}
+	return false;
+}
+
+/* Can c only come after a call that is not explained yet? */
+static bool comes_later(const struct call *c, unsigned cpu)
+{
+	for (unsigned other = 0; other < mm_cpus; other++)
+		if (other != cpu && g.done[other] < g.lane[other].n &&
+		    call_is_after(c, &g.lane[other].call[g.done[other]]))
+			return true;
 	return false;
 }
 
@@ -236,18 +356,27 @@ static bool explain_next(unsigned depth)
 		struct call *c = &g.lane[cpu].call[g.done[cpu]];
 
 		left |= g.done[cpu] < g.lane[cpu].n;
-		if (!may_be_next(cpu))
+		if (!may_be_next(cpu) || comes_later(c, cpu))
 			continue;
-		if (c->by_steps) {
-			if (explain_step(c, cpu, depth))
+		if (c->kind == CALL_LIMIT) {
+			if (explain_limit(c, cpu, depth))
 				return true;
 			continue;
 		}
-		if (explain_as(c, cpu, depth, false))
+		if (c->by_steps) {
+			if (explain_step(c, cpu, depth, false) ||
+			    (c->behind && explain_step(c, cpu, depth, true)))
+				return true;
+			continue;
+		}
+		if (explain_as(c, cpu, depth, false, false) ||
+		    (c->behind && explain_as(c, cpu, depth, false, true)))
 			return true;
-		if (g.failed && !g.excused && explain_as(c, cpu, depth, true))
+		if (g.failed && !g.excused && explain_as(c, cpu, depth, true, false))
 			return true;
-		if (explain_early(c, depth) || explain_moved(c, cpu, depth))
+		if (explain_early(c, depth, false) ||
+		    (c->behind && explain_early(c, depth, true)) || explain_moved(c, cpu, depth) ||
+		    explain_protected(c, cpu, depth))
 			return true;
 	}
 	if (left)
@@ -405,19 +534,43 @@ static void lock_before(struct proc *p, unsigned w, u64 at, u64 n)
 }
 
 /* Room for a few pages more. */
-static void limit_before(struct proc *p)
+static struct call choose_room(struct proc *p, enum vm_limit which)
 {
-	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK };
-	struct call c = { .kind = CALL_LIMIT, .p = p };
+	struct call c = { .kind = CALL_LIMIT, .p = p, .advice = which };
 	struct vm_totals t;
 
 	model_totals(p, &t);
-	c.advice = which[choose(ARRAY_SIZE(which))];
-	c.len = (c.advice == VM_LIMIT_AS   ? t.mapped :
-		 c.advice == VM_LIMIT_DATA ? t.data :
-					     t.locked) +
-		choose(4) * PAGE_SIZE;
+	c.len = which == VM_LIMIT_AS   ? t.mapped :
+		which == VM_LIMIT_DATA ? t.data :
+		which == VM_LIMIT_LOCK ? t.locked :
+					 0;
+	c.len += choose(which == VM_LIMIT_STACK ? 50 : 4) * PAGE_SIZE;
+	return c;
+}
+
+static void limit_before(struct proc *p)
+{
+	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK };
+	struct call c = choose_room(p, which[choose(ARRAY_SIZE(which))]);
+
 	call_before(&c, 0);
+}
+
+/*
+ * A limit to be set beside the calls that it concerns: as before, or no more. Of 0 for locked memory two looks at it would
+ * tell two things (EPERM, ENOMEM), as on Linux: not that.
+ */
+static void choose_limit_beside(struct proc *p)
+{
+	static const enum vm_limit which[] = { VM_LIMIT_AS, VM_LIMIT_DATA, VM_LIMIT_LOCK,
+					       VM_LIMIT_STACK };
+
+	g.limit = choose_room(p, which[choose(ARRAY_SIZE(which))]);
+	g.other_limit = p->limit[g.limit.advice];
+	if (g.limit.advice == VM_LIMIT_LOCK)
+		g.limit.len += PAGE_SIZE;
+	if (choose(4) == 0 && g.limit.advice != VM_LIMIT_STACK)
+		g.limit.len = UINT64_MAX;
 }
 
 /* What brings about what a group is to see. */
@@ -458,6 +611,12 @@ static bool sets_future(const struct call *c)
 	return c->kind == CALL_MLOCK && c->advice >= 5;
 }
 
+/* Is a limit of its process set in this group? */
+static bool is_about_limit(const struct call *c)
+{
+	return c->p == g.limit.p;
+}
+
 /* Can this call be made beside those that there are? Takes note of its processes. */
 static bool fits(struct call *c)
 {
@@ -475,11 +634,13 @@ static bool fits(struct call *c)
 		return false; /* from then on MADV_DONTNEED would go region by region */
 	if (sets_future(c) && g.injected)
 		return false; /* it would stop half way */
-	c->by_steps = call_has_steps(c);
+	c->by_steps =
+		call_has_steps(c) || (is_about_limit(c) && c->kind == CALL_MPROTECT &&
+				      g.limit.advice == VM_LIMIT_DATA && (c->prot & PROT_WRITE));
 	/* An allocation that fails would leave it done in part. */
 	if (c->by_steps && (g.injected || !call_may_be_stepped(c)))
 		return false;
-	if (c->kind == CALL_MREMAP && is_limited(c->p) &&
+	if (c->kind == CALL_MREMAP && (is_limited(c->p) || is_about_limit(c)) &&
 	    (c->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) == (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return false; /* what is replaced goes in a step before */
 	if (c->kind == CALL_FORK) {
@@ -595,6 +756,7 @@ static bool add_move(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
 	return true;
 }
 
+/* Short calls would all be over before a long one is in the middle: some lanes start late. */
 static void run_all(u64 seed)
 {
 	void (*fn[MAX_CPUS])(void *arg) = { 0 };
@@ -602,6 +764,8 @@ static void run_all(u64 seed)
 
 	for (unsigned i = 0; i < mm_cpus; i++)
 		if (g.lane[i].n) {
+			if (random_next(&seed) % 4 == 0)
+				g.lane[i].start = cpus_time + random_next(&seed) % LATE_MOST;
 			fn[i] = run_lane;
 			arg[i] = &g.lane[i];
 		}
@@ -622,9 +786,12 @@ static void clean_up(void)
  * mlockall or munlockall, which change all regions in one step, of which there are many here; the calls beside ask two of
  * them one after the other.
  */
-#define LOCKS_MOST 4ul
+#define LOCKS_PAGES 16ul /* each a region of its own */
+#define LOCKS_RANGE                                                                                \
+	3ul /* of those that take several steps for each: the search is to have an end */
 
-static bool add_lock_all(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu)
+static bool add_lock_all(struct proc *p, unsigned w, u64 at, unsigned cpu, unsigned *group_w,
+			 u64 *group_at)
 {
 	struct call map = { .kind = CALL_MMAP,
 			    .p = p,
@@ -634,24 +801,28 @@ static bool add_lock_all(struct proc *p, unsigned w, u64 at, u64 n, unsigned cpu
 			    .flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS };
 	struct call all = { .kind = CALL_MLOCK, .p = p, .cpu = cpu, .advice = choose(3) ? 5 : 7 };
 
-	if (n < 2 || windows[w].unit != PAGE_SIZE || g.injected)
+	if (windows[w].unit != PAGE_SIZE || at + LOCKS_PAGES > windows[w].n || g.injected)
 		return false;
-	for (u64 i = 0; i < MIN(n, LOCKS_MOST); i++) {
+	for (u64 i = 0; i < LOCKS_PAGES; i++) {
 		map.at = at + i;
 		map.prot = i % 2 ? PROT_READ : PROT_READ | PROT_WRITE;
 		call_before(&map, 0);
 	}
-	lock_before(p, w, at, MIN(n, LOCKS_MOST));
+	lock_before(p, w, at, LOCKS_PAGES);
 	if (!fits(&all))
 		return false;
 	add_call(&all, cpu);
+	*group_w = w;
+	*group_at = at;
 	return true;
 }
 
-/* A call that says of a page, or of all of the place, whether it is locked. */
-static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+/* A call that says of a page whether it is locked, of one after the other; or changes some. */
+static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at)
 {
-	*c = (struct call){ .cpu = c->cpu, .p = p, .w = w, .at = at + choose(n), .n = 1 };
+	u64 i = choose(4) ? 5 * g.lane[c->cpu].n : choose(LOCKS_PAGES);
+
+	*c = (struct call){ .cpu = c->cpu, .p = p, .w = w, .at = at + i % LOCKS_PAGES, .n = 1 };
 	switch (choose(4)) {
 	case 0:
 	case 1:
@@ -665,9 +836,57 @@ static void ask_lock(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
 	default:
 		c->kind = CALL_MLOCK;
 		c->advice = choose(2) ? 3 : 4;
-		c->at = at;
-		c->n = n;
+		c->n = MIN(at + LOCKS_PAGES - c->at, LOCKS_RANGE);
 	}
+}
+
+/* Pages whose rights will be exchanged, which some CPUs know. */
+static bool map_rights(struct proc *p, unsigned w, u64 at, u64 n)
+{
+	struct call map = { .kind = CALL_MMAP,
+			    .p = p,
+			    .w = w,
+			    .at = at,
+			    .n = n,
+			    .len = n * windows[w].unit,
+			    .prot = PROT_READ | (choose(2) ? PROT_WRITE : PROT_EXEC),
+			    .flags = MAP_FIXED | (choose(2) ? MAP_SHARED : MAP_PRIVATE) };
+
+	if (n > FILE_PAGES && !(map.flags & MAP_PRIVATE))
+		return false;
+	map.obj = map.flags & MAP_PRIVATE ? 0 : 1 + (unsigned)choose(MAX_FILES);
+	if (!map.obj)
+		map.flags |= MAP_ANONYMOUS;
+	call_before(&map, 0);
+	for (unsigned cpu = 0; cpu < mm_cpus; cpu++) {
+		struct call touch = { .kind = CALL_TOUCH,
+				      .p = p,
+				      .w = w,
+				      .at = at,
+				      .n = 1,
+				      .tag = ++next_tag,
+				      .access = map.prot & PROT_WRITE ? FAULT_WRITE : FAULT_EXEC };
+
+		if (choose(2))
+			call_before(&touch, cpu);
+	}
+	return true;
+}
+
+/* One right for another, or a use of either. */
+static void use_rights(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+{
+	unsigned cpu = c->cpu;
+
+	*c = (struct call){ .kind = CALL_TOUCH, .cpu = cpu, .p = p, .w = w, .n = 1, .tag = c->tag };
+	c->at = at + (choose(4) == 0 ? choose(n) : 0);
+	c->access = choose(2) ? FAULT_WRITE : FAULT_EXEC;
+	if (choose(3))
+		return;
+	c->kind = CALL_MPROTECT;
+	c->at = at;
+	c->n = n;
+	c->prot = PROT_READ | (choose(2) ? PROT_WRITE : PROT_EXEC);
 }
 
 /* What a group is about, beside its place. */
@@ -678,22 +897,28 @@ enum theme {
 	CUTS,     /* accesses while a file is cut */
 	MOVES,    /* accesses while much moves, if the place is large */
 	LOCKS,    /* questions while all is locked */
+	RIGHTS,   /* accesses while rights are exchanged */
 	THEMES
 };
 
 /* The call that the theme is about. */
-static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
+static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 n)
 {
 	enum theme theme = (enum theme)choose(THEMES);
 	unsigned cpu = (unsigned)choose(mm_cpus);
 	struct call fork = { .kind = CALL_FORK, .p = p, .cpu = cpu };
 
-	if (theme == CUTS && !add_truncate(p, w, at))
+	if (theme == CUTS && !add_truncate(p, *w, *at))
 		theme = TOUCHES;
-	if (theme == MOVES && !add_move(p, w, at, n, cpu))
+	if (theme == MOVES && !add_move(p, *w, *at, n, cpu))
 		theme = ANYTHING;
-	if (theme == LOCKS && !add_lock_all(p, w, at, n, cpu))
-		theme = ANYTHING;
+	if (theme == RIGHTS && !map_rights(p, *w, *at, n))
+		theme = TOUCHES;
+	if (theme == LOCKS) /* mostly at the lowest addresses, to which it comes first */
+		theme = (choose(4) && add_lock_all(p, W_BRK, choose(16), cpu, w, at)) ||
+					add_lock_all(p, *w, *at, cpu, w, at) ?
+				LOCKS :
+				ANYTHING;
 	if (theme == FORKS) {
 		make_room(p);
 		if (fits(&fork))
@@ -706,12 +931,17 @@ static enum theme begin_theme(struct proc *p, unsigned w, u64 at, u64 n)
 static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
 			 unsigned w, u64 at, u64 size)
 {
-	enum theme theme = begin_theme(p, w, at, size);
+	enum theme theme = begin_theme(p, &w, &at, size);
+	u64 limit_at = 0;
 
 	if (theme == CUTS || ((theme == TOUCHES || theme == FORKS) && choose(2)))
 		size = 1;
 	if (theme == LOCKS)
-		size = MIN(size, LOCKS_MOST);
+		size = MIN(size, LOCKS_RANGE);
+	if (theme != CUTS && choose(6) == 0) {
+		choose_limit_beside(p);
+		limit_at = 1 + choose(2 * mm_cpus);
+	}
 	for (u64 n = mm_cpus + choose(2 * mm_cpus); n > 0 && *next < end; n--, (*next)++) {
 		unsigned cpu;
 		struct call c;
@@ -720,9 +950,11 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		run_position++;
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
-				       theme != ANYTHING && theme != LOCKS);
+				       theme != ANYTHING && theme < LOCKS);
+		if (theme == RIGHTS && choose(4))
+			use_rights(&c, p, w, at, size);
 		if (theme == LOCKS && choose(4))
-			ask_lock(&c, p, w, at, size);
+			ask_lock(&c, p, w, at);
 		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
 		    c.at >= g.moves->at && c.at < g.moves->at + MIN(g.moves->n, g.moves->n2) &&
 		    choose(2))
@@ -733,6 +965,8 @@ static void choose_calls(const struct record **next, const struct record *end, s
 			continue;
 		if (g.lane[cpu].n < MAX_CALLS && fits(&c))
 			add_call(&c, cpu);
+		if (n == limit_at && g.lane[cpu].n < MAX_CALLS && fits(&g.limit))
+			add_call(&g.limit, cpu);
 	}
 	if (theme == CUTS)
 		g.injected = false; /* a page that cannot be cut stays, and the log says so */
@@ -755,14 +989,31 @@ static void see_all(void)
 		}
 }
 
+/* fork copies limits in a step of its own. */
+static bool may_have_limit(unsigned k, unsigned which, u64 limit)
+{
+	return g.forks[k] && g.limit.p && which == (unsigned)g.limit.advice &&
+	       (limit == g.limit.len || limit == g.other_limit);
+}
+
 /* Of several stacks that grew at once any may be the last. */
 static void note_grown(void)
 {
-	for (unsigned k = 0; k < MAX_PROCS; k++)
-		if (procs[k].as) {
-			procs[k].grown = procs[k].as->grown;
-			procs[k].grown_end = procs[k].as->grown_end;
+	for (unsigned k = 0; k < MAX_PROCS; k++) {
+		struct proc *p = &procs[k];
+
+		if (!p->as)
+			continue;
+		p->grown = p->as->grown;
+		p->grown_end = p->as->grown_end;
+		for (unsigned i = 0; i < VM_LIMITS; i++) {
+			check(p->limit[i] == p->as->limit[i] ||
+				      may_have_limit(k, i, p->as->limit[i]),
+			      "process %u: limit %u is %#lx, expected %#lx", k, i, p->as->limit[i],
+			      p->limit[i]);
+			p->limit[i] = p->as->limit[i];
 		}
+	}
 }
 
 void group_run(const struct record **next, const struct record *end)

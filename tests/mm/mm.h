@@ -24,6 +24,7 @@
 #define FILE_PAGES 24
 #define MAX_OBJS   4000 /* files, then anonymous shared objects, never used again in a run */
 #define WINDOWS    5
+#define MAX_EARLY  32
 #define MAX_MOVED  1408 /* pages of a window at most */
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
@@ -107,6 +108,7 @@ void set_long(u64 *p, u64 to);
 void set_as(struct aspace **p, struct aspace *to);
 extern u64 model_state; /* a hash: the same changes lead to the same one, in whatever order */
 u64 hash_add(u64 hash, u64 value);
+u64 page_hash(const struct page *p);
 size_t undo_mark(void);
 void undo_to(size_t mark);
 void undo_forget(void);
@@ -204,10 +206,13 @@ struct call {
 	bool failed_alloc;
 	bool early;    /* group.c: its first step has been explained */
 	bool by_steps; /* group.c: the call is made of steps: steps.c */
+	bool behind;   /* group.c: it may go by the limit that was there before */
 	struct call_steps {
 		enum {
 			STEPS_BEGIN,
+			STEPS_WHOLE, /* mprotect: no limit concerns it */
 			STEPS_CHANGE,
+			STEPS_ADD_UP, /* mprotect: is there room? */
 			STEPS_LOOK,   /* mincore: at pages, */
 			STEPS_ASK,    /* and those of objects */
 			STEPS_SHRINK, /* mremap: what is too much, */
@@ -224,8 +229,11 @@ struct call {
 		u64 n;
 		u64 done, from, to;        /* of these */
 		u64 ask;                   /* mincore: objects are asked for these of them */
-		struct page first;         /* mincore, mremap: what the first was */
+		struct page first;         /* what the first of the region was; of what moves */
 		u64 moved[MAX_MOVED / 64]; /* mremap: which of them have */
+		u16 early
+			[MAX_EARLY]; /* mprotect: CPU << 12 | page, where the new right was used already */
+		unsigned earlies;
 	} steps;
 	s64 ret; /* touch: the si_code */
 	u32 seen, seen_last;
@@ -264,6 +272,9 @@ enum step { STEP_NO, STEP_MORE, STEP_LAST };
 enum step call_explain_step(struct call *c, bool finely);
 /* mremap moves what it moves not at once: c, an access, finds its page at the new place already. */
 bool call_moves_early(struct call *mremap, const struct call *c);
+/* mprotect that gives a right and takes another: c, an access, has the new one already; or must come after it. */
+bool call_protects_early(struct call *mprotect, const struct call *c);
+bool call_is_after(const struct call *c, const struct call *mprotect);
 bool call_moves_in_pieces(const struct call *c);
 struct page left_behind(struct page p);                /* by MREMAP_DONTUNMAP */
 struct page fresh(struct page first, u64 i, u64 step); /* page i of what begins so, untouched */

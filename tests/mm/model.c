@@ -67,12 +67,11 @@ static u64 hash_long(const void *at, u64 value)
 	return hash_add(hash_add(1, (u64)at), value);
 }
 
-static u64 hash_page(const struct page *p)
+u64 page_hash(const struct page *p)
 {
 	u64 bits = p->mapped | p->shared << 1 | p->nowrite << 2 | p->own << 3;
 
-	return hash_add(hash_long(p,
-				  bits << 32 | (u64)p->prot << 24 | (u64)p->flags << 16 | p->obj),
+	return hash_add(hash_add(1, bits << 32 | (u64)p->prot << 24 | (u64)p->flags << 16 | p->obj),
 			(u64)p->index << 32 | p->tag);
 }
 
@@ -80,9 +79,9 @@ void set_page(struct page *p, struct page to)
 {
 	_Static_assert(sizeof(struct page) <= sizeof(((struct undo *)0)->old), "fits");
 	note(p, sizeof(*p));
-	model_state ^= hash_page(p);
+	model_state ^= hash_long(p, page_hash(p));
 	*p = to;
-	model_state ^= hash_page(p);
+	model_state ^= hash_long(p, page_hash(p));
 }
 
 void set_word(u32 *p, u32 to)

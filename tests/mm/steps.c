@@ -4,7 +4,7 @@
  *
  * Most of madvise, mlock, munlock, and mprotect under RLIMIT_DATA look at one region after the other, each for itself: at first
  * what it is, then, in a step of its own, they change what is there now. A region within one table is looked at in one step.
- * msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
+ * mprotect, if there is a limit when it begins, adds up what there is between the two. msync looks, and changes nothing. mincore looks at what the region is; in a second step at its pages; then it asks the
  * region's object, for one after the other, whether it has those that are not mapped.
  * A limit is checked, and what it allows is used, as one step for all that adds to what is counted (mm/limit.c).
  *
@@ -24,6 +24,7 @@
 
 #include "lib/err.h"
 #include "lib/uapi/mman.h"
+#include "mm/pt.h"
 #include "mm/space.h"
 #include "tests/mm/mm.h"
 
@@ -139,14 +140,23 @@ static enum step look_at_region(struct call *c)
 		return last_if(c->ret == (s->hole ? -ENOMEM : 0));
 	}
 	m = &s->page[s->from];
-	if (c->kind == CALL_MINCORE) {
-		s->first = *m;
-		s->phase = STEPS_LOOK;
-		return STEP_MORE;
-	}
+	s->first = *m;
 	s->locked = m->flags & PAGE_LOCKED;
 	s->anon = !m->obj;
-	s->refused = c->kind == CALL_MPROTECT && !may_protect(c, m, s->to - s->from);
+	if (c->kind == CALL_MINCORE)
+		s->phase = STEPS_LOOK;
+	if (c->kind == CALL_MPROTECT)
+		s->phase = STEPS_ADD_UP;
+	return STEP_MORE;
+}
+
+/* Whether there is room for what the region was; what others give up meanwhile counts already, or not. */
+static enum step add_up(struct call *c)
+{
+	struct call_steps *s = &c->steps;
+
+	s->refused = !may_protect(c, &s->first, s->to - s->from);
+	s->phase = STEPS_CHANGE;
 	return STEP_MORE;
 }
 
@@ -225,6 +235,7 @@ static enum step change_region(struct call *c)
 	if (err)
 		return last_if(c->ret == err);
 	s->looked = false;
+	s->earlies = 0;
 	s->done = s->to;
 	return STEP_MORE;
 }
@@ -416,6 +427,122 @@ bool call_moves_early(struct call *mremap, const struct call *c)
 	return true;
 }
 
+/* ---- protecting ------------------------------------------------------------------------------ */
+
+/*
+ * While mprotect takes one right and gives another, a CPU that knows a page has the old right until it is told to forget it; one that
+ * does not finds the new one in the page table. So accesses without a fault may have the one here and the other there, until
+ * the call ends. But:
+ *
+ *  - who has used the new right of a page has found it in the page table, and has not the old one any more;
+ *  - a right to write private memory comes with a fault;
+ *  - faults, and with them refusals, other calls, and reading and writing from outside wait for the lock of the range, or for the
+ *    claim, until all have forgotten it. From outside the pieces of a long call are seen that are done.
+ */
+static bool is_access(const struct call *c)
+{
+	return c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE;
+}
+
+static bool succeeded(const struct call *c)
+{
+	return c->kind == CALL_TOUCH ? c->ret == 0 : c->ret == (s64)PAGE_SIZE;
+}
+
+static bool gives_and_takes(int was, int is)
+{
+	return (was & ~is & PROT_WRITE && is & ~was & PROT_EXEC) ||
+	       (was & ~is & PROT_EXEC && is & ~was & PROT_WRITE);
+}
+
+static bool goes_in_pieces(const struct call *c)
+{
+	return c->n * windows[c->w].unit > PT_PIECE;
+}
+
+/* The page of mprotect that c, an access, is to, if it may be changing just now. */
+static bool is_changing(const struct call *mprotect, const struct call *c, u64 *page)
+{
+	const struct call_steps *s = &mprotect->steps;
+	const struct page *m = &mprotect->p->w[mprotect->w][mprotect->at];
+	bool in_region = s->phase == STEPS_CHANGE && s->looked && !s->refused;
+	u64 from = in_region ? s->from : 0, to = in_region ? s->to : mprotect->n;
+
+	*page = c->at - mprotect->at;
+	if ((mprotect->by_steps && !in_region && s->phase != STEPS_WHOLE) || *page < from ||
+	    *page >= to)
+		return false;
+	for (u64 i = from; i <= *page; i++)
+		if (!m[i].mapped || (m[i].nowrite && (mprotect->prot & PROT_WRITE)))
+			return false;
+	return true;
+}
+
+bool call_protects_early(struct call *mprotect, const struct call *c)
+{
+	struct call_steps *s = &mprotect->steps;
+	const struct page *m;
+	u64 page;
+
+	if (mprotect->kind != CALL_MPROTECT || !is_access(c) || !succeeded(c) ||
+	    c->p != mprotect->p || c->w != mprotect->w || s->earlies == MAX_EARLY ||
+	    !is_changing(mprotect, c, &page))
+		return false;
+	m = &c->p->w[c->w][c->at];
+	if (!gives_and_takes(m->prot, mprotect->prot) ||
+	    !(c->access == FAULT_EXEC || (c->access == FAULT_WRITE && m->shared)) ||
+	    (c->kind == CALL_OUTSIDE && !goes_in_pieces(mprotect)))
+		return false;
+	s->early[s->earlies++] = (u16)((c->kind == CALL_TOUCH ? c->cpu : MAX_CPUS) << 12 | page);
+	return true;
+}
+
+/* Has that CPU, or somebody from outside, or (MAX_CPUS) anybody used the new right of the page? */
+static bool has_new_right(const struct call_steps *s, unsigned cpu, u64 page)
+{
+	for (unsigned i = 0; i < s->earlies; i++) {
+		unsigned by = s->early[i] >> 12;
+
+		if ((s->early[i] & 0xfff) == page &&
+		    (by == cpu || by == MAX_CPUS || cpu == MAX_CPUS))
+			return true;
+	}
+	return false;
+}
+
+static bool meet(const struct call *mprotect, u64 at, u64 n)
+{
+	return at < mprotect->at + mprotect->n && at + n > mprotect->at;
+}
+
+bool call_is_after(const struct call *c, const struct call *mprotect)
+{
+	const struct call_steps *s = &mprotect->steps;
+	struct page p;
+	u64 page;
+
+	if (mprotect->kind != CALL_MPROTECT || !s->earlies || c->p != mprotect->p)
+		return false;
+	if (c->kind == CALL_FORK)
+		return true;
+	if (c->w != mprotect->w)
+		return false;
+	if (!is_access(c))
+		return c->kind != CALL_MLOCK && c->kind != CALL_BRK && c->kind != CALL_LIMIT &&
+		       c->at != UINT64_MAX && meet(mprotect, c->at, MAX(c->n, 1ul));
+	if (!is_changing(mprotect, c, &page))
+		return false;
+	p = c->p->w[c->w][c->at];
+	p.prot = (u8)mprotect->prot;
+	if (!succeeded(c))
+		return true;
+	if (!page_fault_code(&p, c->access))
+		return false;
+	return c->kind == CALL_TOUCH ?
+		       has_new_right(s, c->cpu, page) :
+		       !goes_in_pieces(mprotect) || has_new_right(s, MAX_CPUS, page);
+}
+
 /* ---- which of them --------------------------------------------------------------------------- */
 
 /* What it is about is mapped; then it may be faulted in. mmap knows now whether it will be: what mlockall said. */
@@ -477,6 +604,10 @@ static enum step begin(struct call *c)
 	struct call_steps *s = &c->steps;
 	int err;
 
+	if (c->kind == CALL_MPROTECT && !protects_by_region(c)) {
+		s->phase = STEPS_WHOLE;
+		return STEP_MORE;
+	}
 	if (call_shrinks(c))
 		return shrink_begin(c);
 	if (call_moves_in_pieces(c))
@@ -498,7 +629,9 @@ enum step call_explain_step(struct call *c, bool finely)
 {
 	switch (c->steps.phase) {
 	case STEPS_BEGIN: return begin(c);
+	case STEPS_WHOLE: return last_if(call_explain(c));
 	case STEPS_CHANGE: return c->steps.looked ? change_region(c) : look_at_region(c);
+	case STEPS_ADD_UP: return add_up(c);
 	case STEPS_LOOK: return look_at_pages(c);
 	case STEPS_ASK: return ask_object(c, finely);
 	case STEPS_SHRINK: return shrink(c);
