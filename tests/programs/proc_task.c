@@ -178,14 +178,19 @@ int main(void)
 	pthread_create(&t[1], NULL, worker, NULL);
 	while (!tids[1])
 		usleep(1000);
+	SAY("#: who is listed\n");
 	list();
+	SAY("#: each thread's files\n");
 	say_of("/proc/self/task", getpid());
 	for (int i = 0; i < 2; i++)
 		say_of("/proc/self/task", tids[i]);
 	SAY("as a process: ");
 	say_of("/proc", tids[1]);
+	SAY("#: what is refused\n");
 	refused();
+	SAY("#: times and states\n");
 	times();
+	SAY("#: thread-self, and one that ends\n");
 	pthread_create(&other, NULL, thread_self, NULL);
 	pthread_join(other, &gone);
 	sprintf(path, "/proc/self/task/%d", (int)(long)gone);
