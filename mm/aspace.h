@@ -85,6 +85,8 @@ void aspace_note_peak(struct aspace *as, struct aspace_stats *st);
  * aligned, as on Linux). The new address or -errno. */
 s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
 	      uaddr_t new_addr);
+/* The errors of vm_mremap's arguments alone. */
+int vm_mremap_check(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
 
 /* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */
 void aspace_set_brk(struct aspace *as, uaddr_t start);

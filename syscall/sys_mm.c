@@ -140,9 +140,11 @@ s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, u64 flags, uaddr_t new_ad
 	if (flags > INT32_MAX)
 		return -EINVAL;
 	note_lock_limit();
-	if (new_len > old_len && new_len <= USER_TOP &&
-	    too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
-		return -ENOMEM;
+	if (new_len > old_len && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE)) {
+		s64 err = vm_mremap_check(addr, old_len, new_len, (int)flags, new_addr);
+
+		return err ? err : -ENOMEM;
+	}
 	return vm_mremap(current()->as, addr, old_len, new_len, (int)flags, new_addr);
 }
 
