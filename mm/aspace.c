@@ -670,16 +670,19 @@ static bool copy_page_part(struct aspace *as, u64 va, void *buf, size_t n, bool 
 	return done;
 }
 
-static ssize_t copy_space(struct aspace *as, uaddr_t va, char *buf, size_t n, bool write)
+static ssize_t copy_space(struct aspace *as, uaddr_t va, char *buf, size_t n, bool write,
+			  int (*fault)(struct aspace *as, uaddr_t va, enum fault_access access))
 {
 	size_t done = 0;
 
+	if (!user_range_ok(va, n))
+		return -EFAULT;
 	while (done < n) {
 		u64 at = va + done;
 		size_t part = MIN(n - done, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
 
 		while (!copy_page_part(as, at, buf + done, part, write))
-			if (vm_fault(as, at, write ? FAULT_WRITE : FAULT_READ))
+			if (fault(as, at, write ? FAULT_WRITE : FAULT_READ))
 				return done ? (ssize_t)done : -EFAULT;
 		done += part;
 	}
@@ -688,16 +691,17 @@ static ssize_t copy_space(struct aspace *as, uaddr_t va, char *buf, size_t n, bo
 
 ssize_t aspace_read(struct aspace *as, uaddr_t va, void *buf, size_t n)
 {
-	if (!user_range_ok(va, n))
-		return -EFAULT;
-	return copy_space(as, va, buf, n, false);
+	return copy_space(as, va, buf, n, false, vm_fault_mapped);
 }
 
 ssize_t aspace_write(struct aspace *as, uaddr_t va, const void *buf, size_t n)
 {
-	if (!user_range_ok(va, n))
-		return -EFAULT;
-	return copy_space(as, va, (char *)buf, n, true);
+	return copy_space(as, va, (char *)buf, n, true, vm_fault_mapped);
+}
+
+ssize_t aspace_write_own(struct aspace *as, uaddr_t va, const void *buf, size_t n)
+{
+	return copy_space(as, va, (char *)buf, n, true, vm_fault);
 }
 
 void aspace_disable_large(struct aspace *as, bool disable)

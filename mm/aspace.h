@@ -99,11 +99,13 @@ int vm_fault(struct aspace *as, uaddr_t va, enum fault_access access);
 extern bool (*vm_out_of_memory)(void);
 
 /*
- * Reads or writes another space's memory (exec's argument pages, ptrace, /proc/pid/cmdline),
- * serving faults as needed. Bytes done, or -EFAULT if none.
+ * Reads or writes another space's memory (process_vm_readv, /proc/pid/cmdline), serving faults as needed. No stack
+ * grows for it, as on Linux. Bytes done, or -EFAULT if none.
  */
 ssize_t aspace_read(struct aspace *as, uaddr_t va, void *buf, size_t n);
 ssize_t aspace_write(struct aspace *as, uaddr_t va, const void *buf, size_t n);
+/* The same for who makes a new space (exec, fork): stacks grow as for its own program. */
+ssize_t aspace_write_own(struct aspace *as, uaddr_t va, const void *buf, size_t n);
 
 /*
  * The switch. next NULL: a kernel thread, keeps the current space (lazily). Interrupts off. sched/

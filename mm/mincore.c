@@ -8,6 +8,7 @@
 #include "lib/err.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+#include "sched/thread.h"
 
 #define ASK_OBJECT 2
 
@@ -57,7 +58,7 @@ int vm_mincore(struct aspace *as, uaddr_t addr, u64 len, uaddr_t vec)
 		return -ENOMEM;
 	if (!user_range_ok(vec, (end - addr) >> PAGE_SHIFT))
 		return -EFAULT;
-	while (addr < end) {
+	while (addr < end && !thread_is_ending()) {
 		u64 part = MIN(end, addr + sizeof(buf) * PAGE_SIZE);
 		struct region r;
 		bool there = region_next_settled(as, addr, part, &r);
@@ -88,7 +89,8 @@ int vm_msync(struct aspace *as, uaddr_t addr, u64 len, int flags)
 		return -EINVAL;
 	if (end < addr)
 		return -ENOMEM;
-	for (; at < end && region_next_settled(as, at, end, &r); at = r.end) {
+	for (; at < end && !thread_is_ending() && region_next_settled(as, at, end, &r);
+	     at = r.end) {
 		bool busy = (flags & MS_INVALIDATE) && (r.mark.v & VM_LOCKED);
 
 		if (r.start > at)

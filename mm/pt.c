@@ -1645,14 +1645,14 @@ int pt_protect(struct aspace *as, u64 start, u64 end, u64 bits)
 /* Slots that are looked at under one lock: fn may take a hundred instructions and more for each. */
 #define SCAN_AT_ONCE 128u
 
-/* What follows an empty slot in its table up to `end`, and is empty, too, is one with it. */
-static void add_empty(struct pt_slot *s, const pte_t *entry, u64 end)
+/* What follows a slot without a frame in its table, up to `end`, and says the very same, is one with it. */
+static void add_alike(struct pt_slot *s, const pte_t *entry, u64 end)
 {
 	u64 span = s->size, next = s->va + span,
 	    table_end = ALIGN_DOWN(s->va, span << 9) + (span << 9);
 
 	end = MIN(end, table_end);
-	while (next < end && pte_is_none(pte_load(++entry)))
+	while (next < end && pte_load(++entry).v == s->e.v)
 		next += span;
 	s->size = next - s->va;
 }
@@ -1684,17 +1684,16 @@ static int scan(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg
 		room = scan_room(&c, va, end, claims);
 		do {
 			unsigned i = pt_index(va, c.level);
-			struct pt_slot s = { .va = ALIGN_DOWN(va, span),
-					     .size = span,
-					     .level = c.level,
-					     .e = pte_load(&c.entry[i]) };
+			pte_t e = pte_load(&c.entry[i]);
+			struct pt_slot s = {
+				.va = ALIGN_DOWN(va, span), .size = span, .level = c.level, .e = e
+			};
 
-			if (pte_is_table(s.e, c.level))
+			if (pte_is_table(e, c.level))
 				break; /* made since, or the next slot: lock that one */
-			if (!pte_is_none(s.e))
-				slot_look(&s, c.table, va);
-			else if (room > 1)
-				add_empty(&s, &c.entry[i], end);
+			slot_look(&s, c.table, va);
+			if (room > 1 && !slot_has_frame(e) && !mark_is_part(e))
+				add_alike(&s, &c.entry[i], end);
 			ret = fn(&s, arg);
 			va = s.va + s.size;
 		} while (!ret && va < end && --room && (va & (pt_span(c.level + 1) - 1)));

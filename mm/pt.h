@@ -388,8 +388,9 @@ pte_t *pt_table_over(struct aspace *as, u64 va, unsigned lowest, unsigned *level
 u64 pt_next_table(struct aspace *as, u64 va, unsigned level, pte_t **entry);
 
 /*
- * Calls fn for the slots of [start, end) that are no tables, empty ones too (several of them as one), in order, each with
- * the lock of its table held: fn must not sleep. Stops at non-zero, which it returns.
+ * Calls fn for the slots of [start, end) that are no tables, empty ones too, in order, each with the lock of its table
+ * held: fn must not sleep. Several in a row that have no frame and say the same count as one. Stops at non-zero, which
+ * it returns.
  */
 typedef int pt_scan_fn(const struct pt_slot *s, void *arg);
 int pt_scan(struct aspace *as, u64 start, u64 end, pt_scan_fn *fn, void *arg);

@@ -7,7 +7,7 @@
  * a grace period is over.
  *
  * A CPU collects tables in a list through frame.owner, which is free: a late walker only locks and
- * unlocks. One callback a grace period serves the whole list.
+ * unlocks. One callback a grace period serves the whole list, a table a call.
  */
 #include "arch/api/cpu.h"
 #include "mm/pt.h"
@@ -36,14 +36,11 @@ static void period_over(struct rcu_head *head)
 	struct table_end *t = container_of(head, struct table_end, head);
 	struct frame *f = t->waiting;
 
-	while (f) {
-		struct frame *next = (struct frame *)f->owner;
-
-		free_now(f);
-		f = next;
-	}
-	t->waiting = NULL;
-	if (t->next)
+	t->waiting = (struct frame *)f->owner;
+	free_now(f);
+	if (t->waiting)
+		rcu_go_on(head);
+	else if (t->next)
 		begin(t);
 }
 

@@ -10,6 +10,7 @@
 #include "mm/large.h"
 #include "mm/pt.h"
 #include "mm/region.h"
+#include "sched/thread.h"
 
 static struct vm_region describe(struct aspace *as, const struct region *r)
 {
@@ -43,7 +44,7 @@ int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *ar
 	struct region r = { .end = 0 };
 	int ret = 0;
 
-	while (!ret && region_next(as, r.end, UINT64_MAX, &r)) {
+	while (!ret && !thread_is_ending() && region_next(as, r.end, UINT64_MAX, &r)) {
 		struct vm_region out = describe(as, &r);
 
 		ret = fn(&out, arg);

@@ -195,7 +195,7 @@ int exec_args_script(struct exec_args *a, const char *interp, const char *arg, c
 
 static int put(struct aspace *as, uaddr_t to, const void *from, size_t n)
 {
-	return aspace_write(as, to, from, n) == (ssize_t)n ? 0 : -EFAULT;
+	return aspace_write_own(as, to, from, n) == (ssize_t)n ? 0 : -EFAULT;
 }
 
 /* Pointers to n strings that lie from *at on, and a NULL. */

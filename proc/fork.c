@@ -212,7 +212,7 @@ static void store_ids(struct fork *k)
 	if ((k->c->flags & CLONE_PARENT_SETTID) && put_user(nr, k->c->parent_tid))
 		log_debug("clone: parent_tid is not writable\n");
 	if (k->c->flags & CLONE_CHILD_SETTID)
-		aspace_write(k->thread->as, k->c->child_tid, &nr, sizeof(nr));
+		aspace_write_own(k->thread->as, k->c->child_tid, &nr, sizeof(nr));
 }
 
 static int make_vfork(struct fork *k)

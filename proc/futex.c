@@ -267,55 +267,61 @@ static void move_waiter(struct futex_waiter *w, const struct futex_pair *p, stru
 	WRITE_ONCE(w->bucket, to);
 }
 
-int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake_count, int move, const u32 *value)
+/* Wakes the first ones that wait for p->from, and moves the next ones: how many, or -EINVAL. Both locks held. */
+static int requeue(struct futex_bucket *a, struct futex_bucket *b, const struct futex_pair *p,
+		   int wake_count, int move, struct vm_mapping **dead)
 {
-	struct vm_mapping *dead = NULL;
 	struct futex_waiter *w, *next;
-	struct futex_bucket *a, *b;
-	struct futex_pair p;
-	int woken = 0, moved = 0, err;
-	u32 now = 0;
+	int woken = 0, moved = 0;
 
-	if (wake_count < 0 || move < 0)
-		return -EINVAL;
-	err = get_pair(&p, from, to, shared);
-	if (err)
-		return err;
-	/* Not atomic with what follows, as it may fault: a waiter that comes in between is moved,
-	 * too, and finds out by its own look at its word. */
-	if (value)
-		err = get_user(now, from);
-	if (!err && value && now != *value)
-		err = -EAGAIN;
-	if (err)
-		goto out;
-	a = futex_bucket_of(&p.from);
-	b = futex_bucket_of(&p.to);
-	lock_two(a, b);
 	list_for_each_safe(w, next, &a->waiters, node) {
-		if (!futex_same_key(&w->key, &p.from))
-			continue;
-		if (w->kind != FUTEX_PLAIN) {
-			err = -EINVAL;
+		if (woken == wake_count && moved == move)
 			break;
-		}
+		if (!futex_same_key(&w->key, &p->from))
+			continue;
+		if (w->kind != FUTEX_PLAIN)
+			return -EINVAL;
 		if (woken < wake_count) {
 			wake(w);
 			woken++;
-		} else if (moved < move && !futex_same_key(&p.from, &p.to)) {
-			move_waiter(w, &p, b, &dead);
-			moved++;
-		} else {
-			break;
+			continue;
 		}
+		if (!futex_same_key(&p->from, &p->to)) /* else he counts, and stays */
+			move_waiter(w, p, b, dead);
+		moved++;
 	}
-	unlock_two(a, b);
-	mapping_destroy_all(dead);
-	if (!err)
-		err = woken + moved;
-out:
+	return woken + moved;
+}
+
+int futex_requeue(uaddr_t from, uaddr_t to, bool shared, int wake_count, int move, const u32 *value)
+{
+	struct vm_mapping *dead = NULL;
+	struct futex_bucket *a, *b;
+	struct futex_pair p;
+	u32 now = 0;
+	int ret;
+
+	if (wake_count < 0 || move < 0)
+		return -EINVAL;
+	ret = get_pair(&p, from, to, shared);
+	if (ret)
+		return ret;
+	/* Not atomic with what follows, as it may fault: a waiter that comes in between is moved,
+	 * too, and finds out by its own look at its word. */
+	if (value)
+		ret = get_user(now, from);
+	if (!ret && value && now != *value)
+		ret = -EAGAIN;
+	if (!ret) {
+		a = futex_bucket_of(&p.from);
+		b = futex_bucket_of(&p.to);
+		lock_two(a, b);
+		ret = requeue(a, b, &p, wake_count, move, &dead);
+		unlock_two(a, b);
+		mapping_destroy_all(dead);
+	}
 	put_pair(&p);
-	return err;
+	return ret;
 }
 
 /* ---- FUTEX_WAKE_OP ------------------------------------------------------------------------------- */

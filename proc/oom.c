@@ -1,7 +1,8 @@
 /*
  * Out of memory in a page fault: a call can say ENOMEM, a fault cannot. So one process is killed: the
- * one with the most pages in memory, pid 1 only when there is no other. Whoever had the fault naps, and
- * tries again; if the victim is his own process, the fault fails and he dies on the way back to user mode.
+ * one with the most pages in memory, those of its page tables too, pid 1 only when there is no other. Whoever
+ * had the fault naps, and tries again; if the victim is his own process, the fault fails and he dies on the way
+ * back to user mode.
  *
  * One victim at a time, whoever it is: as long as it is there, everybody else who lacks memory naps and
  * tries again. A victim that does not get away (it may wait for a lock that somebody out of memory
@@ -40,7 +41,7 @@ static bool has_memory(u32 nr)
 	return ret;
 }
 
-/* Resident pages of the first process above *nr that has memory; *nr becomes its. False: no more. */
+/* What the first process above *nr that has memory would give back; *nr becomes its. False: no more. */
 static bool next_size(u32 *nr, u64 *pages)
 {
 	struct aspace_stats st;
@@ -60,7 +61,8 @@ static bool next_size(u32 *nr, u64 *pages)
 		return false;
 	aspace_stats(as, &st);
 	aspace_put(as);
-	*pages = st.resident;
+	/* Who reads here and there has hardly anything but tables. */
+	*pages = st.resident + st.tables;
 	return true;
 }
 

@@ -257,7 +257,7 @@ ssize_t procfs_read_pagemap(int pid, struct uio *dst, u64 *pos)
 		return 0;
 	if (!err && (*pos % 8 || dst->left % 8))
 		err = -EINVAL;
-	while (!err && dst->left && *pos / 8 < USER_TOP >> PAGE_SHIFT) {
+	while (!err && dst->left && *pos / 8 < USER_TOP >> PAGE_SHIFT && !thread_is_ending()) {
 		size_t n = MIN(dst->left / 8, ARRAY_SIZE(buf)), moved;
 
 		n = MIN(n, (USER_TOP >> PAGE_SHIFT) - *pos / 8);

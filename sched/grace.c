@@ -15,6 +15,7 @@
 #include "time/timer.h"
 
 #define POLL_NS NSEC_PER_MSEC
+#define SOON_NS (10 * NSEC_PER_USEC) /* while there is something to call */
 
 static DEFINE_PER_CPU(struct timer, poll_timer);
 
@@ -23,6 +24,10 @@ static void poll(struct timer *t)
 	rcu_quiescent_irq();
 	if (!rcu_poll())
 		return;
+	if (rcu_is_due()) {
+		timer_start(t, clock_ns() + SOON_NS);
+		return;
+	}
 	rcu_laggards(ipi_reschedule);
 	timer_start(t, clock_ns() + POLL_NS);
 }

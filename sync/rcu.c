@@ -20,6 +20,8 @@
  * sent to those who are waited for. The switch of threads and the way to user mode need to
  * tell nothing, and cost nothing. A CPU that idles is woken by the message; one that stays in a
  * reader for long holds everybody's memory up, and nothing else.
+ *
+ * What is due is called a few at a time: interrupts are off meanwhile, and a batch may be of any length.
  */
 #include "sync/rcu.h"
 
@@ -30,12 +32,15 @@ struct rcu_list {
 	struct rcu_head *first, **end;
 };
 
+/* Callbacks in one poll: some hundred instructions each. */
+#define AT_ONCE 16u
+
 struct rcu_cpu {
-	u64 seen;                      /* [a] written by the CPU alone */
-	struct rcu_list next, waiting; /* [o] interrupts off */
-	u64 target;                    /* [o] of `waiting` */
-	u64 moments;                   /* [o] times that it was seen so */
-	u64 queued, done, periods;     /* [o] */
+	u64 seen;                           /* [a] written by the CPU alone */
+	struct rcu_list next, waiting, due; /* [o] interrupts off */
+	u64 target;                         /* [o] of `waiting` */
+	u64 moments;                        /* [o] times that it was seen so */
+	u64 queued, done, periods;          /* [o] */
 };
 
 static DEFINE_PER_CPU_SHARED(struct rcu_cpu, rcu_cpu);
@@ -54,11 +59,28 @@ static void list_append(struct rcu_list *l, struct rcu_head *h)
 	l->end = &h->next;
 }
 
+/* All of `from`, behind what is in l. */
+static void list_move(struct rcu_list *l, struct rcu_list *from)
+{
+	if (!from->first)
+		return;
+	if (!l->first)
+		l->end = &l->first;
+	*l->end = from->first;
+	l->end = from->end;
+	from->first = NULL;
+}
+
+static bool something_waits(const struct rcu_cpu *c)
+{
+	return c->next.first || c->waiting.first || c->due.first;
+}
+
 void call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head))
 {
 	u64 flags = irq_save();
 	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
-	bool first = !c->next.first && !c->waiting.first;
+	bool first = !something_waits(c);
 
 	head->fn = fn;
 	list_append(&c->next, head);
@@ -89,27 +111,46 @@ static bool period_over(u64 target)
 	return true;
 }
 
-bool rcu_poll(void)
+static void call_some(struct rcu_cpu *c)
 {
-	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
-	struct rcu_head *due = NULL, *h;
+	struct rcu_head *h;
 
-	if (c->waiting.first && period_over(c->target)) {
-		due = c->waiting.first;
-		c->waiting.first = NULL;
-	}
-	if (!c->waiting.first && c->next.first) {
-		c->waiting.first = c->next.first;
-		c->next.first = NULL;
-		c->target = __atomic_add_fetch(&rcu_period.now, 1, __ATOMIC_SEQ_CST);
-		c->periods++;
-	}
-	while ((h = due)) {
-		due = h->next;
+	for (u32 n = 0; n < AT_ONCE && (h = c->due.first); n++) {
+		c->due.first = h->next;
 		c->done++;
 		h->fn(h);
 	}
-	return c->waiting.first || c->next.first;
+}
+
+void rcu_go_on(struct rcu_head *head)
+{
+	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
+
+	head->next = c->due.first;
+	if (!head->next)
+		c->due.end = &head->next;
+	c->due.first = head;
+	c->done--;
+}
+
+bool rcu_poll(void)
+{
+	struct rcu_cpu *c = this_cpu_ptr(&rcu_cpu);
+
+	if (c->waiting.first && period_over(c->target))
+		list_move(&c->due, &c->waiting);
+	if (!c->waiting.first && c->next.first) {
+		list_move(&c->waiting, &c->next);
+		c->target = __atomic_add_fetch(&rcu_period.now, 1, __ATOMIC_SEQ_CST);
+		c->periods++;
+	}
+	call_some(c);
+	return something_waits(c);
+}
+
+bool rcu_is_due(void)
+{
+	return this_cpu_ptr(&rcu_cpu)->due.first != NULL;
 }
 
 void rcu_laggards(void (*fn)(u32 cpu))

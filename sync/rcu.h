@@ -22,6 +22,10 @@ struct rcu_head {
  * context but NMI. */
 void call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
 
+/* Only from within fn, of its own head: there is more to do. fn is called once more, before all that were queued
+ * behind it, so that the machine has interrupts on again in between. */
+void rcu_go_on(struct rcu_head *head);
+
 /* Waits for a grace period; and until every fn whose call_rcu was before has returned. Both sleep:
  * sched/grace.c */
 void synchronize_rcu(void);
@@ -41,9 +45,11 @@ static inline void rcu_quiescent_irq(void)
 		rcu_quiescent();
 }
 
-/* Calls what is due on this CPU, and starts the next grace period if something waits. False: nothing
+/* Calls some of what is due on this CPU, and starts the next grace period if something waits. False: nothing
  * waits any more. Interrupts off. */
 bool rcu_poll(void);
+/* Would the next rcu_poll call something, whatever the other CPUs do? Interrupts off. */
+bool rcu_is_due(void);
 
 /* Calls fn(cpu) for each other CPU that the grace period of this one still waits for. */
 void rcu_laggards(void (*fn)(u32 cpu));

@@ -2,7 +2,8 @@
  * Latency. `latency load`: what keeps a kernel long: fork, munmap, mprotect, mremap, madvise, mlock, MAP_FIXED,
  * exec and the end of a process with much touched memory, large pages, mapped files that move and are
  * cut, big reads, much output; then what /proc/jiffy/latency says of it, on
- * standard error. `latency cyclic [MS]`: what cyclictest measures: threads of three priorities that
+ * standard error. `latency delayed`: the same of what ends behind a grace period where there are several CPUs: page tables, open
+ * files. `latency cyclic [MS]`: what cyclictest measures: threads of three priorities that
  * want to wake at given moments, 1, 2 and 3 ms apart, beside such a load; lines
  * name<TAB>value<TAB>unit.
  */
@@ -201,17 +202,62 @@ static void copy_file(const char *path)
 	close(fd);
 }
 
-static int load(void)
+/* A page in each of n page tables, and all of them away at once. */
+static void tables(size_t n)
 {
-	int fd = open("/proc/jiffy/latency", O_WRONLY);
+	const size_t step = 2 * MIB, len = n * step;
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	/* What the boot did, before anybody could wait, does not count. */
-	check(fd >= 0 && write(fd, "reset\n", 6) == 6, "/proc/jiffy/latency");
+	check(p != MAP_FAILED, "mmap");
+	madvise(p, len, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < len; at += step)
+		p[at] = 1;
+	munmap(p, len);
+}
+
+/* n open files, closed at once. */
+static void descriptors(int n)
+{
+	int first = open("/dev/null", O_RDONLY), last = first;
+
+	for (int i = 1; i < n; i++)
+		last = open("/dev/null", O_RDONLY);
+	check(first >= 0 && last == first + n - 1, "/dev/null");
+	for (int fd = first; fd <= last; fd++)
+		close(fd);
+}
+
+/* Behind a grace period at the latest. */
+static void rest(void)
+{
+	nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+}
+
+static void whole_load(void)
+{
 	memory(GIB);
 	calls(GIB / 2);
 	mapped_file(64 * MIB);
 	files(128);
 	output();
+}
+
+static void delayed_load(void)
+{
+	tables(4096);
+	rest();
+	descriptors(1000);
+	rest();
+}
+
+static int measured(void (*work)(void))
+{
+	int fd = open("/proc/jiffy/latency", O_WRONLY);
+
+	/* What the boot did, before anybody could wait, does not count. */
+	check(fd >= 0 && write(fd, "reset\n", 6) == 6, "/proc/jiffy/latency");
+	work();
 	check(write(fd, "off", 3) == 3, "/proc/jiffy/latency");
 	copy_file("/proc/jiffy/latency");
 	return 0;
@@ -301,11 +347,13 @@ static int cyclic(int ms)
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "load"))
-		return load();
+		return measured(whole_load);
+	if (argc > 1 && !strcmp(argv[1], "delayed"))
+		return measured(delayed_load);
 	if (argc > 1 && !strcmp(argv[1], "cyclic"))
 		return cyclic(argc > 2 ? atoi(argv[2]) : 500);
 	if (argc > 1 && !strcmp(argv[1], "nothing"))
 		return 0;
-	fprintf(stderr, "usage: latency load | latency cyclic [MS]\n");
+	fprintf(stderr, "usage: latency load | latency delayed | latency cyclic [MS]\n");
 	return 2;
 }

@@ -1,7 +1,7 @@
 /*
- * Eats all memory, three times in a child beside a small one, then itself; with an argument, three times
- * in a child beside some that take and give back memory all the time. For tests/guest/memory, not to be
- * run on a machine that is needed.
+ * Eats all memory, three times in a child beside a small one, then itself; with the argument "many", three times
+ * in a child beside some that take and give back memory all the time; with "tables", by page tables alone. For
+ * tests/guest/memory, not to be run on a machine that is needed.
  */
 #include <stdio.h>
 #include <string.h>
@@ -87,10 +87,46 @@ static int many(void)
 	return 0;
 }
 
+/* Reads one page in each 2 MiB: of what it has nothing but page tables costs memory. */
+static void eat_by_tables(void)
+{
+	const size_t len = 1ul << 45, step = 2 * MIB;
+	const volatile char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	for (size_t at = 0; p != MAP_FAILED && at < len; at += step)
+		(void)p[at];
+	_exit(9);
+}
+
+/* Beside one that has more pages than the hungry one, and lives. */
+static int tables(void)
+{
+	static char mine[8 * MIB];
+	pid_t small, big;
+	int ends[2];
+
+	if (pipe(ends))
+		return 1;
+	small = fork();
+	if (!small) {
+		memset(mine, 5, sizeof(mine));
+		close(ends[1]);
+		_exit(read(ends[0], mine, 1) ? 9 : mine[1]);
+	}
+	big = fork();
+	if (!big)
+		eat_by_tables();
+	report("big", big);
+	close(ends[1]);
+	report("small", small);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
-		return many();
+		return strcmp(argv[1], "tables") ? many() : tables();
 	for (int round = 0; round < 3; round++) {
 		pid_t small = fork(), big;
 

@@ -245,24 +245,27 @@ static void shootdown(const u64 *mask, void (*fn)(void *arg), void *arg)
  * A CPU is between two readers whenever it may be preempted. Whether the machine takes note of it is
  * up to the seed, so that grace periods end as early as they may, or late.
  */
-static void between_readers(void)
+static bool between_readers(void)
 {
-	bool irqs = host_irqs_on;
+	bool irqs = host_irqs_on, more;
 
 	host_irqs_on = false;
 	rcu_quiescent();
-	rcu_poll();
+	more = rcu_poll();
 	host_irqs_on = irqs;
+	return more;
 }
 
 void cpus_settle(void)
 {
 	unsigned me = host_cpu;
+	bool more;
 
-	/* A callback may wait for two grace periods: its own, and one that was on already. */
-	for (unsigned turn = 0; turn < 4; turn++)
+	do {
+		more = false;
 		for (host_cpu = 0; host_cpu < mm_cpus; host_cpu++)
-			between_readers();
+			more |= between_readers();
+	} while (more);
 	host_cpu = me;
 }
 

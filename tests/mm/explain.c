@@ -775,10 +775,10 @@ static bool grow_stack(const struct call *c)
 	return true;
 }
 
-/* A stack grows in a step of its own, before the access that wants it. */
+/* A stack grows in a step of its own, before the access that wants it. It does so for its own program only. */
 bool call_grows_early(struct call *c)
 {
-	return (c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE) && grow_stack(c);
+	return c->kind == CALL_TOUCH && grow_stack(c);
 }
 
 /*
@@ -803,7 +803,7 @@ static bool explain_access(struct call *c)
 {
 	struct page *m = pages(c);
 
-	grow_stack(c);
+	call_grows_early(c);
 
 	int expect = page_fault_code(m, c->access);
 	bool outside = c->kind == CALL_OUTSIDE;

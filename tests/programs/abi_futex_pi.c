@@ -231,9 +231,7 @@ static void lock_and_die(void)
 
 static void wait_plainly(void)
 {
-	struct timespec t = { 0, 200000000 };
-
-	_exit(futex(word, WAIT, *word, &t, NULL, 0) == -ETIMEDOUT ? 0 : 1);
+	_exit(futex(word, WAIT, NOBODY, NULL, NULL, 0) ? 1 : 0);
 }
 
 static void contended(void)
@@ -247,6 +245,7 @@ static void contended(void)
 	TRY(futex(word, WAKE, 1, NULL, NULL, 0));
 	TRY(futex(word, REQUEUE, 1, NULL, cond, 0));
 	TRY(futex(word, CMP_REQUEUE, 0, (void *)1ul, cond, *word));
+	TRY(futex(word, CMP_REQUEUE, 0, NULL, cond, *word));
 	TRY(futex(word, TRYLOCK_PI, 0, NULL, NULL, 0));
 	TRY(futex(word, LOCK_PI, 0, NULL, NULL, 0));
 	printf("unlock: %ld\n", futex(word, UNLOCK_PI, 0, NULL, NULL, 0));
@@ -293,10 +292,13 @@ static void contended(void)
 	title("waited for plainly");
 	*word = NOBODY;
 	pid = start(wait_plainly);
-	ms(50);
+	while (!futex(word, CMP_REQUEUE, 0, (void *)1ul, word,
+		      NOBODY)) /* nobody to move to where he is */
+		ms(1);
 	TRY(futex(word, LOCK_PI, 0, NULL, NULL, 0));
 	*word = self();
 	TRY(futex(word, UNLOCK_PI, 0, NULL, NULL, 0));
+	printf("wake: %ld\n", futex(word, WAKE, 1, NULL, NULL, 0));
 	end(pid);
 
 	title("the word says something else");
@@ -369,7 +371,7 @@ static void *wait_requeue(void *arg)
 
 static void *wait_requeue_timed(void *arg)
 {
-	struct timespec t = after(CLOCK_MONOTONIC, 60);
+	struct timespec t = after(CLOCK_MONOTONIC, (long)arg);
 
 	return (void *)futex(cond, WAIT_REQUEUE_PI | PRIVATE, 0, &t, word, ~0u);
 }
@@ -383,20 +385,35 @@ static void join(pthread_t t)
 	fflush(stdout);
 }
 
+/* Moves up to n who wait for the condition, as soon as one does: how many. */
+static long requeue_soon(unsigned long n)
+{
+	long ret;
+
+	while ((ret = futex(cond, CMP_REQUEUE_PI | PRIVATE, 1, (void *)n, word, 0)) == 0)
+		ms(1);
+	return ret;
+}
+
 static void conditions(void)
 {
+	long moved = 0;
 	pthread_t t[3];
 
 	title("conditions");
 	*word = *cond = 0;
 	for (int i = 0; i < 3; i++)
 		pthread_create(&t[i], NULL, wait_requeue, NULL);
-	ms(60);
+	while (!futex(cond, WAKE | PRIVATE, 1, NULL, NULL, 0))
+		ms(1);
 	TRY(futex(cond, WAKE | PRIVATE, 1, NULL, NULL, 0));
 	TRY(futex(cond, CMP_REQUEUE | PRIVATE, 1, (void *)1ul, word, 0));
 	TRY(futex(cond, CMP_REQUEUE_PI | PRIVATE, 1, (void *)1ul, second, 0));
 	futex(word, LOCK_PI | PRIVATE, 0, NULL, NULL, 0);
-	TRY(futex(cond, CMP_REQUEUE_PI | PRIVATE, 1, (void *)INT_MAX, word, 0));
+	while (moved >= 0 && moved < 3)
+		moved += requeue_soon(INT_MAX);
+	printf("moved: %ld\n", moved);
+	TRY(0);
 	printf("woken before the unlock: %d\n", woken);
 	printf("unlock: %ld\n", futex(word, UNLOCK_PI | PRIVATE, 0, NULL, NULL, 0));
 	for (int i = 0; i < 3; i++)
@@ -406,19 +423,17 @@ static void conditions(void)
 	title("conditions: the word is free");
 	*word = *cond = 0;
 	pthread_create(&t[0], NULL, wait_requeue, NULL);
-	ms(60);
-	printf("requeue: %ld\n", futex(cond, CMP_REQUEUE_PI | PRIVATE, 1, (void *)0ul, word, 0));
+	printf("requeue: %ld\n", requeue_soon(0));
 	join(t[0]);
 	TRY(0);
 
 	title("conditions: time out");
 	*word = *cond = 0;
-	pthread_create(&t[0], NULL, wait_requeue_timed, NULL);
+	pthread_create(&t[0], NULL, wait_requeue_timed, (void *)60);
 	join(t[0]);
 	futex(word, LOCK_PI | PRIVATE, 0, NULL, NULL, 0);
-	pthread_create(&t[0], NULL, wait_requeue_timed, NULL);
-	ms(20);
-	printf("requeue: %ld\n", futex(cond, CMP_REQUEUE_PI | PRIVATE, 1, (void *)1ul, word, 0));
+	pthread_create(&t[0], NULL, wait_requeue_timed, (void *)1000);
+	printf("requeue: %ld\n", requeue_soon(1));
 	join(t[0]);
 	TRY(futex(word, UNLOCK_PI | PRIVATE, 0, NULL, NULL, 0));
 }

@@ -252,6 +252,8 @@ static void remote(void)
 	value("less there", copy(0, p, 100, q, 10, pid));
 	value("writing", copy(1, p, 100, q, 100, pid));
 	call("writing what is read only", copy(1, p, 10, q + 3 * PAGE, 10, pid));
+	call("far below a stack, which does not grow for it",
+	     copy(1, p, 10, (char *)__builtin_frame_address(0) - 200 * PAGE, 10, getpid()));
 	value("several ranges", syscall(SYS_process_vm_readv, pid, a, 2, b, 2, 0));
 	value("the second", p[100]);
 	value("no ranges here", syscall(SYS_process_vm_readv, pid, a, 0, b, 2, 0));

@@ -425,6 +425,66 @@ static void waiting(void)
 	say_status("the same child", pid);
 }
 
+/* So many bytes of address space that are the same 2 MiB of memory again and again. */
+static void *window(size_t len)
+{
+	const size_t part = 2ul << 20;
+	char *p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int fd = memfd_create("window", 0);
+
+	if (p == MAP_FAILED || ftruncate(fd, (off_t)part))
+		_exit(1);
+	for (size_t at = 0; at < len; at += part)
+		if (mmap(p + at, part, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED)
+			_exit(1);
+	close(fd);
+	return p;
+}
+
+static void read_pagemap(void)
+{
+	const size_t len = 2044ul << 20;
+	void *to = window(len);
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	for (int i = 0; i < 4; i++)
+		if (read(fd, to, len) < 0)
+			_exit(1);
+	_exit(0);
+}
+
+/* Linux cannot be interrupted in it: there it is a short one. */
+static void ask_mincore(void)
+{
+	size_t len = access("/proc/jiffy", F_OK) ? 1ul << 34 : 1ul << 44;
+	void *vec = window(len >> 12);
+
+	mincore(mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), len,
+		vec);
+	_exit(0);
+}
+
+/* A call that would take a minute ends when its process is killed. */
+static void killed_in(const char *what, void (*call)(void))
+{
+	struct timespec t0, t1;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		call();
+	nap_ms(300);
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	SAY("killed in %s: %s\n", what,
+	    WIFEXITED(status) && WEXITSTATUS(status) ? "it failed" :
+	    t1.tv_sec - t0.tv_sec < 4                ? "gone soon" :
+						       "still busy");
+}
+
 int main(int argc, char **argv)
 {
 	self = argv[0];
@@ -458,5 +518,8 @@ int main(int argc, char **argv)
 	busy_programs();
 	SAY("#: waiting\n");
 	waiting();
+	SAY("#: killed in a long call\n");
+	killed_in("pagemap", read_pagemap);
+	killed_in("mincore", ask_mincore);
 	return 0;
 }

@@ -260,7 +260,9 @@ static void pending(unsigned value)
 	pid = fork();
 	if (pid == 0)
 		_exit(futex(word, WAIT, (int)value, &limit, NULL, 0) == 0 ? 7 : 8);
-	usleep(200000); /* so that it waits */
+	while (!futex(word, REQUEUE, 0, (void *)1, word,
+		      0)) /* it would be moved to where it is: it waits */
+		usleep(1000);
 	if (fork() == 0) {
 		head.next = &head;
 		head.pending = entry;

@@ -78,6 +78,23 @@ static void nap(int ms)
 		;
 }
 
+/* Until that process, of one thread, sleeps in a call. */
+static void await_sleep(pid_t pid)
+{
+	char path[32], text[256], *state;
+
+	sprintf(path, "/proc/%d/stat", pid);
+	do {
+		int fd = open(path, O_RDONLY);
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+
+		close(fd);
+		text[n > 0 ? n : 0] = 0;
+		state = strrchr(text, ')');
+		nap(1);
+	} while (state && state[2] != 'S');
+}
+
 /* ---- waiting ---- */
 
 static void t_wait(void)
@@ -262,7 +279,7 @@ static void t_restart(void)
 		caught = 0;
 		handle(SIGUSR1, on_signal, i ? SA_RESTART : 0);
 		if (!(a = fork())) {
-			nap(30);
+			await_sleep(getppid());
 			kill(getppid(), SIGUSR1);
 			nap(30);
 			if (write(p[1], "x", 1) != 1)

@@ -1383,6 +1383,32 @@ static void test_usage(void **state)
 	file_stop();
 }
 
+static int count_slot(const struct pt_slot *s, void *calls)
+{
+	(*(unsigned *)calls)++;
+	return 0;
+}
+
+/* Who reads the page table sees what has no frame in runs: a few for a terabyte in which little was touched. */
+static void test_scan_sees_runs(void **state)
+{
+	unsigned calls = 0;
+
+	map(AT, TiB, RW, ANON | MAP_FIXED);
+	poke(as, AT + GiB + 5 * MiB + 7 * PAGE_SIZE, 1); /* 5 MiB: slot 2 of its table */
+	assert_int_equal(pt_scan(as, AT, AT + TiB, count_slot, &calls), 0);
+	/* Three for each of the levels 1 to 3: before it, itself or behind it. The table of level 4 has one slot of it. */
+	assert_in_range(calls, 5, 9);
+	assert_string_equal(regions(), "0-1073741824 ");
+
+	calls = 0;
+	file_start();
+	map_file(AT, 512, RW, MAP_SHARED | MAP_FIXED);
+	assert_int_equal(pt_scan(as, AT, AT + 2 * MiB, count_slot, &calls), 0);
+	assert_int_equal(calls, 1);
+	file_stop();
+}
+
 /* A space lives as long as somebody has a reference. */
 static void test_references(void **state)
 {
@@ -1543,6 +1569,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_noreplace_waits, setup_two_cpus, teardown),
 		T(test_usage),
+		T(test_scan_sees_runs),
 		T(test_references),
 		T(test_gap_search),
 		T(test_long_operations_in_pieces),
