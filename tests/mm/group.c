@@ -931,7 +931,7 @@ static void use_rights(struct call *c, struct proc *p, unsigned w, u64 at, u64 n
 	c->prot = PROT_READ | (choose(2) ? PROT_WRITE : PROT_EXEC);
 }
 
-/* Pages of an object, of which some will be removed, at two places. */
+/* Pages of an object, of which some will be removed, at two places: of a file; or shared with a child. */
 static bool map_removed(struct proc *p, unsigned w, u64 at, u64 *n)
 {
 	struct call map = { .kind = CALL_MMAP,
@@ -942,27 +942,41 @@ static bool map_removed(struct proc *p, unsigned w, u64 at, u64 *n)
 			    .flags = MAP_FIXED | MAP_SHARED,
 			    .obj = 1 + (unsigned)choose(MAX_FILES),
 			    .offset = choose(8) * PAGE_SIZE };
+	bool child = choose(2) && nr_objs < MAX_OBJS;
 
 	*n = MIN(*n, 3ul);
 	if (windows[w].unit != PAGE_SIZE || at + 2 * *n > windows[w].n || g.injected)
 		return false;
 	map.n = *n;
 	map.len = map.n * PAGE_SIZE;
+	if (child) {
+		map.obj = 0;
+		map.offset = 0;
+		map.anon_obj = new_obj(map.n);
+		map.flags |= MAP_ANONYMOUS;
+		call_before(&map, 0);
+		warm_up(p, w, at, *n);
+		fork_before(p);
+		return true;
+	}
 	call_before(&map, 0);
 	map.at += map.n;
 	if (choose(4) == 0)
 		map.flags ^= MAP_SHARED ^ MAP_PRIVATE;
 	call_before(&map, 0);
 	*n *= 2;
-	warm_up(p, w, at, *n);
+	if (choose(2)) /* else the touches will ask the object */
+		warm_up(p, w, at, *n);
 	return true;
 }
 
 /* Some of them, or an access to one. */
 static void use_removed(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
 {
-	struct proc *by = choose(4) ? p : c->p;
+	struct proc *by = &procs[choose(MAX_PROCS)];
 
+	if (!by->as || choose(3) == 0)
+		by = p;
 	*c = (struct call){
 		.kind = CALL_TOUCH, .cpu = c->cpu, .p = by, .w = w, .n = 1, .tag = c->tag
 	};
