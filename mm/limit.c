@@ -19,7 +19,7 @@
  * mappings end under it waits until it is given up (vm_limits_bury); and nobody populates under it.
  *
  * A limit counts for calls that begin after it was set: one that is under way meanwhile goes by the old value or the new
- * one; where there was none before it may have looked already whether there is any, and is not waited for.
+ * one; where there was none before it may have looked already whether there is any: then it goes by none, and is not waited for.
  *
  * A region with VM_GROWSDOWN grows down to the address of a fault below it, if its size stays within
  * the limit and a gap stays free to the accessible region below (Linux: stack_guard_gap, 256
@@ -119,13 +119,19 @@ static void count_beside(struct aspace *as, u64 start, u64 end, struct vm_totals
 	beside->data += above.data;
 }
 
+/* A limit has been set since vm_limits_begin found none: without the mutex what is moving meanwhile would count twice. */
+static bool came_late(void)
+{
+	return !current()->limits;
+}
+
 bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from, u64 end)
 {
 	u64 limit_as = READ_ONCE(as->limit[VM_LIMIT_AS]);
 	u64 limit_data = READ_ONCE(as->limit[VM_LIMIT_DATA]);
 	struct vm_totals beside, there;
 
-	if (likely((limit_as & limit_data) == UINT64_MAX))
+	if (likely((limit_as & limit_data) == UINT64_MAX) || came_late())
 		return true;
 	count_beside(as, from, end, &beside, &there);
 	if (beside.mapped + len > ALIGN_DOWN(limit_as, PAGE_SIZE))
@@ -138,14 +144,15 @@ bool vm_may_expand(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 from
 
 bool vm_may_protect(struct aspace *as, u64 len, unsigned kind, u64 bits, u64 new_bits)
 {
+	u64 limit_as = READ_ONCE(as->limit[VM_LIMIT_AS]);
 	u64 limit = READ_ONCE(as->limit[VM_LIMIT_DATA]);
 	struct vm_totals all;
 	bool room;
 
 	vm_count(as, 0, USER_TOP, &all);
 	room = all.data + len <= ALIGN_DOWN(limit, PAGE_SIZE);
-	return all.mapped + len > ALIGN_DOWN(READ_ONCE(as->limit[VM_LIMIT_AS]), PAGE_SIZE) ||
-	       room || !is_data(kind, new_bits) || is_data(kind, bits);
+	return all.mapped + len > ALIGN_DOWN(limit_as, PAGE_SIZE) || room ||
+	       !is_data(kind, new_bits) || is_data(kind, bits);
 }
 
 int vm_may_lock(struct aspace *as, u64 len, u64 from, u64 end)
@@ -153,7 +160,7 @@ int vm_may_lock(struct aspace *as, u64 len, u64 from, u64 end)
 	u64 limit = READ_ONCE(as->limit[VM_LIMIT_LOCK]);
 	struct vm_totals beside, there;
 
-	if (limit == UINT64_MAX)
+	if (limit == UINT64_MAX || came_late())
 		return 0;
 	count_beside(as, from, end, &beside, &there);
 	return beside.locked + len > ALIGN_DOWN(limit, PAGE_SIZE) ? -EAGAIN : 0;

@@ -251,8 +251,7 @@ static void choose_madvise(struct call *c)
 	c->kind = CALL_MADVISE;
 	c->advice = advices[choose(ARRAY_SIZE(advices))];
 	if (call_concurrent) {
-		/* REMOVE cuts a file in further steps. */
-		if (c->advice == MADV_REMOVE || one_in(3) || !call_may_be_stepped(c))
+		if (one_in(3) || !call_may_be_stepped(c))
 			c->advice = MADV_DONTNEED;
 		return;
 	}

@@ -336,9 +336,11 @@ void host_point(void)
 		idle_ones();
 	if (preempt_count() == 0 && host_irqs_on && random_next(&sim.seed) % sim.grace == 0)
 		between_readers();
-	/* Now and then one CPU stays behind for long. */
+	/* Now and then one CPU stays behind for long, some for all of the longest calls of others. */
 	if (random_next(&sim.seed) % 32 == 0)
-		cpus[host_cpu].stalled = cpus_time + random_next(&sim.seed) % 2000;
+		cpus[host_cpu].stalled =
+			cpus_time +
+			random_next(&sim.seed) % (random_next(&sim.seed) % 8 ? 2000 : 20000);
 	hand_over(pick_running(false));
 }
 

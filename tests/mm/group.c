@@ -132,7 +132,8 @@ static u64 steps_hash(u64 h, const struct call_steps *s)
 {
 	h = hash_add(h, s->phase | (u64)s->looked << 4 | (u64)s->hole << 5 | (u64)s->locked << 6 |
 				(u64)s->anon << 7 | (u64)s->refused << 8 | (u64)s->access << 16);
-	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to), s->ask);
+	h = hash_add(hash_add(hash_add(hash_add(h, s->done), s->from), s->to),
+		     s->ask ^ s->gone << 32);
 	h = hash_add(h, page_hash(&s->first));
 	for (unsigned i = 0; i < s->earlies; i++)
 		h = hash_add(h, s->early[i]);
@@ -166,8 +167,21 @@ static void swap_limits(void)
 	g.other_limit = now;
 }
 
+/* c has been explained; the rest? */
+static bool explain_then(struct call *c, unsigned cpu, unsigned depth)
+{
+	run_counts.orders++;
+	g.order[depth] = c;
+	g.done[cpu]++;
+	if (explain_rest(depth + 1))
+		return true;
+	g.done[cpu]--;
+	return false;
+}
+
 /* One step of a call that goes region by region. What comes after it looks at limits anew. */
-static bool explain_step(struct call *c, unsigned cpu, unsigned depth, bool old)
+static bool explain_step(struct call *c, unsigned cpu, unsigned depth, bool old,
+			 const struct call *remove)
 {
 	struct call_steps before = c->steps;
 	bool behind = c->behind, found = false;
@@ -176,7 +190,11 @@ static bool explain_step(struct call *c, unsigned cpu, unsigned depth, bool old)
 
 	if (old)
 		swap_limits();
+	if (remove)
+		call_swap_removed(remove);
 	step = call_explain_step(c, g.steps);
+	if (remove)
+		call_swap_removed(remove);
 	if (old)
 		swap_limits();
 	c->behind = false;
@@ -243,6 +261,32 @@ static bool explain_by_limit(struct call *c, bool old)
 	if (old)
 		swap_limits();
 	return ok;
+}
+
+/* An access, or a step, that finds pages mapped which a MADV_REMOVE has taken from their object already. */
+static bool explain_removed(struct call *c, unsigned cpu, unsigned depth)
+{
+	for (unsigned other = 0; other < mm_cpus; other++) {
+		const struct call *remove = &g.lane[other].call[g.done[other]];
+		size_t mark = undo_mark();
+		bool ok;
+
+		if (other == cpu || g.done[other] == g.lane[other].n ||
+		    !call_may_be_removed(remove, c))
+			continue;
+		if (c->by_steps) {
+			if (explain_step(c, cpu, depth, false, remove))
+				return true;
+			continue;
+		}
+		call_swap_removed(remove);
+		ok = call_explain(c);
+		call_swap_removed(remove);
+		if (ok && explain_then(c, cpu, depth))
+			return true;
+		undo_to(mark);
+	}
+	return false;
 }
 
 static bool explain_as(struct call *c, unsigned cpu, unsigned depth, bool excuse, bool old)
@@ -326,11 +370,8 @@ static bool explain_protected(struct call *c, unsigned cpu, unsigned depth)
 			p = *m;
 			p.prot = prot;
 			set_page(m, p);
-			g.order[depth] = c;
-			g.done[cpu]++;
-			if (explain_rest(depth + 1))
+			if (explain_then(c, cpu, depth))
 				return true;
-			g.done[cpu]--;
 		}
 		mprotect->steps = before;
 		undo_to(mark);
@@ -364,8 +405,9 @@ static bool explain_next(unsigned depth)
 			continue;
 		}
 		if (c->by_steps) {
-			if (explain_step(c, cpu, depth, false) ||
-			    (c->behind && explain_step(c, cpu, depth, true)))
+			if (explain_step(c, cpu, depth, false, NULL) ||
+			    (c->behind && explain_step(c, cpu, depth, true, NULL)) ||
+			    explain_removed(c, cpu, depth))
 				return true;
 			continue;
 		}
@@ -376,7 +418,7 @@ static bool explain_next(unsigned depth)
 			return true;
 		if (explain_early(c, depth, false) ||
 		    (c->behind && explain_early(c, depth, true)) || explain_moved(c, cpu, depth) ||
-		    explain_protected(c, cpu, depth))
+		    explain_removed(c, cpu, depth) || explain_protected(c, cpu, depth))
 			return true;
 	}
 	if (left)
@@ -889,6 +931,64 @@ static void use_rights(struct call *c, struct proc *p, unsigned w, u64 at, u64 n
 	c->prot = PROT_READ | (choose(2) ? PROT_WRITE : PROT_EXEC);
 }
 
+/* Pages of an object, of which some will be removed, at two places: of a file; or shared with a child. */
+static bool map_removed(struct proc *p, unsigned w, u64 at, u64 *n)
+{
+	struct call map = { .kind = CALL_MMAP,
+			    .p = p,
+			    .w = w,
+			    .at = at,
+			    .prot = PROT_READ | PROT_WRITE,
+			    .flags = MAP_FIXED | MAP_SHARED,
+			    .obj = 1 + (unsigned)choose(MAX_FILES),
+			    .offset = choose(8) * PAGE_SIZE };
+	bool child = choose(2) && nr_objs < MAX_OBJS;
+
+	*n = MIN(*n, 3ul);
+	if (windows[w].unit != PAGE_SIZE || at + 2 * *n > windows[w].n || g.injected)
+		return false;
+	map.n = *n;
+	map.len = map.n * PAGE_SIZE;
+	if (child) {
+		map.obj = 0;
+		map.offset = 0;
+		map.anon_obj = new_obj(map.n);
+		map.flags |= MAP_ANONYMOUS;
+		call_before(&map, 0);
+		warm_up(p, w, at, *n);
+		fork_before(p);
+		return true;
+	}
+	call_before(&map, 0);
+	map.at += map.n;
+	if (choose(4) == 0)
+		map.flags ^= MAP_SHARED ^ MAP_PRIVATE;
+	call_before(&map, 0);
+	*n *= 2;
+	if (choose(2)) /* else the touches will ask the object */
+		warm_up(p, w, at, *n);
+	return true;
+}
+
+/* Some of them, or an access to one. */
+static void use_removed(struct call *c, struct proc *p, unsigned w, u64 at, u64 n)
+{
+	struct proc *by = &procs[choose(MAX_PROCS)];
+
+	if (!by->as || choose(3) == 0)
+		by = p;
+	*c = (struct call){
+		.kind = CALL_TOUCH, .cpu = c->cpu, .p = by, .w = w, .n = 1, .tag = c->tag
+	};
+	c->at = at + choose(n);
+	c->access = choose(2) ? FAULT_WRITE : FAULT_READ;
+	if (choose(4))
+		return;
+	c->kind = CALL_MADVISE;
+	c->advice = MADV_REMOVE;
+	c->n = choose(at + n - c->at) + 1;
+}
+
 /* What a group is about, beside its place. */
 enum theme {
 	ANYTHING, /* any calls */
@@ -898,11 +998,12 @@ enum theme {
 	MOVES,    /* accesses while much moves, if the place is large */
 	LOCKS,    /* questions while all is locked */
 	RIGHTS,   /* accesses while rights are exchanged */
+	REMOVES,  /* accesses while pages of an object are */
 	THEMES
 };
 
 /* The call that the theme is about. */
-static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 n)
+static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 *n)
 {
 	enum theme theme = (enum theme)choose(THEMES);
 	unsigned cpu = (unsigned)choose(mm_cpus);
@@ -910,9 +1011,11 @@ static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 n)
 
 	if (theme == CUTS && !add_truncate(p, *w, *at))
 		theme = TOUCHES;
-	if (theme == MOVES && !add_move(p, *w, *at, n, cpu))
+	if (theme == MOVES && !add_move(p, *w, *at, *n, cpu))
 		theme = ANYTHING;
-	if (theme == RIGHTS && !map_rights(p, *w, *at, n))
+	if (theme == RIGHTS && !map_rights(p, *w, *at, *n))
+		theme = TOUCHES;
+	if (theme == REMOVES && !map_removed(p, *w, *at, n))
 		theme = TOUCHES;
 	if (theme == LOCKS) /* mostly at the lowest addresses, to which it comes first */
 		theme = (choose(4) && add_lock_all(p, W_BRK, choose(16), cpu, w, at)) ||
@@ -931,7 +1034,7 @@ static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 n)
 static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
 			 unsigned w, u64 at, u64 size)
 {
-	enum theme theme = begin_theme(p, &w, &at, size);
+	enum theme theme = begin_theme(p, &w, &at, &size);
 	u64 limit_at = 0;
 
 	if (theme == CUTS || ((theme == TOUCHES || theme == FORKS) && choose(2)))
@@ -951,6 +1054,8 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
 				       theme != ANYTHING && theme < LOCKS);
+		if (theme == REMOVES && choose(4))
+			use_removed(&c, p, w, at, size);
 		if (theme == RIGHTS && choose(4))
 			use_rights(&c, p, w, at, size);
 		if (theme == LOCKS && choose(4))

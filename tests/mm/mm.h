@@ -18,14 +18,15 @@
 #include "mm/aspace.h"
 #include "sync/spinlock.h"
 
-#define MAX_CPUS   4
-#define MAX_PROCS  5
-#define MAX_FILES  3
-#define FILE_PAGES 24
-#define MAX_OBJS   4000 /* files, then anonymous shared objects, never used again in a run */
-#define WINDOWS    5
-#define MAX_EARLY  32
-#define MAX_MOVED  1408 /* pages of a window at most */
+#define MAX_CPUS    4
+#define MAX_PROCS   5
+#define MAX_FILES   3
+#define FILE_PAGES  24
+#define MAX_OBJS    4000 /* files, then anonymous shared objects, never used again in a run */
+#define WINDOWS     5
+#define MAX_REMOVED 128
+#define MAX_EARLY   32
+#define MAX_MOVED   1408 /* pages of a window at most */
 
 #define VM_MMAP_TOP    (0x800000000000ul - 64 * MiB)
 #define VM_MMAP_BOTTOM (64 * KiB)
@@ -215,6 +216,7 @@ struct call {
 			STEPS_ADD_UP, /* mprotect: is there room? */
 			STEPS_LOOK,   /* mincore: at pages, */
 			STEPS_ASK,    /* and those of objects */
+			STEPS_PUNCH,  /* MADV_REMOVE */
 			STEPS_SHRINK, /* mremap: what is too much, */
 			STEPS_SHRUNK, /* and what is left */
 			STEPS_POPULATE,
@@ -227,8 +229,9 @@ struct call {
 		int access;        /* populates it so */
 		struct page *page; /* first of those that it is about, and how many */
 		u64 n;
-		u64 done, from, to;        /* of these */
-		u64 ask;                   /* mincore: objects are asked for these of them */
+		u64 done, from, to; /* of these */
+		u64 ask;            /* mincore: objects are asked for these of them */
+		u64 gone; /* MADV_REMOVE: the object has none any more from `from` to here */
 		struct page first;         /* what the first of the region was; of what moves */
 		u64 moved[MAX_MOVED / 64]; /* mremap: which of them have */
 		u16 early
@@ -275,6 +278,9 @@ bool call_moves_early(struct call *mremap, const struct call *c);
 /* mprotect that gives a right and takes another: c, an access, has the new one already; or must come after it. */
 bool call_protects_early(struct call *mprotect, const struct call *c);
 bool call_is_after(const struct call *c, const struct call *mprotect);
+/* MADV_REMOVE takes pages from the object first: c may still have them where they are mapped. Exchanges the two. */
+bool call_may_be_removed(const struct call *remove, const struct call *c);
+void call_swap_removed(const struct call *remove);
 bool call_moves_in_pieces(const struct call *c);
 struct page left_behind(struct page p);                /* by MREMAP_DONTUNMAP */
 struct page fresh(struct page first, u64 i, u64 step); /* page i of what begins so, untouched */

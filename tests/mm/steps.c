@@ -17,6 +17,8 @@
  * mremap that shortens looks whether there is something at all, then gives up what is too much, whatever comes of the
  * rest; then it is done, or moves what is left.
  *
+ * MADV_REMOVE takes the pages from the object, and then from who has them mapped.
+ *
  * mremap of much goes in pieces. For calls and faults that is one step; but who accesses a page without a fault, at the old
  * address or the new one, sees whether that page has moved.
  */
@@ -207,6 +209,10 @@ static int region_refused(const struct call *c)
 	case MADV_COLD:
 	case MADV_PAGEOUT: return s->locked ? -EINVAL : 0;
 	case MADV_WIPEONFORK: return !s->anon ? -EINVAL : 0;
+	case MADV_REMOVE:
+		if (s->anon || s->locked)
+			return -EINVAL;
+		return !s->first.shared || s->first.nowrite ? -EACCES : 0;
 	default: return 0;
 	}
 }
@@ -234,6 +240,11 @@ static enum step change_region(struct call *c)
 	}
 	if (err)
 		return last_if(c->ret == err);
+	if (c->kind == CALL_MADVISE && c->advice == MADV_REMOVE) {
+		s->phase = STEPS_PUNCH;
+		s->gone = s->from;
+		return STEP_MORE;
+	}
 	s->looked = false;
 	s->earlies = 0;
 	s->done = s->to;
@@ -286,6 +297,75 @@ static enum step ask_object(struct call *c, bool finely)
 	s->done = s->to;
 	s->phase = STEPS_CHANGE;
 	return STEP_MORE;
+}
+
+/* ---- MADV_REMOVE ----------------------------------------------------------------------------- */
+
+/*
+ * The object gives up its pages one after the other; then they go from where they are mapped. Until that is done who has a page
+ * mapped, here or in another process, may read and write it as it was, while who asks the object gets a new one. So
+ * those that are gone live on, for accesses that find them (group.c tries both).
+ */
+static u32 removed[MAX_CPUS][MAX_REMOVED]; /* as obj_tag, by the pages of the call */
+
+static u32 *tag_of(const struct call *c, u64 i)
+{
+	const struct page *first = &c->steps.first;
+	u64 index = first->index + (i - c->steps.from);
+
+	return index < obj_pages[first->obj] ? &obj_tag[first->obj][index] : NULL;
+}
+
+static enum step punch(struct call *c, bool finely)
+{
+	struct call_steps *s = &c->steps;
+
+	if (s->gone == s->to) {
+		s->looked = false;
+		s->done = s->to;
+		s->phase = STEPS_CHANGE;
+		return STEP_MORE;
+	}
+	do {
+		u32 *tag = tag_of(c, s->gone);
+
+		if (tag) {
+			set_word(&removed[c->cpu][s->gone], *tag);
+			set_word(tag, 0);
+		}
+		s->gone++;
+	} while (!finely && s->gone < s->to);
+	return STEP_MORE;
+}
+
+bool call_may_be_removed(const struct call *remove, const struct call *c)
+{
+	const struct call_steps *s = &remove->steps;
+	const struct page *m;
+	u64 first = s->first.index;
+
+	if (remove->kind != CALL_MADVISE || s->phase != STEPS_PUNCH || s->gone == s->from)
+		return false;
+	if (c->by_steps)
+		return true; /* it may fault in one of them */
+	if (c->kind != CALL_TOUCH && c->kind != CALL_OUTSIDE)
+		return false;
+	m = &c->p->w[c->w][c->at];
+	return m->mapped && m->obj == s->first.obj && !m->own && m->index >= first &&
+	       m->index < first + (s->gone - s->from);
+}
+
+void call_swap_removed(const struct call *remove)
+{
+	for (u64 i = remove->steps.from; i < remove->steps.gone; i++) {
+		u32 *tag = tag_of(remove, i), was;
+
+		if (!tag)
+			continue;
+		was = *tag;
+		set_word(tag, removed[remove->cpu][i]);
+		set_word(&removed[remove->cpu][i], was);
+	}
 }
 
 /* ---- page by page ---------------------------------------------------------------------------- */
@@ -634,6 +714,7 @@ enum step call_explain_step(struct call *c, bool finely)
 	case STEPS_ADD_UP: return add_up(c);
 	case STEPS_LOOK: return look_at_pages(c);
 	case STEPS_ASK: return ask_object(c, finely);
+	case STEPS_PUNCH: return punch(c, finely);
 	case STEPS_SHRINK: return shrink(c);
 	case STEPS_SHRUNK: return move_shrunk(c);
 	case STEPS_MOVE: return move_rest(c);
