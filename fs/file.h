@@ -185,22 +185,27 @@ struct textbuf;
 int procfs_add_file(const char *path, void (*show)(struct textbuf *t));
 /* Writes to that file call set with the word written; 0 or -errno. */
 void procfs_set_writer(const char *path, int (*set)(const char *word));
-/* Directories /proc/<pid>: proc/ registers who exists and what files each has. */
+/*
+ * Directories /proc/<pid> and /proc/<pid>/task/<tid>: proc/ registers who exists and what files each has. An id is
+ * a process's, or a thread's for /proc/<tid>, which is not listed; a negative one, -tid, means that thread alone.
+ */
 struct procfs_pid_file {
-	const char *name; /* "stat", "cmdline" ... "fd/" for the directory of descriptors */
-	u32 mode;         /* S_IFREG|0444, S_IFLNK|0777, S_IFDIR|0500 */
-	/* Writes the text (or the link's target). 0 or -errno (-ESRCH: gone). */
-	int (*show)(int pid, struct textbuf *t); /* not called for "fd/" */
+	const char *
+		name; /* "stat", "cmdline" ... "fd/" for the directory of descriptors, "task/" for that of threads */
+	u32 mode; /* S_IFREG|0444, S_IFLNK|0777, S_IFDIR|0500 */
+	/* Writes the text (or the link's target). 0 or -errno (-ESRCH: gone). NULL: a directory. */
+	int (*show)(int id, struct textbuf *t);
 	/* Instead of show: bytes at *pos, which it advances. */
-	ssize_t (*read)(int pid, struct uio *dst, u64 *pos);
+	ssize_t (*read)(int id, struct uio *dst, u64 *pos);
 };
 struct procfs_pid_ops {
-	bool (*exists)(int pid);
-	int (*next)(int after); /* the smallest pid above `after`, or 0 */
-	int (*self)(void);      /* the current process's pid */
+	bool (*exists)(int id);
+	int (*next)(int after);                 /* the smallest pid above `after`, or 0 */
+	int (*next_thread)(int pid, int after); /* the same of that process's threads */
+	int (*self)(void), (*self_thread)(void);
 	/* The process's descriptors with a reference, for "fd/"; NULL: gone. The member may be NULL:
 	 * then only the current process's are visible. */
-	struct fdtable *(*fdtable)(int pid);
+	struct fdtable *(*fdtable)(int id);
 	const struct procfs_pid_file *files;
 	u32 nr_files;
 };

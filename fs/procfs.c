@@ -3,7 +3,8 @@
  *
  * Three kinds of names:
  *  - nodes, registered by procfs_add_file, a small tree that only grows (nodes_mutex);
- *  - /proc/<pid>, whose existence and files proc/ answers for (procfs_set_pid_ops);
+ *  - /proc/<pid>, and /proc/<pid>/task/<tid> for each of its threads, whose existence and files proc/ answers
+ *    for (procfs_set_pid_ops);
  *  - /proc/<pid>/fd/<n>, one link for each descriptor of that process.
  * No directory here is in the dentry tree: each lookup makes an inode and a dentry that live as
  * long as their user holds them, so nothing is cached that could get stale, and procfs can be
@@ -22,10 +23,13 @@
 
 #define MAX_TEXT (4 * MiB)
 
-/* Positions of readdir in /proc, behind the dots: nodes, and from here on processes. */
-#define POS_PIDS 0x10000
-#define INO_PIDS 0x100000ul /* inode numbers of a process's files: pid times this, plus 1 ... */
-#define INO_FDS  0x10000ul  /* within those: the descriptors */
+/* Positions of readdir in /proc, behind the dots: nodes, self, thread-self, and from here on processes. */
+#define POS_PIDS        0x10000
+#define POS_THREAD_SELF (POS_PIDS - 1)
+#define INO_PIDS        0x100000ul /* inode numbers of a process's files: id times this, plus 1 ... */
+#define INO_FDS         0x10000ul /* within those: the descriptors */
+#define INO_SELF        (2 * INO_PIDS - 1)
+#define INO_THREAD_SELF (2 * INO_PIDS - 2)
 
 struct proc_node {
 	const char *name;
@@ -42,10 +46,11 @@ static const struct procfs_pid_ops *pid_ops;       /* [I] once set */
 static const struct procfs_pid_file *common_files; /* [I] once set */
 static u32 nr_common;
 
-static const struct inode_ops dir_iops, pid_dir_iops, fd_dir_iops, text_iops, pid_text_iops;
-static const struct inode_ops self_iops, pid_link_iops, fd_link_iops;
-static const struct inode_ops raw_iops;
-static const struct file_ops dir_fops, pid_dir_fops, fd_dir_fops, text_fops, raw_fops;
+static const struct inode_ops dir_iops, pid_dir_iops, task_dir_iops, fd_dir_iops, text_iops;
+static const struct inode_ops pid_text_iops, self_iops, thread_self_iops, pid_link_iops;
+static const struct inode_ops fd_link_iops, raw_iops;
+static const struct file_ops dir_fops, pid_dir_fops, task_dir_fops, fd_dir_fops, text_fops;
+static const struct file_ops raw_fops;
 
 typedef bool emit_fn(void *arg, const char *name, size_t len, u64 ino, unsigned type, u64 next_pos);
 
@@ -137,6 +142,17 @@ void procfs_set_common_pid_files(const struct procfs_pid_file *files, u32 n)
 	nr_common = n;
 }
 
+/* proc.number of what belongs to a process or a thread: its id (fs/file.h). */
+static int id_of(const struct inode *inode)
+{
+	return (int)inode->proc.number;
+}
+
+static u64 ino_of(int id)
+{
+	return (u32)id * INO_PIDS;
+}
+
 /* File number i of a process's directory, or NULL. */
 static const struct procfs_pid_file *pid_file(u64 i)
 {
@@ -183,6 +199,13 @@ static int parse_number(const char *name, size_t len)
 	return v <= INT32_MAX ? (int)v : -1;
 }
 
+static int make_pid_dir(struct dentry *dir, const char *name, size_t len, int id,
+			struct dentry **out)
+{
+	return make(dir, name, len, S_IFDIR | 0555, ino_of(id), &pid_dir_iops, &pid_dir_fops, NULL,
+		    (u32)id, out);
+}
+
 static int dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
 {
 	const struct proc_node *in = dir->inode->proc.node;
@@ -198,13 +221,29 @@ static int dir_lookup(struct dentry *dir, const char *name, size_t len, struct d
 	if (in != &root_node || !pid_ops)
 		return -ENOENT;
 	if (len == 4 && !memcmp(name, "self", 4))
-		return make(dir, name, len, S_IFLNK | 0777, 2 * INO_PIDS - 1, &self_iops, NULL,
-			    NULL, 0, out);
+		return make(dir, name, len, S_IFLNK | 0777, INO_SELF, &self_iops, NULL, NULL, 0,
+			    out);
+	if (len == 11 && !memcmp(name, "thread-self", 11))
+		return make(dir, name, len, S_IFLNK | 0777, INO_THREAD_SELF, &thread_self_iops,
+			    NULL, NULL, 0, out);
 	pid = parse_number(name, len);
 	if (pid <= 0 || !pid_ops->exists(pid))
 		return -ENOENT;
-	return make(dir, name, len, S_IFDIR | 0555, (u64)pid * INO_PIDS, &pid_dir_iops,
-		    &pid_dir_fops, NULL, (u64)pid, out);
+	return make_pid_dir(dir, name, len, pid, out);
+}
+
+static int task_dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
+{
+	int tid = parse_number(name, len);
+
+	if (tid <= 0 || pid_ops->next_thread(id_of(dir->inode), tid - 1) != tid)
+		return -ENOENT;
+	return make_pid_dir(dir, name, len, -tid, out);
+}
+
+static bool is_task_dir(const struct procfs_pid_file *f)
+{
+	return !strcmp(f->name, "task/");
 }
 
 /* The name of a pid file in its directory, without the slash of "fd/". */
@@ -217,7 +256,7 @@ static size_t pid_file_name_len(const struct procfs_pid_file *f)
 
 static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
 {
-	u64 pid = dir->inode->proc.number;
+	int id = id_of(dir->inode);
 	const struct procfs_pid_file *f;
 
 	for (u32 i = 0; (f = pid_file(i)); i++) {
@@ -226,9 +265,12 @@ static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, stru
 
 		if (pid_file_name_len(f) != len || memcmp(f->name, name, len))
 			continue;
-		if (!pid_ops->exists((int)pid))
+		if (!pid_ops->exists(id) || (id < 0 && is_task_dir(f)))
 			return -ENOENT;
-		if (f->read) {
+		if (is_task_dir(f)) {
+			ops = &task_dir_iops;
+			fops = &task_dir_fops;
+		} else if (f->read) {
 			ops = &raw_iops;
 			fops = &raw_fops;
 		} else if (S_ISLNK(f->mode)) {
@@ -238,7 +280,7 @@ static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, stru
 			ops = &fd_dir_iops;
 			fops = &fd_dir_fops;
 		}
-		return make(dir, name, len, f->mode, pid * INO_PIDS + 1 + i, ops, fops, f, pid,
+		return make(dir, name, len, f->mode, ino_of(id) + 1 + i, ops, fops, f, (u32)id,
 			    out);
 	}
 	return -ENOENT;
@@ -258,7 +300,7 @@ static int write_text(struct inode *inode, struct textbuf *t)
 		t->buf[0] = 0;
 		if (inode->proc.number)
 			err = ((const struct procfs_pid_file *)inode->proc.node)
-				      ->show((int)inode->proc.number, t);
+				      ->show(id_of(inode), t);
 		else
 			((const struct proc_node *)inode->proc.node)->show(t);
 		if (!err && !t->overflow)
@@ -354,7 +396,7 @@ static ssize_t raw_read(struct file *f, struct uio *dst, u64 *pos)
 {
 	const struct procfs_pid_file *file = f->inode->proc.node;
 
-	return file->read((int)f->inode->proc.number, dst, pos);
+	return file->read(id_of(f->inode), dst, pos);
 }
 
 static s64 raw_seek(struct file *f, s64 offset, int whence)
@@ -385,6 +427,13 @@ static int self_readlink(struct inode *inode, char *buf, size_t size)
 	return n < (int)size ? n : (int)size - 1;
 }
 
+static int thread_self_readlink(struct inode *inode, char *buf, size_t size)
+{
+	int n = ksnprintf(buf, size, "%d/task/%d", pid_ops->self(), pid_ops->self_thread());
+
+	return n < (int)size ? n : (int)size - 1;
+}
+
 static int pid_link_readlink(struct inode *inode, char *buf, size_t size)
 {
 	struct textbuf t = { .buf = buf, .size = size };
@@ -392,41 +441,41 @@ static int pid_link_readlink(struct inode *inode, char *buf, size_t size)
 
 	if (size)
 		buf[0] = 0;
-	err = ((const struct procfs_pid_file *)inode->proc.node)->show((int)inode->proc.number, &t);
+	err = ((const struct procfs_pid_file *)inode->proc.node)->show(id_of(inode), &t);
 	return err ? err : (int)t.len;
 }
 
 /* The descriptors of a process, with a reference; NULL: it is gone. */
-static struct fdtable *table_of(u64 pid)
+static struct fdtable *table_of(int id)
 {
 	struct fdtable *t = NULL;
 
 	if (pid_ops->fdtable)
-		return pid_ops->fdtable((int)pid);
-	if (pid_ops->self() == (int)pid)
+		return pid_ops->fdtable(id);
+	if (pid_ops->self() == id)
 		t = current()->files;
 	if (t)
 		fdtable_get(t);
 	return t;
 }
 
-static struct file *file_of(u64 pid, u64 fd)
+static struct file *file_of(int id, int fd)
 {
-	struct fdtable *t = table_of(pid);
-	struct file *f = t ? fdtable_file(t, (int)fd) : NULL;
+	struct fdtable *t = table_of(id);
+	struct file *f = t ? fdtable_file(t, fd) : NULL;
 
 	if (t)
 		fdtable_put(t);
 	return f;
 }
 
-/* proc.number of a descriptor's link: pid above, fd below. */
-#define LINK_PID(n) ((n) >> 32)
-#define LINK_FD(n)  ((n)&0xffffffff)
+/* proc.number of a descriptor's link: id above, fd below. */
+#define LINK_ID(n) ((int)((n) >> 32))
+#define LINK_FD(n) ((int)(n))
 
 static int fd_link_readlink(struct inode *inode, char *buf, size_t size)
 {
-	struct file *f = file_of(LINK_PID(inode->proc.number), LINK_FD(inode->proc.number));
+	struct file *f = file_of(LINK_ID(inode->proc.number), LINK_FD(inode->proc.number));
 	int n;
 
 	if (!f)
@@ -439,7 +488,7 @@ static int fd_link_readlink(struct inode *inode, char *buf, size_t size)
 /* Where such a link leads: not a path, but the very file; a pipe gets a dentry for the moment. */
 static int fd_link_follow(struct inode *inode, struct dentry **out)
 {
-	struct file *f = file_of(LINK_PID(inode->proc.number), LINK_FD(inode->proc.number));
+	struct file *f = file_of(LINK_ID(inode->proc.number), LINK_FD(inode->proc.number));
 	char name[DENTRY_INLINE];
 	int err = 0;
 
@@ -464,17 +513,16 @@ static int fd_link_follow(struct inode *inode, struct dentry **out)
 
 static int fd_dir_lookup(struct dentry *dir, const char *name, size_t len, struct dentry **out)
 {
-	u64 pid = dir->inode->proc.number;
-	int fd = parse_number(name, len);
-	struct file *f = fd >= 0 ? file_of(pid, (u64)fd) : NULL;
+	int id = id_of(dir->inode), fd = parse_number(name, len);
+	struct file *f = fd >= 0 ? file_of(id, fd) : NULL;
 	u32 mode = S_IFLNK;
 
 	if (!f)
 		return -ENOENT;
 	mode |= (file_readable(f) ? 0500u : 0) | (file_writable(f) ? 0300u : 0);
 	file_put(f);
-	return make(dir, name, len, mode, pid * INO_PIDS + INO_FDS + (u64)fd, &fd_link_iops, NULL,
-		    NULL, pid << 32 | (u64)fd, out);
+	return make(dir, name, len, mode, ino_of(id) + INO_FDS + (u64)fd, &fd_link_iops, NULL, NULL,
+		    (u64)id << 32 | (u64)fd, out);
 }
 
 /* ---- directories -------------------------------------------------------------------------- */
@@ -494,7 +542,7 @@ static void readdir_pids(struct file *f, emit_fn *emit, void *arg)
 		int pid = pid_ops->next((int)(f->pos - POS_PIDS));
 		u64 next = POS_PIDS + (u64)pid;
 
-		if (pid <= 0 || !emit_number(emit, arg, pid, (u64)pid * INO_PIDS, S_IFDIR, next))
+		if (pid <= 0 || !emit_number(emit, arg, pid, ino_of(pid), S_IFDIR, next))
 			return;
 		f->pos = next;
 	}
@@ -516,8 +564,14 @@ static int dir_readdir(struct file *f, emit_fn *emit, void *arg)
 			return 0;
 		f->pos = pos + 1;
 	}
-	if (pids && f->pos < POS_PIDS) {
-		if (!emit(arg, "self", 4, 2 * INO_PIDS - 1, LINUX_MODE_DT(S_IFLNK), POS_PIDS))
+	if (pids && f->pos < POS_THREAD_SELF) {
+		if (!emit(arg, "self", 4, INO_SELF, LINUX_MODE_DT(S_IFLNK), POS_THREAD_SELF))
+			return 0;
+		f->pos = POS_THREAD_SELF;
+	}
+	if (pids && f->pos == POS_THREAD_SELF) {
+		if (!emit(arg, "thread-self", 11, INO_THREAD_SELF, LINUX_MODE_DT(S_IFLNK),
+			  POS_PIDS))
 			return 0;
 		f->pos = POS_PIDS;
 	}
@@ -529,25 +583,41 @@ static int dir_readdir(struct file *f, emit_fn *emit, void *arg)
 static int pid_dir_readdir(struct file *f, emit_fn *emit, void *arg)
 {
 	const struct procfs_pid_file *p;
-	u64 pid = f->inode->proc.number;
+	int id = id_of(f->inode);
 
-	if (!pid_ops->exists((int)pid))
+	if (!pid_ops->exists(id))
 		return -ENOENT;
 	if (!dir_emit_dots(f, emit, arg))
 		return 0;
-	while ((p = pid_file(f->pos - 2))) {
-		if (!emit(arg, p->name, pid_file_name_len(p), pid * INO_PIDS + f->pos - 1,
+	for (; (p = pid_file(f->pos - 2)); f->pos++)
+		if (!(id < 0 && is_task_dir(p)) &&
+		    !emit(arg, p->name, pid_file_name_len(p), ino_of(id) + f->pos - 1,
 			  LINUX_MODE_DT(p->mode), f->pos + 1))
 			return 0;
-		f->pos++;
+	return 0;
+}
+
+/* Position 2 + n stands for the first thread with a tid above n. */
+static int task_dir_readdir(struct file *f, emit_fn *emit, void *arg)
+{
+	int pid = id_of(f->inode), tid;
+
+	if (!pid_ops->exists(pid))
+		return -ENOENT;
+	if (!dir_emit_dots(f, emit, arg))
+		return 0;
+	while ((tid = pid_ops->next_thread(pid, (int)(f->pos - 2))) > 0) {
+		if (!emit_number(emit, arg, tid, ino_of(-tid), S_IFDIR, (u64)tid + 2))
+			return 0;
+		f->pos = (u64)tid + 2;
 	}
 	return 0;
 }
 
 static int fd_dir_readdir(struct file *f, emit_fn *emit, void *arg)
 {
-	u64 pid = f->inode->proc.number;
-	struct fdtable *t = table_of(pid);
+	int id = id_of(f->inode);
+	struct fdtable *t = table_of(id);
 
 	if (!t)
 		return -ENOENT;
@@ -555,7 +625,7 @@ static int fd_dir_readdir(struct file *f, emit_fn *emit, void *arg)
 		int fd;
 
 		while ((fd = fdtable_next(t, (int)(f->pos - 2))) >= 0) {
-			u64 ino = pid * INO_PIDS + INO_FDS + (u64)fd;
+			u64 ino = ino_of(id) + INO_FDS + (u64)fd;
 
 			if (!emit_number(emit, arg, fd, ino, S_IFLNK, (u64)fd + 3))
 				break;
@@ -568,10 +638,12 @@ static int fd_dir_readdir(struct file *f, emit_fn *emit, void *arg)
 
 static const struct inode_ops dir_iops = { .lookup = dir_lookup };
 static const struct inode_ops pid_dir_iops = { .lookup = pid_dir_lookup };
+static const struct inode_ops task_dir_iops = { .lookup = task_dir_lookup };
 static const struct inode_ops fd_dir_iops = { .lookup = fd_dir_lookup };
 static const struct inode_ops text_iops = { .open = text_open };
 static const struct inode_ops pid_text_iops = { .open = text_open };
 static const struct inode_ops self_iops = { .readlink = self_readlink };
+static const struct inode_ops thread_self_iops = { .readlink = thread_self_readlink };
 static const struct inode_ops pid_link_iops = { .readlink = pid_link_readlink };
 static const struct inode_ops fd_link_iops = {
 	.readlink = fd_link_readlink,
@@ -579,6 +651,7 @@ static const struct inode_ops fd_link_iops = {
 };
 static const struct file_ops dir_fops = { .readdir = dir_readdir, .seek = dir_seek };
 static const struct file_ops pid_dir_fops = { .readdir = pid_dir_readdir, .seek = dir_seek };
+static const struct file_ops task_dir_fops = { .readdir = task_dir_readdir, .seek = dir_seek };
 static const struct file_ops fd_dir_fops = { .readdir = fd_dir_readdir, .seek = dir_seek };
 static const struct file_ops text_fops = {
 	.read = text_read,

@@ -553,7 +553,7 @@ static int protect_regions(struct aspace *as, u64 at, u64 end, u64 bits)
 	return err;
 }
 
-int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
+int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, u64 prot)
 {
 	int grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
 	u64 end = addr + ALIGN_UP(len, PAGE_SIZE);
@@ -575,9 +575,9 @@ int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot)
 			return err;
 	}
 	if ((prot & PROT_WRITE) && unlikely(as->limit[VM_LIMIT_DATA] != UINT64_MAX))
-		err = protect_regions(as, addr, MIN(end, USER_TOP), prot_to_bits(prot));
+		err = protect_regions(as, addr, MIN(end, USER_TOP), prot_to_bits((int)prot));
 	else
-		err = pt_protect(as, addr, MIN(end, USER_TOP), prot_to_bits(prot));
+		err = pt_protect(as, addr, MIN(end, USER_TOP), prot_to_bits((int)prot));
 	return !err && end > USER_TOP ? -ENOMEM : err;
 }
 

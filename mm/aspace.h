@@ -43,7 +43,7 @@ s64 vm_mmap(struct aspace *as, uaddr_t addr, u64 len, int prot, int flags, struc
 /* The errors of vm_mmap's addresses and lengths, for who must know them before the file's. */
 int vm_mmap_check(uaddr_t addr, u64 len, int flags, bool file, u64 offset);
 int vm_munmap(struct aspace *as, uaddr_t addr, u64 len);
-int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, int prot);
+int vm_mprotect(struct aspace *as, uaddr_t addr, u64 len, u64 prot);
 int vm_madvise(struct aspace *as, uaddr_t addr, u64 len, int advice);
 /* Writes one byte for each page to the program's memory at vec. */
 int vm_mincore(struct aspace *as, uaddr_t addr, u64 len, uaddr_t vec);
@@ -85,6 +85,8 @@ void aspace_note_peak(struct aspace *as, struct aspace_stats *st);
  * aligned, as on Linux). The new address or -errno. */
 s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int flags,
 	      uaddr_t new_addr);
+/* The errors of vm_mremap's arguments alone. */
+int vm_mremap_check(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr);
 
 /* The break. Set by execve with aspace_set_brk; vm_brk(as, 0) asks. Returns the resulting break. */
 void aspace_set_brk(struct aspace *as, uaddr_t start);

@@ -898,8 +898,11 @@ static int grow_in_place(struct aspace *as, u64 addr, u64 len, u64 new_len, bool
 	return err;
 }
 
-static int check_flags(u64 addr, u64 len, u64 new_len, int flags, u64 new_addr)
+int vm_mremap_check(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
 {
+	u64 len = ALIGN_UP(old_len, PAGE_SIZE);
+
+	new_len = ALIGN_UP(new_len, PAGE_SIZE);
 	if (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP))
 		return -EINVAL;
 	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
@@ -1059,7 +1062,7 @@ s64 vm_mremap(struct aspace *as, uaddr_t addr, u64 old_len, u64 new_len, int fla
 	      uaddr_t new_addr)
 {
 	u64 len = ALIGN_UP(old_len, PAGE_SIZE), to_len = ALIGN_UP(new_len, PAGE_SIZE);
-	s64 ret = check_flags(addr, len, to_len, flags, new_addr);
+	s64 ret = vm_mremap_check(addr, old_len, new_len, flags, new_addr);
 	struct vm_limits limits;
 
 	if (ret)

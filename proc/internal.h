@@ -72,13 +72,16 @@ int exec_stack_build(struct exec_image *im, const struct exec_args *a, const cha
 int exec_args_script(struct exec_args *a, const char *interp, const char *arg, const char *script);
 const char *exec_args_first(const struct exec_args *a); /* argv[0], or NULL */
 
+/* proc/procfs.c: the process of such an id, a zombie too; NULL: none. proc_lock held. */
+struct process *procfs_process(int id);
+
 /* proc/procfs_mm.c: files of /proc/pid about memory. */
 struct textbuf;
 struct uio;
-int procfs_show_maps(int pid, struct textbuf *t);
-int procfs_show_smaps(int pid, struct textbuf *t);
-int procfs_show_statm(int pid, struct textbuf *t);
-void procfs_show_status_memory(int pid, struct textbuf *t);
-ssize_t procfs_read_pagemap(int pid, struct uio *dst, u64 *pos);
+int procfs_show_maps(int id, struct textbuf *t);
+int procfs_show_smaps(int id, struct textbuf *t);
+int procfs_show_statm(int id, struct textbuf *t);
+void procfs_show_status_memory(int id, struct textbuf *t);
+ssize_t procfs_read_pagemap(int id, struct uio *dst, u64 *pos);
 
 bool task_is_killed(const struct task *t); /* THREAD_EXIT is set */

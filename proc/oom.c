@@ -99,6 +99,8 @@ static void kill(u32 nr, u64 pages)
 		signal_send(p, NULL, &info);
 	}
 	proc_unlock(flags);
+	if (!p)
+		return; /* it has ended meanwhile */
 	log_err("out of memory: killed process %u (%s) with %lu KiB of memory\n", nr, name,
 		pages * (PAGE_SIZE / KiB));
 }

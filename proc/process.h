@@ -258,7 +258,7 @@ void session_init(void); /* registers with the ttys */
 void usage_self(struct process *p,
 		struct linux_rusage *out);    /* own, or proc_lock held; memory: of the past */
 void usage_current(struct linux_rusage *out); /* of the current process, all of it */
-void usage_thread(struct linux_rusage *out);  /* of the current thread */
+void usage_thread(struct thread *t, struct linux_rusage *out);
 /* Of the current process, or with proc_lock held. */
 void usage_children(struct process *p, struct linux_rusage *out);
 void usage_times(struct process *p, u64 *utime_ns, u64 *stime_ns);

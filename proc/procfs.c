@@ -1,5 +1,6 @@
 /*
- * /proc/<pid>: what ps, top and pidof read. fs/procfs.c makes the files; here is what is in them.
+ * /proc/<pid> and /proc/<pid>/task/<tid>: what ps, top and pidof read. fs/procfs.c makes the files; here is what is
+ * in them. Of whom is said by an id, as there: negative for one thread alone, whose times and counts are its own.
  *
  * Each file takes a snapshot of what it needs under proc_lock, with references to the address
  * space and files, and formats it after letting go: formatting may sleep.
@@ -18,7 +19,7 @@
 #include "mm/slab.h"
 
 struct snapshot {
-	u32 nr, ppid, group, session, threads;
+	u32 nr, tgid, ppid, group, session, threads;
 	char name[16];
 	char state;
 	int nice;
@@ -33,6 +34,28 @@ struct snapshot {
 	struct aspace *as; /* a reference, or NULL */
 	struct aspace_stats mem;
 };
+
+static u32 number_of(int id)
+{
+	return (u32)(id < 0 ? -id : id);
+}
+
+struct process *procfs_process(int id)
+{
+	struct task *t = task_find(number_of(id));
+
+	if (id < 0)
+		return t ? t->proc : NULL;
+	return process_of((u32)id);
+}
+
+/* Who stands for it: the thread, or the process's first one. NULL: a zombie. sig_lock held. */
+static struct task *task_of(struct process *p, int id)
+{
+	struct task *t = task_find(number_of(id));
+
+	return t ? t : list_first(&p->threads, struct task, node);
+}
 
 static char state_of(const struct process *p, const struct task *t)
 {
@@ -75,13 +98,33 @@ static void take_thread(struct snapshot *s, const struct task *t)
 	s->blocked = t->blocked;
 }
 
-/* proc_lock held. */
-static void take(struct snapshot *s, struct process *p)
+static u64 to_ns(struct linux_timeval t)
+{
+	return (u64)t.sec * NSEC_PER_SEC + (u64)t.usec * NSEC_PER_USEC;
+}
+
+static void take_usage(struct snapshot *s, struct process *p, int id)
 {
 	struct linux_rusage ru;
+
+	if (id < 0)
+		usage_thread(task_find(number_of(id))->thread, &ru);
+	else
+		usage_self(p, &ru);
+	s->utime_ns = to_ns(ru.utime);
+	s->stime_ns = to_ns(ru.stime);
+	s->minflt = (u64)ru.minflt;
+	s->nvcsw = (u64)ru.nvcsw;
+	s->nivcsw = (u64)ru.nivcsw;
+}
+
+/* proc_lock held. */
+static void take(struct snapshot *s, struct process *p, int id)
+{
 	struct task *t;
 
-	s->nr = p->nr;
+	s->nr = number_of(id);
+	s->tgid = p->nr;
 	s->ppid = p->ppid;
 	s->group = p->group->nr;
 	s->session = p->session->nr;
@@ -96,16 +139,12 @@ static void take(struct snapshot *s, struct process *p)
 	s->env_start = p->env_start;
 	s->env_end = p->env_end;
 	s->stack_top = p->stack_top;
-	usage_self(p, &ru);
-	usage_times(p, &s->utime_ns, &s->stime_ns);
-	s->minflt = (u64)ru.minflt;
-	s->nvcsw = (u64)ru.nvcsw;
-	s->nivcsw = (u64)ru.nivcsw;
+	take_usage(s, p, id);
 	spin_lock(&p->sig_lock);
 	memcpy(s->uid, (u32[]){ p->uid, p->euid, p->suid, p->fsuid }, sizeof(s->uid));
 	memcpy(s->gid, (u32[]){ p->gid, p->egid, p->sgid, p->fsgid }, sizeof(s->gid));
 	s->rss_limit = p->rlimit[RLIMIT_RSS].cur;
-	t = list_first(&p->threads, struct task, node);
+	t = task_of(p, id);
 	s->threads = p->nr_threads;
 	s->state = state_of(p, t);
 	if (t)
@@ -120,7 +159,7 @@ static void take(struct snapshot *s, struct process *p)
 }
 
 /* A snapshot with the memory's figures, the reference already dropped. */
-static struct snapshot *snapshot(int pid)
+static struct snapshot *snapshot(int id)
 {
 	struct snapshot *s = kzalloc(sizeof(*s));
 	struct process *p;
@@ -129,9 +168,9 @@ static struct snapshot *snapshot(int pid)
 	if (!s)
 		return ERR_PTR(-ENOMEM);
 	flags = proc_lock();
-	p = process_find((u32)pid);
+	p = procfs_process(id);
 	if (p)
-		take(s, p);
+		take(s, p, id);
 	proc_unlock(flags);
 	if (!p) {
 		kfree(s);
@@ -156,9 +195,9 @@ static int priority_of(const struct snapshot *s)
 	return s->level < SCHED_LEVEL_KERNEL ? (int)s->level - 101 : 20 + s->nice; /* as lent */
 }
 
-static int show_stat(int pid, struct textbuf *t)
+static int show_stat(int id, struct textbuf *t)
 {
-	struct snapshot *s = snapshot(pid);
+	struct snapshot *s = snapshot(id);
 
 	if (IS_ERR(s))
 		return (int)PTR_ERR(s);
@@ -189,22 +228,22 @@ static const char *state_name(char c)
 	}
 }
 
-static int show_status(int pid, struct textbuf *t)
+static int show_status(int id, struct textbuf *t)
 {
-	struct snapshot *s = snapshot(pid);
+	struct snapshot *s = snapshot(id);
 
 	if (IS_ERR(s))
 		return (int)PTR_ERR(s);
 	textbuf_printf(t,
 		       "Name:\t%s\nUmask:\t0022\nState:\t%c (%s)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\n",
-		       s->name, s->state, state_name(s->state), s->nr, s->nr);
+		       s->name, s->state, state_name(s->state), s->tgid, s->nr);
 	textbuf_printf(t, "PPid:\t%u\nTracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
 		       s->ppid, s->uid[0], s->uid[1], s->uid[2], s->uid[3], s->gid[0], s->gid[1],
 		       s->gid[2], s->gid[3]);
-	textbuf_printf(t, "FDSize:\t%u\nGroups:\t\nNStgid:\t%u\nNSpid:\t%u\n", FD_LIMIT, s->nr,
+	textbuf_printf(t, "FDSize:\t%u\nGroups:\t\nNStgid:\t%u\nNSpid:\t%u\n", FD_LIMIT, s->tgid,
 		       s->nr);
 	if (s->state != 'Z')
-		procfs_show_status_memory(pid, t);
+		procfs_show_status_memory(id, t);
 	textbuf_printf(t, "Threads:\t%u\nSigQ:\t%lu/1024\nSigPnd:\t%016lx\nShdPnd:\t%016lx\n",
 		       s->threads, s->nr_queued, s->pending, s->shared_pending);
 	textbuf_printf(t, "SigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", s->blocked,
@@ -215,9 +254,9 @@ static int show_status(int pid, struct textbuf *t)
 	return 0;
 }
 
-static int show_comm(int pid, struct textbuf *t)
+static int show_comm(int id, struct textbuf *t)
 {
-	struct snapshot *s = snapshot(pid);
+	struct snapshot *s = snapshot(id);
 
 	if (IS_ERR(s))
 		return (int)PTR_ERR(s);
@@ -229,10 +268,10 @@ static int show_comm(int pid, struct textbuf *t)
 /* ---- what lies in the process's own memory ---- */
 
 /* The space with a reference and one of the ranges; -ESRCH. A zombie has none: 0, *as NULL. */
-static int get_range(int pid, bool environment, struct aspace **as, uaddr_t *start, uaddr_t *end)
+static int get_range(int id, bool environment, struct aspace **as, uaddr_t *start, uaddr_t *end)
 {
 	u64 flags = proc_lock();
-	struct process *p = process_find((u32)pid);
+	struct process *p = procfs_process(id);
 
 	*as = p ? p->as : NULL;
 	if (*as) {
@@ -251,12 +290,12 @@ static void append_bytes(struct textbuf *t, const char *s, size_t n)
 		textbuf_printf(t, "%c", s[i]);
 }
 
-static int show_range(int pid, bool environment, struct textbuf *t)
+static int show_range(int id, bool environment, struct textbuf *t)
 {
 	uaddr_t at, end;
 	struct aspace *as;
 	char buf[256];
-	int err = get_range(pid, environment, &as, &at, &end);
+	int err = get_range(id, environment, &as, &at, &end);
 
 	if (err || !as)
 		return err;
@@ -272,14 +311,14 @@ static int show_range(int pid, bool environment, struct textbuf *t)
 	return 0;
 }
 
-static int show_cmdline(int pid, struct textbuf *t)
+static int show_cmdline(int id, struct textbuf *t)
 {
-	return show_range(pid, false, t);
+	return show_range(id, false, t);
 }
 
-static int show_environ(int pid, struct textbuf *t)
+static int show_environ(int id, struct textbuf *t)
 {
-	return show_range(pid, true, t);
+	return show_range(id, true, t);
 }
 
 /* ---- links ---- */
@@ -312,10 +351,10 @@ static int path_of_root(void *c, char *buf, size_t size)
 	return fsctx_root_path(c, buf, size);
 }
 
-static int show_exe(int pid, struct textbuf *t)
+static int show_exe(int id, struct textbuf *t)
 {
 	u64 flags = proc_lock();
-	struct process *p = process_find((u32)pid);
+	struct process *p = procfs_process(id);
 	struct file *f = p ? p->exe : NULL;
 	int err;
 
@@ -329,10 +368,13 @@ static int show_exe(int pid, struct textbuf *t)
 	return err;
 }
 
-/* proc_lock held: a thread that still has its files and its place. */
-static struct thread *any_thread(struct process *p)
+/* proc_lock held: a thread that still has its files and its place, that of the id if that has. */
+static struct thread *any_thread(struct process *p, int id)
 {
-	struct task *t;
+	struct task *t = task_find(number_of(id));
+
+	if (t && t->thread->files && t->thread->fs)
+		return t->thread;
 
 	list_for_each(t, &p->threads, node)
 		if (t->thread->files && t->thread->fs)
@@ -340,11 +382,11 @@ static struct thread *any_thread(struct process *p)
 	return NULL;
 }
 
-static int show_place(int pid, struct textbuf *t, int (*path)(void *of, char *buf, size_t size))
+static int show_place(int id, struct textbuf *t, int (*path)(void *of, char *buf, size_t size))
 {
 	u64 flags = proc_lock();
-	struct process *p = process_find((u32)pid);
-	struct thread *th = p ? any_thread(p) : NULL;
+	struct process *p = procfs_process(id);
+	struct thread *th = p ? any_thread(p, id) : NULL;
 	struct fsctx *c = th ? th->fs : NULL;
 	int err;
 
@@ -358,22 +400,22 @@ static int show_place(int pid, struct textbuf *t, int (*path)(void *of, char *bu
 	return err;
 }
 
-static int show_cwd(int pid, struct textbuf *t)
+static int show_cwd(int id, struct textbuf *t)
 {
-	return show_place(pid, t, path_of_cwd);
+	return show_place(id, t, path_of_cwd);
 }
 
-static int show_root(int pid, struct textbuf *t)
+static int show_root(int id, struct textbuf *t)
 {
-	return show_place(pid, t, path_of_root);
+	return show_place(id, t, path_of_root);
 }
 
 /* ---- who is there ---- */
 
-static bool pid_exists(int pid)
+static bool pid_exists(int id)
 {
 	u64 flags = proc_lock();
-	bool ret = pid > 0 && process_find((u32)pid);
+	bool ret = procfs_process(id);
 
 	proc_unlock(flags);
 	return ret;
@@ -389,16 +431,39 @@ static int pid_after(int after)
 	return ret;
 }
 
+static int thread_after(int pid, int after)
+{
+	u64 flags = proc_lock();
+	struct process *p = procfs_process(pid);
+	u32 best = 0;
+	struct task *t;
+
+	if (p) {
+		spin_lock(&p->sig_lock);
+		list_for_each(t, &p->threads, node)
+			if (t->tid > (u32)after && (!best || t->tid < best))
+				best = t->tid;
+		spin_unlock(&p->sig_lock);
+	}
+	proc_unlock(flags);
+	return (int)best;
+}
+
 static int pid_self(void)
 {
 	return current_proc() ? (int)current_proc()->nr : 0;
 }
 
-static struct fdtable *pid_fdtable(int pid)
+static int tid_self(void)
+{
+	return current_proc() ? (int)current_task()->tid : 0;
+}
+
+static struct fdtable *pid_fdtable(int id)
 {
 	u64 flags = proc_lock();
-	struct process *p = process_find((u32)pid);
-	struct thread *th = p ? any_thread(p) : NULL;
+	struct process *p = procfs_process(id);
+	struct thread *th = p ? any_thread(p, id) : NULL;
 	struct fdtable *files = th ? th->files : NULL;
 
 	if (files)
@@ -421,12 +486,15 @@ static const struct procfs_pid_file files[] = {
 	{ "cwd", S_IFLNK | 0777, .show = show_cwd },
 	{ "root", S_IFLNK | 0777, .show = show_root },
 	{ "fd/", S_IFDIR | 0500, .show = NULL },
+	{ "task/", S_IFDIR | 0555, .show = NULL },
 };
 
 static const struct procfs_pid_ops ops = {
 	.exists = pid_exists,
 	.next = pid_after,
+	.next_thread = thread_after,
 	.self = pid_self,
+	.self_thread = tid_self,
 	.fdtable = pid_fdtable,
 	.files = files,
 	.nr_files = ARRAY_SIZE(files),

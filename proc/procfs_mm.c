@@ -31,10 +31,10 @@ struct view {
 };
 
 /* 0; -ESRCH. A zombie has no memory: 0, and v->as is NULL. */
-static int look(int pid, struct textbuf *t, struct view *v)
+static int look(int id, struct textbuf *t, struct view *v)
 {
 	u64 flags = proc_lock();
-	struct process *p = process_find((u32)pid);
+	struct process *p = procfs_process(id);
 
 	*v = (struct view){ .t = t };
 	if (p && p->as) {
@@ -84,10 +84,10 @@ static int maps_line(const struct vm_region *r, void *arg)
 	return v->t->overflow;
 }
 
-static int walk(int pid, struct textbuf *t, int (*fn)(const struct vm_region *r, void *arg))
+static int walk(int id, struct textbuf *t, int (*fn)(const struct vm_region *r, void *arg))
 {
 	struct view v;
-	int err = look(pid, t, &v);
+	int err = look(id, t, &v);
 
 	if (err || !v.as)
 		return err;
@@ -96,9 +96,9 @@ static int walk(int pid, struct textbuf *t, int (*fn)(const struct vm_region *r,
 	return 0;
 }
 
-int procfs_show_maps(int pid, struct textbuf *t)
+int procfs_show_maps(int id, struct textbuf *t)
 {
-	return walk(pid, t, maps_line);
+	return walk(id, t, maps_line);
 }
 
 static void smaps_flags(struct textbuf *t, const struct vm_region *r)
@@ -161,9 +161,9 @@ static int smaps_region(const struct vm_region *r, void *arg)
 	return v->t->overflow;
 }
 
-int procfs_show_smaps(int pid, struct textbuf *t)
+int procfs_show_smaps(int id, struct textbuf *t)
 {
-	return walk(pid, t, smaps_region);
+	return walk(id, t, smaps_region);
 }
 
 static int sum_region(const struct vm_region *r, void *arg)
@@ -188,9 +188,9 @@ static int sum_region(const struct vm_region *r, void *arg)
 	return 0;
 }
 
-static int sums(int pid, struct textbuf *t, struct view *v)
+static int sums(int id, struct textbuf *t, struct view *v)
 {
-	int err = look(pid, t, v);
+	int err = look(id, t, v);
 
 	if (err || !v->as)
 		return err;
@@ -200,10 +200,10 @@ static int sums(int pid, struct textbuf *t, struct view *v)
 	return 0;
 }
 
-int procfs_show_statm(int pid, struct textbuf *t)
+int procfs_show_statm(int id, struct textbuf *t)
 {
 	struct view v;
-	int err = sums(pid, t, &v);
+	int err = sums(id, t, &v);
 
 	if (err)
 		return err;
@@ -212,11 +212,11 @@ int procfs_show_statm(int pid, struct textbuf *t)
 	return 0;
 }
 
-void procfs_show_status_memory(int pid, struct textbuf *t)
+void procfs_show_status_memory(int id, struct textbuf *t)
 {
 	struct view v;
 
-	if (sums(pid, t, &v) || !v.as)
+	if (sums(id, t, &v) || !v.as)
 		return;
 	const struct {
 		const char *name;
@@ -245,13 +245,13 @@ void procfs_show_status_memory(int pid, struct textbuf *t)
 }
 
 /* Eight bytes for each page, from page 0 on. Frame numbers are root's to see. */
-ssize_t procfs_read_pagemap(int pid, struct uio *dst, u64 *pos)
+ssize_t procfs_read_pagemap(int id, struct uio *dst, u64 *pos)
 {
 	bool root = current_proc()->euid == 0;
 	size_t done = 0;
 	struct view v;
 	u64 buf[32];
-	int err = look(pid, NULL, &v);
+	int err = look(id, NULL, &v);
 
 	if (!err && !v.as)
 		return 0;

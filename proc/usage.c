@@ -88,11 +88,11 @@ void usage_current(struct linux_rusage *out)
 	out->maxrss = (s64)(st.peak_resident * (PAGE_SIZE / KiB)); /* as far as anybody looked */
 }
 
-void usage_thread(struct linux_rusage *out)
+void usage_thread(struct thread *t, struct linux_rusage *out)
 {
 	struct sums s = { 0 };
 
-	add_thread(&s, current());
+	add_thread(&s, t);
 	fill(out, &s);
 }
 

@@ -35,18 +35,30 @@ static int deadline_of(int op, uaddr_t utime, u64 *deadline)
 	return 0;
 }
 
+/*
+ * With a time that a signal must not start anew: who was stopped and continued goes on with the old deadline. A handler
+ * ends the wait, whatever its flags, as on Linux.
+ */
+static __noinline s64 wait_until(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
+{
+	struct task *t = current_task();
+	u64 deadline = t->restart_deadline;
+	int err = t->restarting ? 0 : deadline_of(op, utime, &deadline);
+
+	t->restarting = false;
+	if (!err)
+		err = futex_wait(addr, !(op & FUTEX_PRIVATE_FLAG), val, bitset, deadline);
+	if (err != -ERESTARTSYS)
+		return err;
+	t->restart_deadline = deadline;
+	return -ERESTART_RESTARTBLOCK;
+}
+
 static s64 wait(uaddr_t addr, int op, u32 val, uaddr_t utime, u32 bitset)
 {
-	u64 deadline;
-	int err = deadline_of(op, utime, &deadline);
-
-	if (err)
-		return err;
-	err = futex_wait(addr, !(op & FUTEX_PRIVATE_FLAG), val, bitset, deadline);
-	/* A relative time must not start anew: only a handler-free restart of a timeless wait is right. */
-	if (err == -ERESTARTSYS && utime && (op & FUTEX_CMD_MASK) == FUTEX_WAIT)
-		return -EINTR;
-	return err;
+	if (utime)
+		return wait_until(addr, op, val, utime, bitset);
+	return futex_wait(addr, !(op & FUTEX_PRIVATE_FLAG), val, bitset, WAIT_FOREVER);
 }
 
 static __noinline s64 lock_pi(uaddr_t addr, int op, uaddr_t utime)

@@ -57,6 +57,8 @@ static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, 
 	if (flags & MAP_HUGETLB)
 		return -EINVAL;
 	err = vm_mmap_check(addr, len, flags, true, offset);
+	if (!err && obj && offset > INT64_MAX - ALIGN_UP(len, PAGE_SIZE))
+		err = -EOVERFLOW; /* no file is that long */
 	if (!err)
 		err = check_file(f, prot, flags);
 	if (err)
@@ -79,6 +81,14 @@ static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, 
 	return err;
 }
 
+/* Linux has pools of pages of 2 MiB and of 1 GiB, here empty; 0 is the former. */
+static bool huge_size_is_known(int flags)
+{
+	u32 shift = (u32)flags >> MAP_HUGE_SHIFT;
+
+	return shift == 0 || shift == 21 || shift == 30;
+}
+
 /* With what a plain anonymous mapping has not: a file, much memory, pages to lock. */
 static __noinline s64 mmap_special(uaddr_t addr, u64 len, int prot, int flags, int fd, u64 offset)
 {
@@ -87,10 +97,12 @@ static __noinline s64 mmap_special(uaddr_t addr, u64 len, int prot, int flags, i
 
 	if (flags & MAP_LOCKED)
 		note_lock_limit();
+	if ((flags & MAP_ANONYMOUS) && (flags & MAP_HUGETLB) && !huge_size_is_known(flags))
+		return -EINVAL;
 	if (too_large(len, prot, flags))
 		return IS_ALIGNED(offset, PAGE_SIZE) ? -ENOMEM : -EINVAL;
 	if (flags & MAP_ANONYMOUS) {
-		if (flags & MAP_HUGETLB) /* as Linux without a pool of huge pages */
+		if (flags & MAP_HUGETLB)
 			return -ENOMEM;
 		return vm_mmap(current()->as, addr, len, prot, flags, NULL, offset);
 	}
@@ -118,18 +130,22 @@ s64 sys_munmap(uaddr_t addr, u64 len)
 	return vm_munmap(current()->as, addr, len);
 }
 
-s64 sys_mprotect(uaddr_t addr, u64 len, int prot)
+s64 sys_mprotect(uaddr_t addr, u64 len, u64 prot)
 {
 	return vm_mprotect(current()->as, addr, len, prot);
 }
 
-s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, int flags, uaddr_t new_addr)
+s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, u64 flags, uaddr_t new_addr)
 {
+	if (flags > INT32_MAX)
+		return -EINVAL;
 	note_lock_limit();
-	if (new_len > old_len && new_len <= USER_TOP &&
-	    too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
-		return -ENOMEM;
-	return vm_mremap(current()->as, addr, old_len, new_len, flags, new_addr);
+	if (new_len > old_len && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE)) {
+		s64 err = vm_mremap_check(addr, old_len, new_len, (int)flags, new_addr);
+
+		return err ? err : -ENOMEM;
+	}
+	return vm_mremap(current()->as, addr, old_len, new_len, (int)flags, new_addr);
 }
 
 s64 sys_madvise(uaddr_t addr, u64 len, int advice)

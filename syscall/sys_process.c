@@ -149,12 +149,14 @@ s64 sys_wait4(int pid, uaddr_t status, int options, uaddr_t usage)
 	return ret;
 }
 
-s64 sys_waitid(int which, int id, uaddr_t uinfo, int options, uaddr_t usage)
+/* The child's number, or 0 or -errno, and *info zeroes. */
+static s64 wait_id(int which, int id, struct linux_siginfo *info, int options, uaddr_t usage)
 {
 	struct wait_request w = { .which = which, .nr = (u32)id, .options = options };
-	struct linux_siginfo info = { 0 };
 	struct wait_result res;
 	s64 ret;
+
+	*info = (struct linux_siginfo){ 0 };
 
 	if ((options &
 	     ~(WNOHANG | WEXITED | WSTOPPED | WCONTINUED | WNOWAIT | WNOTHREAD | WCLONE | WALL)) ||
@@ -167,17 +169,24 @@ s64 sys_waitid(int which, int id, uaddr_t uinfo, int options, uaddr_t usage)
 	else if (which != P_ALL && which != P_PID && which != P_PGID)
 		return -EINVAL;
 	ret = proc_wait(&w, &res);
-	if (ret < 0)
+	if (ret <= 0)
 		return ret;
-	if (ret > 0) {
-		info = (struct linux_siginfo){ .signo = SIGCHLD, .code = res.code };
-		info.child.pid = (s32)ret;
-		info.child.uid = res.uid;
-		info.child.status = res.code_status;
-		if (usage && put_user(res.usage, usage))
-			return -EFAULT;
-	}
-	return uinfo && put_user(info, uinfo) ? -EFAULT : 0;
+	*info = (struct linux_siginfo){ .signo = SIGCHLD, .code = res.code };
+	info->child.pid = (s32)ret;
+	info->child.uid = res.uid;
+	info->child.status = res.code_status;
+	return usage && put_user(res.usage, usage) ? -EFAULT : ret;
+}
+
+/* As Linux, it writes zeroes when there is nothing to tell, whatever the reason. */
+s64 sys_waitid(int which, int id, uaddr_t uinfo, int options, uaddr_t usage)
+{
+	struct linux_siginfo info;
+	s64 ret = wait_id(which, id, &info, options, usage);
+
+	if (uinfo && put_user(info, uinfo))
+		return -EFAULT;
+	return MIN(ret, 0);
 }
 
 /* ---- ids ---- */
@@ -214,7 +223,7 @@ s64 sys_getsid(int pid)
 
 s64 sys_setpgid(int pid, int pgid)
 {
-	if (pgid < 0)
+	if (pgid < 0 || (pgid == 0 && pid < 0))
 		return -EINVAL;
 	return pid < 0 ? -ESRCH : proc_setpgid((u32)pid, (u32)pgid);
 }
@@ -239,20 +248,9 @@ s64 sys_set_robust_list(uaddr_t head, size_t len)
 	return 0;
 }
 
-s64 sys_get_robust_list(int pid, uaddr_t head, uaddr_t len)
-{
-	struct task *t = current_task();
-
-	if (pid && (u32)pid != t->tid)
-		return -EPERM;
-	if (put_user(t->robust_len, len) || put_user(t->robust_list, head))
-		return -EFAULT;
-	return 0;
-}
-
 /* ---- limits and usage ---- */
 
-/* prlimit(2): root, or all ids are those of the caller. proc_lock and p's sig_lock held. */
+/* prlimit(2), get_robust_list(2): root, or all ids are those of the caller. proc_lock and p's sig_lock held. */
 static bool may_limit(const struct process *p)
 {
 	const struct process *me = current_proc();
@@ -303,9 +301,32 @@ s64 sys_prlimit64(int pid, u32 which, uaddr_t new_limit, uaddr_t old_limit)
 	return err;
 }
 
+s64 sys_get_robust_list(int pid, uaddr_t uhead, uaddr_t ulen)
+{
+	uaddr_t head = 0;
+	size_t len = 0;
+	s64 err = -ESRCH;
+	u64 flags = proc_lock();
+	struct task *t = pid ? task_find((u32)pid) : current_task();
+
+	if (t) {
+		spin_lock(&t->proc->sig_lock);
+		err = may_limit(t->proc) ? 0 : -EPERM;
+		spin_unlock(&t->proc->sig_lock);
+		head = t->robust_list;
+		len = t->robust_len;
+	}
+	proc_unlock(flags);
+	if (err)
+		return err;
+	return put_user(len, ulen) || put_user(head, uhead) ? -EFAULT : 0;
+}
+
 s64 sys_getrlimit(u32 which, uaddr_t limit)
 {
-	return sys_prlimit64(0, which, 0, limit);
+	s64 err = sys_prlimit64(0, which, 0, limit);
+
+	return err || limit ? err : -EFAULT;
 }
 
 s64 sys_setrlimit(u32 which, uaddr_t limit)
@@ -324,7 +345,7 @@ s64 sys_getrusage(int who, uaddr_t usage)
 	else if (who == RUSAGE_CHILDREN)
 		usage_children(current_proc(), &u);
 	else if (who == RUSAGE_THREAD)
-		usage_thread(&u);
+		usage_thread(current(), &u);
 	else
 		return -EINVAL;
 	return put_user(u, usage);

@@ -160,7 +160,8 @@ static s64 queue(int tgid, int tid, int sig, uaddr_t uinfo)
 	if (get_user(info, uinfo))
 		return -EFAULT;
 	/* Only the kernel may speak as the kernel. */
-	if ((info.code >= 0 || info.code == SI_TKILL) && tgid != (int)current_proc()->nr)
+	if ((info.code >= 0 || info.code == SI_TKILL) &&
+	    (tid ? tid != (int)current_task()->tid : tgid != (int)current_proc()->nr))
 		return -EPERM;
 	info.signo = sig;
 	return signal_queue(tgid, tid, &info);

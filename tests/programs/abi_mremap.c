@@ -54,6 +54,7 @@ static void error_cases(void)
 
 		call(c->what, (long)remap(p + c->at, c->old_len, c->new_len, c->flags, to));
 	}
+	call("flags above an int's", syscall(SYS_mremap, p, PAGE, PAGE, 1l << 32, 0));
 	text("nothing has changed", try_write(p + 3 * PAGE));
 	call("fixed over itself", (long)remap(p, 2 * PAGE, 2 * PAGE, FIXED, p + PAGE));
 	call("fixed onto itself", (long)remap(p, 2 * PAGE, 2 * PAGE, FIXED, p));

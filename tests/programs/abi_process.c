@@ -28,6 +28,8 @@ static void thread_numbers(void)
 {
 	struct rlimit r;
 	pthread_t t;
+	size_t len;
+	void *at;
 
 	title("a thread's number");
 	pthread_barrier_init(&both, NULL, 2);
@@ -40,6 +42,7 @@ static void thread_numbers(void)
 	call("prlimit", syscall(SYS_prlimit64, tid, RLIMIT_CORE, NULL, &r));
 	call("tgkill of another process", syscall(SYS_tgkill, tid, tid, 0));
 	call("kill -tid", syscall(SYS_kill, -tid, 0));
+	call("get_robust_list", syscall(SYS_get_robust_list, tid, &at, &len));
 }
 
 static void as_nobody(pid_t root)
@@ -58,6 +61,7 @@ static void as_nobody(pid_t root)
 	call("to a group with one's own", syscall(SYS_kill, 0, 0));
 	call("prlimit, a look", syscall(SYS_prlimit64, root, RLIMIT_CORE, NULL, NULL));
 	call("prlimit", syscall(SYS_prlimit64, root, RLIMIT_CORE, &down, NULL));
+	call("get_robust_list", syscall(SYS_get_robust_list, root, &mine, &mine));
 	call("a hard limit down", syscall(SYS_prlimit64, 0, RLIMIT_MSGQUEUE, &down, NULL));
 	call("and up", syscall(SYS_prlimit64, 0, RLIMIT_MSGQUEUE, &up, NULL));
 	mine = fork();
@@ -97,7 +101,10 @@ static void *wait_on_word(void *arg)
 
 static void counts(void)
 {
+	siginfo_t info, none = { 0 };
 	pthread_t t;
+	size_t len;
+	void *at;
 
 	title("counts");
 	for (int i = 0; i < 4; i++)
@@ -106,6 +113,17 @@ static void counts(void)
 	nap();
 	value("FUTEX_REQUEUE of one and two", syscall(SYS_futex, &word, REQUEUE, 1, 2l, &other, 0));
 	value("and they are there", syscall(SYS_futex, &other, WAKE, 9, NULL, NULL, 0));
+	memset(&info, 1, sizeof(info));
+	call("waitid of nobody", syscall(SYS_waitid, P_ALL, 0, &info, WEXITED, NULL));
+	value("has said so", info.si_pid);
+	call("to nowhere", syscall(SYS_waitid, P_ALL, 0, 8, WEXITED, NULL));
+	call("without a wish", syscall(SYS_waitid, P_ALL, 0, 8, 0, NULL));
+	call("getrlimit to nowhere", syscall(SYS_getrlimit, RLIMIT_CORE, NULL));
+	call("setpgid of -1", syscall(SYS_setpgid, -1, 0));
+	call("setpgid of -1 to 1", syscall(SYS_setpgid, -1, 1));
+	call("get_robust_list of -1", syscall(SYS_get_robust_list, -1, &at, &len));
+	call("rt_tgsigqueueinfo as the kernel",
+	     syscall(SYS_rt_tgsigqueueinfo, getpid(), 1 << 22, 0, &none));
 	call("waitid __WCLONE", syscall(SYS_waitid, P_ALL, 0, NULL, WEXITED | __WCLONE, NULL));
 }
 

@@ -40,6 +40,8 @@ static void error_cases(void)
 		call(errors[i].what, protect(p + errors[i].at, errors[i].len, errors[i].prot));
 	call("at the top", protect((void *)TOP, PAGE, RW));
 	call("in the kernel", protect((void *)0xffff800000000000ul, PAGE, RW));
+	call("bits above an int's", syscall(SYS_mprotect, p, PAGE, RW | 1l << 32));
+	call("and length 0", syscall(SYS_mprotect, p, 0, RW | 1l << 32));
 	call("address 0", protect(NULL, PAGE, RW));
 	call("from the last page across the top", protect((void *)(TOP - PAGE), 2 * PAGE, RW));
 	unmap(p, 4 * PAGE);

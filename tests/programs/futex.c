@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT, WAKE, REQUEUE = 3, CMP_REQUEUE, WAKE_OP, PRIVATE = 128 };
+enum { WAIT, WAKE, REQUEUE = 3, CMP_REQUEUE, WAKE_OP, WAIT_BITSET = 9, PRIVATE = 128 };
 
 static long futex(void *at, int op, int value, void *time, void *to, int value3)
 {
@@ -276,6 +276,58 @@ static void pending(unsigned value)
 	fflush(stdout);
 }
 
+static void nothing(int sig)
+{
+}
+
+/* What a wait returns to whom it is interrupted by a stop, or a handler; seconds: its time, relative or absolute, or none. */
+static void interrupted(const char *what, int op, int seconds, int flags)
+{
+	struct sigaction sa = { .sa_handler = nothing, .sa_flags = flags };
+	struct timespec ms = { 0, 1000000 }, limit = { seconds, 0 };
+	int *word = shared_page(), status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		sigaction(SIGUSR1, &sa, NULL);
+		if (op == WAIT_BITSET) {
+			clock_gettime(CLOCK_MONOTONIC, &limit);
+			limit.tv_sec += seconds;
+		}
+		errno = 0;
+		futex(word, op, 0, seconds ? &limit : NULL, NULL, -1);
+		_exit(errno);
+	}
+	usleep(100000); /* so that it waits */
+	if (flags < 0) {
+		kill(pid, SIGSTOP);
+		waitpid(pid, &status, WUNTRACED);
+		kill(pid, SIGCONT);
+	} else {
+		kill(pid, SIGUSR1);
+	}
+	usleep(100000); /* so that it waits again, if it does */
+	for (int i = 0; i < 5000 && waitpid(pid, &status, WNOHANG) == 0; i++) {
+		futex(word, WAKE, 1, NULL, NULL, 0);
+		nanosleep(&ms, NULL);
+	}
+	printf("%s: errno %d\n", what, WEXITSTATUS(status));
+}
+
+static void interruptions(void)
+{
+	printf("#: interrupted\n");
+	interrupted("stopped", WAIT, 0, -1);
+	interrupted("stopped, with a time", WAIT, 20, -1);
+	interrupted("stopped, until a time", WAIT_BITSET, 20, -1);
+	interrupted("a handler", WAIT, 0, 0);
+	interrupted("a handler that restarts", WAIT, 0, SA_RESTART);
+	interrupted("a handler, with a time", WAIT, 20, 0);
+	interrupted("a handler that restarts, with a time", WAIT, 20, SA_RESTART);
+	interrupted("a handler that restarts, until a time", WAIT_BITSET, 20, SA_RESTART);
+	interrupted("a handler that restarts, for ever", WAIT_BITSET, 0, SA_RESTART);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "nothing"))
@@ -289,5 +341,6 @@ int main(int argc, char **argv)
 	pending(0x80000000);
 	pending(0x40000000);
 	pending(0xc0000000);
+	interruptions();
 	return 0;
 }
