@@ -106,6 +106,8 @@ static __noinline s64 mmap_special(uaddr_t addr, u64 len, int prot, int flags, i
 			return -ENOMEM;
 		return vm_mmap(current()->as, addr, len, prot, flags, NULL, offset);
 	}
+	if (!IS_ALIGNED(offset, PAGE_SIZE))
+		return -EINVAL;
 	f = fd_get(fd);
 	if (!f)
 		return -EBADF;

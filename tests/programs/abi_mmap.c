@@ -53,6 +53,7 @@ static const struct mmap_case errors[] = {
 	{ "no flags, length 0", 0, 0, RW, 0, -1, 0 },
 	{ "offset not aligned, anonymous", 0, PAGE, RW, ANON, -1, 1 },
 	{ "offset not aligned, file", 0, PAGE, PROT_READ, MAP_PRIVATE, 'r', 100 },
+	{ "offset not aligned, bad descriptor", 0, PAGE, RW, MAP_PRIVATE, -1, 1 },
 	{ "anonymous with a bad descriptor", 0, PAGE, RW, ANON, 12345, 0 },
 	{ "file: bad descriptor", 0, PAGE, RW, MAP_PRIVATE, -1, 0 },
 	{ "file: closed descriptor", 0, PAGE, RW, MAP_PRIVATE, 999, 0 },
