@@ -48,9 +48,8 @@ static struct group {
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
 	const struct call *moves; /* goes in pieces, to a fixed place */
-	struct call
-		limit; /* is set by one of the calls, if .p; what it is (or was, once that is explained) */
-	u64 other_limit;
+	struct call limit;        /* one of the calls, if .p: a limit is set */
+	u64 other_limit;          /* the value that it takes the place of */
 } g;
 
 static struct seen seen[MAX_PROCS][WINDOWS][1400];
