@@ -48,9 +48,8 @@ static struct group {
 	bool excused;             /* some call has been explained by that */
 	bool steps;               /* calls are looked at as several steps, where they are */
 	const struct call *moves; /* goes in pieces, to a fixed place */
-	struct call
-		limit; /* is set by one of the calls, if .p; what it is (or was, once that is explained) */
-	u64 other_limit;
+	struct call limit;        /* one of the calls, if .p: a limit is set */
+	u64 other_limit;          /* the value that it takes the place of */
 } g;
 
 static struct seen seen[MAX_PROCS][WINDOWS][1400];
@@ -1030,6 +1029,22 @@ static enum theme begin_theme(struct proc *p, unsigned *w, u64 *at, u64 *n)
 	return theme;
 }
 
+/* Makes c, any call, one that the theme is about, mostly. False: the theme has no place for it. */
+static bool suit(struct call *c, enum theme theme, struct proc *p, unsigned w, u64 at, u64 n)
+{
+	if (theme == REMOVES && choose(4))
+		use_removed(c, p, w, at, n);
+	if (theme == RIGHTS && choose(4))
+		use_rights(c, p, w, at, n);
+	if (theme == LOCKS && choose(4))
+		ask_lock(c, p, w, at);
+	if (g.moves && c->kind == CALL_TOUCH && c->p == g.moves->p && c->w == g.moves->w &&
+	    c->at >= g.moves->at && c->at < g.moves->at + MIN(g.moves->n, g.moves->n2) && choose(2))
+		c->at = g.moves->to + (c->at - g.moves->at);
+	return theme != CUTS || (c->p == p && (c->kind == CALL_TOUCH || c->kind == CALL_OUTSIDE) &&
+				 !g.lane[c->cpu].n && g.n <= g.lane[0].n + 1);
+}
+
 /* The records become calls on CPUs. */
 static void choose_calls(const struct record **next, const struct record *end, struct proc *p,
 			 unsigned w, u64 at, u64 size)
@@ -1054,19 +1069,7 @@ static void choose_calls(const struct record **next, const struct record *end, s
 		cpu = (unsigned)(choose(2) ? n % mm_cpus : choose(mm_cpus));
 		call_choose_concurrent(&c, cpu, choose_proc(p), w, at, size,
 				       theme != ANYTHING && theme < LOCKS);
-		if (theme == REMOVES && choose(4))
-			use_removed(&c, p, w, at, size);
-		if (theme == RIGHTS && choose(4))
-			use_rights(&c, p, w, at, size);
-		if (theme == LOCKS && choose(4))
-			ask_lock(&c, p, w, at);
-		if (g.moves && c.kind == CALL_TOUCH && c.p == g.moves->p && c.w == g.moves->w &&
-		    c.at >= g.moves->at && c.at < g.moves->at + MIN(g.moves->n, g.moves->n2) &&
-		    choose(2))
-			c.at = g.moves->to + (c.at - g.moves->at);
-		if (theme == CUTS &&
-		    (c.p != p || (c.kind != CALL_TOUCH && c.kind != CALL_OUTSIDE) ||
-		     g.lane[cpu].n || g.n > g.lane[0].n + 1))
+		if (!suit(&c, theme, p, w, at, size))
 			continue;
 		if (g.lane[cpu].n < MAX_CALLS && fits(&c))
 			add_call(&c, cpu);
