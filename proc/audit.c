@@ -4,8 +4,8 @@
  *
  * Standing still: the reader, with interrupts off, asks all other CPUs to come to park(). When all
  * are there, the first of them runs the audits, and lets all go. Counts of a CPU are only right between
- * its own operations: so each must have been interrupted where it might have been preempted, else
- * nobody looks, and the reader tries again. Address spaces are walked (mm/audit.c, which panics on
+ * its own operations: so each must have been interrupted where it might have been preempted, and no thread may have
+ * been preempted while it held a mutex (debug builds know), else nobody looks, and the reader tries again. Address spaces are walked (mm/audit.c, which panics on
  * what is wrong) only if no other program's thread is in the middle of something.
  */
 #include "proc/internal.h"
@@ -108,10 +108,19 @@ static int is_active(struct thread *t, void *arg)
 	return t->as && t != run.reader && t->on_rq != OFF_RQ;
 }
 
+static int holds_mutex(struct thread *t, void *arg)
+{
+	return t != run.reader && t->on_rq != OFF_RQ && mutex_is_held_by(t);
+}
+
 static void audit_all(void)
 {
+	if (thread_for_each(holds_mutex, NULL)) {
+		run.busy = true;
+		return;
+	}
 	mm_audit(&run.audit);
-	sched_audit(&run.audit, run.reader);
+	sched_audit(&run.audit);
 	proc_audit(&run.audit);
 	if (!thread_for_each(is_active, NULL))
 		run.slots = aspace_audit();
@@ -133,7 +142,7 @@ static void park(void *arg)
 		cpu_relax();
 }
 
-/* False: a CPU was in the middle of something. */
+/* False: a CPU, or a thread, was in the middle of something. */
 static bool try_audit(void)
 {
 	u64 flags = irq_save();

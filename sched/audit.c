@@ -30,10 +30,6 @@ static int count_thread(struct thread *t, void *arg)
 	audit_equal(a, t->bound, cpuset_is_one(&t->affinity), "thread %u is bound", t->tid);
 	audit_equal(a, cpuset_has(&t->affinity, t->cpu), true, "thread %u: may be on CPU %u",
 		    t->tid, t->cpu);
-#ifdef CONFIG_DEBUG
-	if (t != arg)
-		audit_equal(a, t->mutexes, 0, "thread %u: mutexes", t->tid);
-#endif
 	return 0;
 }
 
@@ -71,13 +67,13 @@ static void audit_queue(struct audit *a, struct rq *rq)
 #endif
 }
 
-void sched_audit(struct audit *a, struct thread *reader)
+void sched_audit(struct audit *a)
 {
 	struct sched_stats s;
 
 	found = (typeof(found)){ .a = a };
 	sched_stats(&s);
-	thread_for_each(count_thread, reader);
+	thread_for_each(count_thread, NULL);
 	audit_equal(a, found.threads, s.threads, "threads");
 	for (u32 cpu = 0; cpu < nr_cpus; cpu++)
 		audit_queue(a, per_cpu_ptr(&runqueue, cpu));

@@ -36,6 +36,16 @@ static inline void mutex_note(s32 n)
 #endif
 }
 
+/* As far as debug builds know: does t hold any? For audits, while t does not run. */
+static inline bool mutex_is_held_by(const struct thread *t)
+{
+#ifdef CONFIG_DEBUG
+	return t->mutexes != 0;
+#else
+	return false;
+#endif
+}
+
 static inline void mutex_lock(struct mutex *m)
 {
 	u64 word = 0;

@@ -60,7 +60,7 @@ struct sched_stats {
 void sched_stats(struct sched_stats *out);
 u64 sched_busy_ticks(u32 cpu); /* ticks that found that CPU busy */
 
-/* The queues against the threads, all locks free but the reader's mutexes: sched/audit.c. All CPUs
+/* The queues against the threads, all spin locks free: sched/audit.c. All CPUs
  * stand still. */
 struct audit;
-void sched_audit(struct audit *a, struct thread *reader);
+void sched_audit(struct audit *a);
