@@ -146,7 +146,7 @@ $(HO)/test_%: $(HO)/tests/unit/test_%.o $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
 	$(Q)$(CC) $(HFLAGS) $< -o $@ $(HFIRST) $(HO)/libjiffy.a $(HLIBS) -lcmocka -lpthread -lz
 
-$(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain steps group run) $(HO)/libjiffy.a
+$(HO)/test_aspace: $(HO)/tests/unit/test_aspace.o $(patsubst %,$(HO)/tests/mm/%.o,cpus model choose calls explain steps order theme group run) $(HO)/libjiffy.a
 	@echo "  HOSTLD  $@"
 	$(Q)$(CC) $(HFLAGS) $^ -o $@ -lcmocka -lpthread
 
@@ -172,7 +172,7 @@ SPOINTS := -fsanitize=thread -mllvm -tsan-instrument-memory-accesses=0 \
 SSRC := $(wildcard mm/*.c lib/*.c sync/*.c sched/*.c arch/host/*.c)
 SSRC := $(filter-out $(HSKIP) $(HSCHED),$(SSRC))
 SLIB := $(patsubst %.c,$(SO)/%.o,$(SSRC))
-STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain steps group run)
+STEST := $(patsubst %,$(SO)/tests/mm/%.o,cpus points model choose calls explain steps order theme group run)
 
 $(SO)/%.o: %.c
 	@mkdir -p $(@D)

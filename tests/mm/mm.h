@@ -8,7 +8,7 @@
  * Each call is explained by the model after it has returned: call_explain says whether the model,
  * in its present state, gives the same result, and if so brings it to the state after the call.
  * Calls that ran at the same time on several CPUs are explained one after the other in some order
- * (tests/mm/group.c finds one). Changes of the model are logged, so that they can be taken back.
+ * (tests/mm/order.c finds one). Changes of the model are logged, so that they can be taken back.
  */
 #pragma once
 
@@ -205,9 +205,9 @@ struct call {
 
 	/* What came of it. */
 	bool failed_alloc;
-	bool early;    /* group.c: its first step has been explained */
+	bool early;    /* order.c: its first step has been explained */
 	bool by_steps; /* group.c: the call is made of steps: steps.c */
-	bool behind;   /* group.c: it may go by the limit that was there before */
+	bool behind;   /* order.c: it may go by the limit that was there before */
 	struct call_steps {
 		enum {
 			STEPS_BEGIN,
@@ -244,7 +244,7 @@ struct call {
 	struct aspace *space;      /* fork */
 	struct aspace_hints hints; /* before */
 	u64 named_before;
-	u64 begin, end; /* in hand-overs, for group.c */
+	u64 begin, end; /* in hand-overs, for order.c */
 };
 
 /* concurrent: only what is atomic. Within [at, at + n) of window w. */

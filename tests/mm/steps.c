@@ -12,7 +12,7 @@
  *
  * mlock, mmap and mremap of what is locked, MAP_POPULATE and MADV_POPULATE_* then fault in what they have changed, or what is
  * there: also region by region, each page in a step of its own. Those that change nothing are taken together at first
- * (group.c tries one by one when that is not enough).
+ * (order.c tries one by one when that is not enough).
  *
  * mremap that shortens looks whether there is something at all, then gives up what is too much, whatever comes of the
  * rest; then it is done, or moves what is left.
