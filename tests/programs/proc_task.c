@@ -138,11 +138,12 @@ static void times(void)
 {
 	long of_main;
 
-	while (ticks("/proc/self/task", tids[1]) < 20)
+	/* The kernel rounds, and tells user from system time by guess: some ticks may be missing. */
+	while (ticks("/proc/self/task", tids[1]) < 30)
 		usleep(10000);
 	of_main = ticks("/proc/self/task", getpid());
 	SAY("worker: %c", *field("/proc/self/task", tids[1], 3));
-	SAY(", sleeper less %d", ticks("/proc/self/task", tids[0]) < 20);
+	SAY(", sleeper less %d", ticks("/proc/self/task", tids[0]) < 30);
 	SAY(", all %d", ticks("/proc", getpid()) >= of_main + 20);
 	SAY(", all by any of them %d\n", ticks("/proc", tids[0]) >= of_main + 20);
 	while (*field("/proc/self/task", tids[0], 3) != 'S')
