@@ -77,8 +77,8 @@ $(O)/gen/syscall_table.h: syscall/table.tbl tools/gen-syscalls.awk
 $(O)/gen/version.h: FORCE
 	@mkdir -p $(@D)
 	$(Q)v=$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown); \
-	printf '#define JIFFY_COMMIT "%s"\n' "$$v" >$@.new; \
-	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	printf '#define JIFFY_COMMIT "%s"\n' "$$v" >$@.$$$$; \
+	cmp -s $@.$$$$ $@ && rm $@.$$$$ || mv $@.$$$$ $@
 
 # Two links: the first gives the addresses, the second carries them as the kernel's symbol table
 # for backtraces. The table lies behind all code, so no function moves.

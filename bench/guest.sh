@@ -26,7 +26,7 @@ linux_options()
 # The image that both boot: the suite, what it executes, and the module if there is one.
 guest_image()
 {
-	make -s -j2 kernel build/bench/suite build/bench/suite-exit build/plugin/events.so build/plugin/where.so \
+	tools/make -s -j2 kernel build/bench/suite build/bench/suite-exit build/plugin/events.so build/plugin/where.so \
 		>"$1/make.log" 2>&1 || { cat "$1/make.log" >&2; die 125 'the build failed'; }
 	set -- "$1" "$PWD/build/bench/suite=/suite" "$PWD/build/bench/suite-exit=/suite-exit"
 	[ ! -s "$linux_dir/kthread.ko" ] || set -- "$@" "$(abs_path "$linux_dir/kthread.ko")=/kthread.ko"

@@ -77,7 +77,7 @@ echo 'end of symbols'
 poweroff -f
 SYMBOLS
 	chmod 755 "$ls_dir/init"
-	make -s build/initramfs.cpio >"$ls_dir/make.log" 2>&1 || die 125 'the image could not be made'
+	tools/make -s build/initramfs.cpio >"$ls_dir/make.log" 2>&1 || die 125 'the image could not be made'
 	tools/mkinitramfs --add "$ls_dir/more.cpio" "$ls_dir/init=/symbols"
 	cat build/initramfs.cpio "$ls_dir/more.cpio" >"$ls_dir/image.cpio"
 	say "reading the names of Linux's functions from its /proc/kallsyms"
