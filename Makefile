@@ -223,10 +223,18 @@ $(O)/initramfs.cpio: $(O)/user/init tools/mkinitramfs $(BUSYBOX)
 # The soak: ./jiffy soak.
 SOAK := $(wildcard tests/soak/*.c)
 
-$(O)/user/soak: $(SOAK) tests/soak/soak.h
+$(O)/user/soak: $(SOAK) $(wildcard tests/soak/*.h)
 	@mkdir -p $(@D)
 	@echo "  USERCC  $@"
 	$(Q)musl-gcc $(UFLAGS) $(SOAK) -o $@
+
+# ./jiffy fuzz calls.
+CALLS := $(wildcard tests/calls/*.c) tests/soak/books.c
+
+$(O)/user/calls: $(CALLS) tests/calls/calls.h tests/soak/books.h
+	@mkdir -p $(@D)
+	@echo "  USERCC  $@"
+	$(Q)musl-gcc $(UFLAGS) $(CALLS) -o $@
 
 # The suite of benchmarks: one static program for every kernel, and the program that it executes.
 SUITE := $(filter-out %/exit.c,$(wildcard bench/suite/*.c))

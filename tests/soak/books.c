@@ -2,9 +2,12 @@
  * The kernel's books: /proc/jiffy/objects before and after, and /proc/jiffy/audit. The kernel gives
  * some things back a moment later (grace periods, stacks), so a difference counts when it stays.
  */
-#include "soak.h"
+#include "books.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define LINES   128
 #define RETRIES 100 /* 0.1 s each */
@@ -79,7 +82,7 @@ static bool objects_agree(bool tell)
 			continue;
 		ok = false;
 		if (tell)
-			printf("soak: %s: %ld before, %ld after\n", after[i].name, before[i].value,
+			printf("books: %s: %ld before, %ld after\n", after[i].name, before[i].value,
 			       after[i].value);
 	}
 	return ok;
@@ -101,9 +104,9 @@ static bool audit_passes(void)
 			break;
 	}
 	if (failed || !slots)
-		printf("soak: the kernel's audit:\n%s", text);
+		printf("books: the kernel's audit:\n%s", text);
 	else
-		printf("soak: the kernel's audit: %u counts agree, %lu slots of page tables\n",
+		printf("books: the kernel's audit: %u counts agree, %lu slots of page tables\n",
 		       checks, slots);
 	return !failed && slots;
 }
@@ -121,6 +124,6 @@ bool books_balance(void)
 	}
 	objects_agree(true);
 	if (ok)
-		printf("soak: nothing is lost: frames, objects, threads, files as before\n");
+		printf("books: nothing is lost: frames, objects, threads, files as before\n");
 	return audit_passes() && ok;
 }

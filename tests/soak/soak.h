@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "books.h"
+
 #define PAGE          4096ul
 #define MAX_WORKERS   32
 #define STALL_SECONDS 120
@@ -95,7 +97,3 @@ void policy_round(struct rng *r);  /* affinities, policies and nice values of al
 void victim_round(struct rng *r);  /* any of the others, killed at any moment */
 
 int tree_exec_main(char **argv); /* the program that trees execute */
-
-/* /proc/jiffy: what there is before. False: this is not Jiffy. */
-bool books_take(void);
-bool books_balance(void); /* after against before, and the kernel's own audit; tells what differs */
