@@ -94,6 +94,11 @@ static const struct file_ops random_ops = { .read = random_read,
 					    .seek = null_seek };
 static const struct file_ops kmsg_ops = { .write = kmsg_write };
 
+bool file_is_zero(const struct file *f)
+{
+	return f->ops == &zero_ops;
+}
+
 /* ---- terminals ---------------------------------------------------------------------------- */
 
 static ssize_t tty_file_read(struct file *f, struct uio *dst, u64 *pos)

@@ -62,6 +62,8 @@ ssize_t file_read_at(struct file *f, struct uio *dst, u64 pos);
 int file_read_exact(struct file *f, void *buf, size_t n, u64 pos);
 /* The pages of a regular file for mmap and exec; NULL: cannot be mapped. No new reference. */
 struct vm_object *file_vm_object(struct file *f);
+/* /dev/zero: a mapping of it is anonymous memory. */
+bool file_is_zero(const struct file *f);
 /* F_SEAL_* of memfds; 0 for others. */
 u32 file_seals(const struct file *f);
 int file_stat(struct file *f, struct linux_stat *out);

@@ -169,7 +169,11 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->stack_top = im->stack_top;
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
-	p->pdeath_signal = 0;
+	if (process_is_secure(p))
+		p->pdeath_signal = 0;
+	/* What was saved for a way back to other ids belonged to the old program. */
+	p->suid = p->fsuid = p->euid;
+	p->sgid = p->fsgid = p->egid;
 	process_limit_space(p, im->as); /* again: prlimit has told the old one since */
 	proc_leave(flags);
 	aspace_thread_ends();

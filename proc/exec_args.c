@@ -231,7 +231,7 @@ static u64 *put_auxv(u64 *v, const struct exec_image *im, const struct stack_pla
 		{ AT_EUID, p->euid },
 		{ AT_GID, p->gid },
 		{ AT_EGID, p->egid },
-		{ AT_SECURE, 0 },
+		{ AT_SECURE, process_is_secure(p) },
 		{ AT_CLKTCK, USER_HZ },
 		{ AT_RANDOM, at->random },
 		{ AT_PLATFORM, at->platform },

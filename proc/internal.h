@@ -61,6 +61,12 @@ struct exec_image {
 	const char *why; /* a word on the error, or NULL */
 };
 
+/* AT_SECURE: its real ids are not those that it acts with. */
+static inline bool process_is_secure(const struct process *p)
+{
+	return p->uid != p->euid || p->gid != p->egid;
+}
+
 /* As proc_exec; *why gets a word on -ENOEXEC, or NULL. */
 int proc_exec_why(const char *path, struct exec_args *args, const char **why);
 

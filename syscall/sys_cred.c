@@ -38,6 +38,8 @@ static bool may(const struct process *p, const struct ids *i, u32 id)
 
 static s64 set_res(struct process *p, const struct ids *i, u32 real, u32 effective, u32 saved)
 {
+	u32 old_effective = *i->effective, old_fs = *i->fs;
+
 	if (!may(p, i, real) || !may(p, i, effective) || !may(p, i, saved))
 		return -EPERM;
 	if (real != KEEP)
@@ -47,6 +49,8 @@ static s64 set_res(struct process *p, const struct ids *i, u32 real, u32 effecti
 	if (saved != KEEP)
 		*i->saved = saved;
 	*i->fs = *i->effective;
+	if (*i->effective != old_effective || *i->fs != old_fs)
+		WRITE_ONCE(p->pdeath_signal, 0); /* prctl(2) */
 	return 0;
 }
 

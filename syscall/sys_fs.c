@@ -230,7 +230,7 @@ s64 sys_symlink(uaddr_t target, uaddr_t path)
 s64 sys_readlinkat(int dfd, uaddr_t path, uaddr_t buf, int size)
 {
 	struct inode *inode;
-	char *text;
+	char *text, first;
 	int n;
 
 	if (size <= 0)
@@ -240,6 +240,8 @@ s64 sys_readlinkat(int dfd, uaddr_t path, uaddr_t buf, int size)
 		return n;
 	text = kmalloc(LINUX_PATH_MAX);
 	n = text ? vfs_readlink(inode, text, LINUX_PATH_MAX) : -ENOMEM;
+	if (n == -EINVAL && get_user(first, path) == 0 && !first)
+		n = -ENOENT; /* the empty path means descriptors of links, nothing else */
 	inode_put(inode);
 	if (n >= 0) {
 		n = MIN(n, size);

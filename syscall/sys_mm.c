@@ -63,6 +63,8 @@ static s64 map_file(uaddr_t addr, u64 len, int prot, int flags, struct file *f, 
 		err = check_file(f, prot, flags);
 	if (err)
 		return err;
+	if (!obj && file_is_zero(f))
+		return vm_mmap(current()->as, addr, len, prot, flags | MAP_ANONYMOUS, NULL, 0);
 	if (!obj)
 		return -ENODEV;
 	/* Only this sees that it is sealed now or never: the seals may come behind a look at them. */

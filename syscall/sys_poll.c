@@ -166,6 +166,16 @@ static int wait_for_pollfds(const struct pollfd *p, u32 n, u64 deadline)
 	return ret;
 }
 
+/* Only the answers: another thread may have changed what is asked, for the next call. */
+static int put_answers(uaddr_t fds, const struct pollfd *p, u32 n)
+{
+	for (u32 i = 0; i < n; i++) {
+		if (put_user(p[i].revents, fds + i * sizeof(*p) + offsetof(struct pollfd, revents)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
 /* deadline: 0: do not wait. */
 static s64 do_poll(uaddr_t fds, u32 nfds, u64 deadline)
 {
@@ -178,16 +188,19 @@ static s64 do_poll(uaddr_t fds, u32 nfds, u64 deadline)
 		p = kmalloc(nfds * sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	if (copy_from_user(p, fds, nfds * sizeof(*p)))
+	if (copy_from_user(p, fds, nfds * sizeof(*p))) {
 		ret = -EFAULT;
-	else
+	} else {
 		do {
 			count = scan_files(p, nfds);
 			if (!count)
 				ret = deadline ? wait_for_pollfds(p, nfds, deadline) : no_wait();
 		} while (!count && ret > 0);
-	if (ret >= 0)
-		ret = copy_to_user(fds, p, nfds * sizeof(*p)) ? -EFAULT : count;
+		if (put_answers(fds, p, nfds)) /* zeroes, too, of a call that a signal ends */
+			ret = -EFAULT;
+		else if (ret >= 0)
+			ret = count;
+	}
 	if (p != small)
 		kfree(p);
 	return ret;

@@ -101,7 +101,8 @@ static bool place(const struct regs *r, const struct signal_delivery *d, uaddr_t
 	*fpu = ALIGN_DOWN(sp - fpu_frame_size(), 64);
 	/* At the handler's first instruction rsp + 8 is a multiple of 16, as behind a call. */
 	*frame = ALIGN_DOWN(*fpu - sizeof(struct rt_sigframe), 16) - 8;
-	return true;
+	/* A handler that was on the alternate stack already: what lies below is not its. */
+	return !(d->altstack.flags & SS_ONSTACK) || *frame > d->altstack.sp;
 }
 
 int signal_frame_push(struct regs *r, const struct signal_delivery *d)

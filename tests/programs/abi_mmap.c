@@ -277,6 +277,37 @@ static void contents(void)
 	value("the mapping outlives the descriptor", a[0]);
 }
 
+/* A mapping of /dev/zero is anonymous memory, which a child shares or has a copy of. */
+static void zero_device(void)
+{
+	int zero = open("/dev/zero", O_RDWR), reads = open("/dev/zero", O_RDONLY);
+	char *shared, *own;
+
+	title("mmap: /dev/zero");
+	shared = map(NULL, 2 * PAGE, RW, MAP_SHARED, zero, 0);
+	own = map(NULL, 2 * PAGE, RW, MAP_PRIVATE, reads, 0);
+	if (shared == MAP_FAILED || own == MAP_FAILED) {
+		text("mapped", "no");
+		return;
+	}
+	value("zeros", shared[PAGE] + own[PAGE]);
+	if (!fork()) {
+		shared[1] = 's';
+		own[1] = 'p';
+		_exit(0);
+	}
+	wait(NULL);
+	value("the child's byte in the shared one", shared[1]);
+	value("and in the private one", own[1]);
+	text("shared, to write, but open to read",
+	     map(NULL, PAGE, RW, MAP_SHARED, reads, 0) == MAP_FAILED ? error_name(errno) :
+								       "mapped");
+	unmap(shared, 2 * PAGE);
+	unmap(own, 2 * PAGE);
+	close(zero);
+	close(reads);
+}
+
 int main(void)
 {
 	error_cases();
@@ -284,5 +315,6 @@ int main(void)
 	replaced();
 	munmap_cases();
 	contents();
+	zero_device();
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -328,8 +329,10 @@ static void interrupted(void)
 	set_handler(SIGALRM, counts, 0);
 	timer_ms(20, 0);
 	TRY(read(ends[0], buf, 1));
+	p.revents = 77;
 	timer_ms(20, 0);
 	TRY(poll(&p, 1, 5000));
+	SAY("events %x\n", p.revents);
 	timer_ms(20, 0);
 	TRY(select(ends[0] + 1, &set, NULL, NULL, NULL));
 	write(ends[1], buf, 65536);
@@ -379,6 +382,29 @@ static void time_outs(void)
 	TRY(ppoll(&p, 1, &t, NULL));
 	SAY("long enough: %d\n", now_ms() - from >= 50 + 30 + 40 + 20);
 	TRY(poll(&p, 1, 0));
+	close_pipe();
+}
+
+/* While one waits, another changes what will be asked the next time. */
+static void asked_meanwhile(void)
+{
+	struct pollfd *p =
+		mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	new_pipe();
+	*p = (struct pollfd){ .fd = ends[0], .events = POLLIN, .revents = 77 };
+	pid = fork();
+	if (pid == 0) {
+		nap_ms(50);
+		p->fd = -7;
+		p->events = POLLPRI;
+		_exit(write(ends[1], "x", 1) != 1);
+	}
+	TRY(poll(p, 1, 5000));
+	SAY("descriptor %d, events %x, %x\n", p->fd, p->events, p->revents);
+	waitpid(pid, NULL, 0);
+	munmap(p, sizeof(*p));
 	close_pipe();
 }
 
@@ -686,6 +712,7 @@ int main(void)
 	time_outs();
 	SAY("#: what is ready\n");
 	what_is_ready();
+	asked_meanwhile();
 	SAY("#: masks\n");
 	masks();
 	SAY("#: vectors\n");

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -609,7 +610,11 @@ static void t_exec_state(void)
 	char fd0[16], fd1[16];
 
 	title("exec keeps and drops");
-	if (!(a = fork())) {
+	for (int other_ids = 0; other_ids < 2; other_ids++) {
+		if ((a = fork())) {
+			reap("state", a);
+			continue;
+		}
 		handle(SIGUSR1, on_signal, 0);
 		signal(SIGUSR2, SIG_IGN);
 		sigemptyset(&set);
@@ -619,19 +624,25 @@ static void t_exec_state(void)
 		if (pipe(fds))
 			_exit(1);
 		fcntl(fds[1], F_SETFD, FD_CLOEXEC);
+		if (other_ids) {
+			syscall(SYS_setresgid, 1000, 1001, 0);
+			syscall(SYS_setresuid, 1000, 1001, 0);
+		}
+		prctl(PR_SET_PDEATHSIG, SIGUSR2);
 		snprintf(fd0, sizeof(fd0), "%d", fds[0]);
 		snprintf(fd1, sizeof(fd1), "%d", fds[1]);
 		execl(self, self, "state", fd0, fd1, NULL);
 		_exit(98);
 	}
-	reap("state", a);
 }
 
 static void state(char **argv)
 {
 	struct sigaction sa;
+	unsigned id[3];
 	sigset_t set;
 	char name[16];
+	int death = -1;
 
 	sigaction(SIGUSR1, NULL, &sa);
 	SAY("handler default: %d\n", sa.sa_handler == SIG_DFL);
@@ -644,6 +655,17 @@ static void state(char **argv)
 	SAY("cloexec: %s\n", err(fcntl(atoi(argv[3]), F_GETFD)));
 	prctl(PR_GET_NAME, name);
 	SAY("name: %d\n", !strncmp(name, strrchr(self, '/') + 1, 15));
+	prctl(PR_GET_PDEATHSIG, &death);
+	SAY("signal at the parent's death: %d\n", death);
+	getresuid(&id[0], &id[1], &id[2]);
+	SAY("user ids %u %u %u", id[0], id[1], id[2]);
+	getresgid(&id[0], &id[1], &id[2]);
+	SAY(", group ids %u %u %u\n", id[0], id[1], id[2]);
+	SAY("secure: %lu\n", getauxval(AT_SECURE));
+	SAY("to root: %s\n", err(setuid(0)));
+	SAY("to another: %s\n", err(setuid(1000)));
+	prctl(PR_GET_PDEATHSIG, &death);
+	SAY("signal at the parent's death: %d\n", death);
 	exit(0);
 }
 

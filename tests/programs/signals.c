@@ -3,6 +3,7 @@
  * stacks, waiting without losing one, a high rate of them during copies, forks and execs, stopping groups.
  */
 #define _GNU_SOURCE
+#include <alloca.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -134,6 +135,36 @@ static void where(int sig, siginfo_t *info, void *context)
 	add_note(sigaltstack(&other, NULL) ? errno : 0);
 }
 
+/* To the lower end of the stack, where no second frame fits. */
+static void at_the_end(int sig)
+{
+	volatile char *here =
+		alloca((size_t)((char *)__builtin_frame_address(0) - alternate) - 600);
+
+	here[0] = 1;
+	if (count++)
+		_exit(1);
+	syscall(SYS_tkill, syscall(SYS_gettid), sig);
+}
+
+static void stack_overflow(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		stack_t ss = { .ss_sp = alternate, .ss_size = sizeof(alternate) };
+
+		count = 0;
+		sigaltstack(&ss, NULL);
+		set_handler(SIGUSR1, at_the_end, SA_ONSTACK | SA_NODEFER);
+		raise(SIGUSR1);
+		_exit(2);
+	}
+	waitpid(child, &status, 0);
+	SAY("overflow: killed by signal %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
 static void alternate_stack(void)
 {
 	stack_t ss = { .ss_sp = alternate, .ss_size = sizeof(alternate) }, old;
@@ -156,6 +187,7 @@ static void alternate_stack(void)
 	ss.ss_flags = SS_DISABLE;
 	TRY(sigaltstack(&ss, &old));
 	TRY(syscall(SYS_sigaltstack, 16, 0));
+	stack_overflow();
 }
 
 /* ---- the frame ------------------------------------------------------------------------------ */
