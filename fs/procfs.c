@@ -386,7 +386,7 @@ static s64 text_seek(struct file *f, s64 offset, int whence)
 	else if (whence != SEEK_SET)
 		return -EINVAL;
 	if (__builtin_add_overflow(offset, (s64)base, &offset))
-		return -EOVERFLOW;
+		return -EINVAL;
 	if (offset < 0)
 		return -EINVAL;
 	f->pos = (u64)offset;

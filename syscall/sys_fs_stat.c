@@ -330,8 +330,8 @@ static s64 set_times_at(int dfd, uaddr_t path, u64 atime, u64 mtime, int flags)
 		struct file *f = fd_get(dfd);
 
 		if (!f)
-			return dfd == AT_FDCWD ? -EFAULT : -EBADF;
-		err = set_times(f->inode, atime, mtime);
+			return dfd == AT_FDCWD ? -EFAULT : flags ? -EINVAL : -EBADF;
+		err = flags ? -EINVAL : set_times(f->inode, atime, mtime);
 		file_put(f);
 		return err;
 	}
@@ -491,16 +491,22 @@ static s64 read_directory(int fd, struct dents *d)
 	return ret ? ret : d->err;
 }
 
+/* Linux counts in an int: a buffer of 2 GiB or more has no room for an entry. */
+static size_t dents_room(unsigned int count)
+{
+	return count <= INT32_MAX ? count : 0;
+}
+
 s64 sys_getdents64(int fd, uaddr_t buf, unsigned int count)
 {
-	struct dents d = { .at = buf, .left = count };
+	struct dents d = { .at = buf, .left = dents_room(count) };
 
 	return read_directory(fd, &d);
 }
 
 s64 sys_getdents(int fd, uaddr_t buf, unsigned int count)
 {
-	struct dents d = { .at = buf, .left = count, .old = true };
+	struct dents d = { .at = buf, .left = dents_room(count), .old = true };
 
 	return read_directory(fd, &d);
 }
