@@ -73,6 +73,7 @@ static void maps_line(struct textbuf *t, const struct vm_region *r, const struct
 	char name[256];
 	u64 ino = 0;
 	u32 dev = 0;
+	int len;
 
 	name_of(v, r, name, sizeof(name));
 	if (r->obj) {
@@ -83,9 +84,8 @@ static void maps_line(struct textbuf *t, const struct vm_region *r, const struct
 		       r->prot & PROT_READ ? 'r' : '-', r->prot & PROT_WRITE ? 'w' : '-',
 		       r->prot & PROT_EXEC ? 'x' : '-', r->flags & MAP_SHARED ? 's' : 'p',
 		       r->offset, dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00), ino);
-	while (name[0] && t->len - start < NAME_COLUMN && !t->overflow)
-		textbuf_printf(t, " ");
-	textbuf_printf(t, "%s\n", name);
+	len = (int)(t->len - start);
+	textbuf_printf(t, "%*s%s\n", name[0] ? MAX(NAME_COLUMN - len, 0) : 0, "", name);
 }
 
 /* A region's lines, if there is room for them all; the next part begins behind it then. */
@@ -100,7 +100,7 @@ static int add_region(const struct vm_region *r, void *arg)
 		return 1;
 	}
 	v->next->at = r->end;
-	return 0;
+	return v->t->size - v->t->len < v->t->len - before; /* no room for another such one */
 }
 
 /* A part of maps or smaps. Whose program has been replaced since the first one has nothing more to show, as on Linux. */
@@ -149,35 +149,31 @@ static void smaps_region(struct textbuf *t, const struct vm_region *r, const str
 		const char *name;
 		u64 kb;
 	} line[] = {
-		{ "Size", (r->end - r->start) / KiB },
-		{ "KernelPageSize", PAGE_SIZE / KiB },
-		{ "MMUPageSize", PAGE_SIZE / KiB },
-		{ "Rss", KB(u.resident) },
-		{ "Pss", KB(u.resident - shared) + KB(shared) / 2 },
-		{ "Shared_Clean", KB(u.clean[1]) },
-		{ "Shared_Dirty", KB(u.dirty[1]) },
-		{ "Private_Clean", KB(u.clean[0]) },
-		{ "Private_Dirty", KB(u.dirty[0]) },
-		{ "Referenced", KB(u.resident) },
-		{ "Anonymous", KB(u.anon) },
-		{ "LazyFree", 0 },
-		{ "AnonHugePages", KB(u.large) },
-		{ "ShmemPmdMapped", 0 },
-		{ "FilePmdMapped", 0 },
-		{ "Shared_Hugetlb", 0 },
-		{ "Private_Hugetlb", 0 },
-		{ "Swap", 0 },
-		{ "SwapPss", 0 },
-		{ "Locked", KB(u.locked) },
+		{ "Size:", (r->end - r->start) / KiB },
+		{ "KernelPageSize:", PAGE_SIZE / KiB },
+		{ "MMUPageSize:", PAGE_SIZE / KiB },
+		{ "Rss:", KB(u.resident) },
+		{ "Pss:", KB(u.resident - shared) + KB(shared) / 2 },
+		{ "Shared_Clean:", KB(u.clean[1]) },
+		{ "Shared_Dirty:", KB(u.dirty[1]) },
+		{ "Private_Clean:", KB(u.clean[0]) },
+		{ "Private_Dirty:", KB(u.dirty[0]) },
+		{ "Referenced:", KB(u.resident) },
+		{ "Anonymous:", KB(u.anon) },
+		{ "LazyFree:", 0 },
+		{ "AnonHugePages:", KB(u.large) },
+		{ "ShmemPmdMapped:", 0 },
+		{ "FilePmdMapped:", 0 },
+		{ "Shared_Hugetlb:", 0 },
+		{ "Private_Hugetlb:", 0 },
+		{ "Swap:", 0 },
+		{ "SwapPss:", 0 },
+		{ "Locked:", KB(u.locked) },
 	};
 
 	maps_line(t, r, v);
-	for (i = 0; i < ARRAY_SIZE(line); i++) {
-		textbuf_printf(t, "%s:", line[i].name);
-		for (size_t n = strlen(line[i].name) + 1; n < 16; n++)
-			textbuf_printf(t, " ");
-		textbuf_printf(t, "%8lu kB\n", line[i].kb);
-	}
+	for (i = 0; i < ARRAY_SIZE(line); i++)
+		textbuf_printf(t, "%-16s%8lu kB\n", line[i].name, line[i].kb);
 	/* Linux: a range that has 2 MiB, aligned, and may get them. */
 	fits = ALIGN_UP(r->start, LARGE_SIZE) + LARGE_SIZE <= r->end;
 	textbuf_printf(t, "THPeligible:           %d\n", fits && r->large_wanted);
