@@ -220,7 +220,7 @@ int main(void)
 {
 	setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 1024, 1024 });
 	fd = memfd_create("odd", 0);
-	good = map((void *)0x20000000, 4 * PAGE, RW, ANON | MAP_FIXED, -1, 0);
+	good = map((void *)0x100000000000, 4 * PAGE, RW, ANON | MAP_FIXED, -1, 0);
 	away = good + (1 << 28);
 	fd2 = memfd_create("other", 0);
 	piece[0] = (struct iovec){ good, 64 };
