@@ -229,26 +229,19 @@ s64 sys_symlink(uaddr_t target, uaddr_t path)
 
 s64 sys_readlinkat(int dfd, uaddr_t path, uaddr_t buf, int size)
 {
-	struct user_path p;
 	struct inode *inode;
-	bool empty;
-	char *text;
+	char *text, first;
 	int n;
 
 	if (size <= 0)
 		return -EINVAL;
-	n = user_path_get(&p, path);
-	if (n)
-		return n;
-	empty = !p.s[0];
-	n = path_inode(dfd, p.s, WALK_EMPTY, &inode);
-	user_path_put(&p);
+	n = user_path_inode(dfd, path, WALK_EMPTY, &inode);
 	if (n)
 		return n;
 	text = kmalloc(LINUX_PATH_MAX);
 	n = text ? vfs_readlink(inode, text, LINUX_PATH_MAX) : -ENOMEM;
-	if (n == -EINVAL && empty)
-		n = -ENOENT; /* no link: then it is as if no name were meant */
+	if (n == -EINVAL && get_user(first, path) == 0 && !first)
+		n = -ENOENT; /* the empty path means descriptors of links, nothing else */
 	inode_put(inode);
 	if (n >= 0) {
 		n = MIN(n, size);

@@ -327,11 +327,14 @@ static s64 set_times_at(int dfd, uaddr_t path, u64 atime, u64 mtime, int flags)
 	int err;
 
 	if (!path) { /* futimens(3) */
-		struct file *f = fd_get(dfd);
+		struct file *f;
 
+		if (flags)
+			return dfd == AT_FDCWD ? -EFAULT : -EINVAL;
+		f = fd_get(dfd);
 		if (!f)
-			return dfd == AT_FDCWD ? -EFAULT : flags ? -EINVAL : -EBADF;
-		err = flags ? -EINVAL : set_times(f->inode, atime, mtime);
+			return dfd == AT_FDCWD ? -EFAULT : -EBADF;
+		err = f->flags & O_PATH ? -EBADF : set_times(f->inode, atime, mtime);
 		file_put(f);
 		return err;
 	}
