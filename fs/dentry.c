@@ -369,7 +369,7 @@ s64 dir_seek(struct file *f, s64 offset, int whence)
 {
 	if (whence == SEEK_CUR) {
 		if (__builtin_add_overflow(offset, (s64)f->pos, &offset))
-			return -EOVERFLOW;
+			return -EINVAL;
 	} else if (whence != SEEK_SET) {
 		return -EINVAL;
 	}

@@ -191,12 +191,21 @@ void procfs_set_writer(const char *path, int (*set)(const char *word));
  * Directories /proc/<pid> and /proc/<pid>/task/<tid>: proc/ registers who exists and what files each has. An id is
  * a process's, or a thread's for /proc/<tid>, which is not listed; a negative one, -tid, means that thread alone.
  */
+struct procfs_cursor {
+	u64 at; /* how far a text in parts has come, by its writer's own count; 0: the beginning */
+	const void *whose; /* the writer's: of what the text is; NULL at first */
+};
 struct procfs_pid_file {
 	const char *
 		name; /* "stat", "cmdline" ... "fd/" for the directory of descriptors, "task/" for that of threads */
 	u32 mode; /* S_IFREG|0444, S_IFLNK|0777, S_IFDIR|0500 */
 	/* Writes the text (or the link's target). 0 or -errno (-ESRCH: gone). NULL: a directory. */
 	int (*show)(int id, struct textbuf *t);
+	/*
+	 * Instead of show, of a text of any length: appends whole lines from *next on, as many as there is room for,
+	 * and moves *next behind them; none at the end. A page less 128 bytes is room for some.
+	 */
+	int (*part)(int id, struct procfs_cursor *next, struct textbuf *t);
 	/* Instead of show: bytes at *pos, which it advances. */
 	ssize_t (*read)(int id, struct uio *dst, u64 *pos);
 };

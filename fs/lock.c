@@ -306,8 +306,6 @@ int lock_flock(struct file *f, unsigned op)
 		.owner = f, .end = RANGE_END, .write = kind == LINUX_LOCK_EX, .flock = true
 	};
 
-	if (kind != LINUX_LOCK_SH && kind != LINUX_LOCK_EX && kind != LINUX_LOCK_UN)
-		return -EINVAL;
 	__atomic_fetch_or(&f->flags, FILE_HAS_FLOCK, __ATOMIC_RELAXED);
 	return apply(f->inode, &want, kind == LINUX_LOCK_UN, !(op & LINUX_LOCK_NB));
 }

@@ -11,7 +11,7 @@
  * mounted any number of times. An inode knows by `proc.node` and `proc.number` what it is.
  *
  * Opening a text file writes the whole text into a buffer of the open file: every read of it sees
- * the same moment.
+ * the same moment. Texts that may be of any length (maps, smaps) are made in parts of a page, as they are read.
  */
 #include "fs/vfs.h"
 
@@ -48,9 +48,9 @@ static u32 nr_common;
 
 static const struct inode_ops dir_iops, pid_dir_iops, task_dir_iops, fd_dir_iops, text_iops;
 static const struct inode_ops pid_text_iops, self_iops, thread_self_iops, pid_link_iops;
-static const struct inode_ops fd_link_iops, raw_iops;
+static const struct inode_ops fd_link_iops, raw_iops, stream_iops;
 static const struct file_ops dir_fops, pid_dir_fops, task_dir_fops, fd_dir_fops, text_fops;
-static const struct file_ops raw_fops;
+static const struct file_ops raw_fops, stream_fops;
 
 typedef bool emit_fn(void *arg, const char *name, size_t len, u64 ino, unsigned type, u64 next_pos);
 
@@ -273,6 +273,9 @@ static int pid_dir_lookup(struct dentry *dir, const char *name, size_t len, stru
 		} else if (f->read) {
 			ops = &raw_iops;
 			fops = &raw_fops;
+		} else if (f->part) {
+			ops = &stream_iops;
+			fops = &stream_fops;
 		} else if (S_ISLNK(f->mode)) {
 			ops = &pid_link_iops;
 			fops = NULL;
@@ -383,7 +386,7 @@ static s64 text_seek(struct file *f, s64 offset, int whence)
 	else if (whence != SEEK_SET)
 		return -EINVAL;
 	if (__builtin_add_overflow(offset, (s64)base, &offset))
-		return -EOVERFLOW;
+		return -EINVAL;
 	if (offset < 0)
 		return -EINVAL;
 	f->pos = (u64)offset;
@@ -401,11 +404,11 @@ static ssize_t raw_read(struct file *f, struct uio *dst, u64 *pos)
 
 static s64 raw_seek(struct file *f, s64 offset, int whence)
 {
-	if (whence == SEEK_CUR)
-		offset += (s64)f->pos;
-	else if (whence != SEEK_SET)
+	s64 base = whence == SEEK_CUR ? (s64)f->pos : 0;
+
+	if (whence != SEEK_CUR && whence != SEEK_SET)
 		return -EINVAL;
-	if (offset < 0)
+	if (__builtin_add_overflow(offset, base, &offset) || offset < 0)
 		return -EINVAL;
 	f->pos = (u64)offset;
 	return offset;
@@ -416,6 +419,97 @@ static const struct file_ops raw_fops = {
 	.read = raw_read,
 	.write = text_write,
 	.seek = raw_seek,
+};
+
+/* ---- texts that are made part by part as they are read ---- */
+
+struct stream {
+	struct mutex lock; /* for what follows: pread leaves the position alone, and its lock */
+	u64 start;         /* the position of the part that is at hand */
+	struct textbuf part;
+	struct procfs_cursor next;
+	char buf[PAGE_SIZE - 128];
+};
+
+_Static_assert(sizeof(struct stream) <= PAGE_SIZE, "a stream is one page");
+
+/* The next part takes the place of this one; it is empty at the end. */
+static int stream_next(struct inode *inode, struct stream *s)
+{
+	const struct procfs_pid_file *file = inode->proc.node;
+
+	s->start += s->part.len;
+	s->part = (struct textbuf){ .buf = s->buf, .size = sizeof(s->buf) };
+	return file->part(id_of(inode), &s->next, &s->part);
+}
+
+/* Asks for a part without room: so *next knows of what the text is from now on. */
+static int stream_open(struct inode *inode, struct file *f)
+{
+	const struct procfs_pid_file *file = inode->proc.node;
+	struct stream *s = kzalloc(sizeof(*s));
+	struct textbuf none;
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	mutex_init(&s->lock);
+	none = (struct textbuf){ .buf = s->buf, .size = 1 };
+	err = file->part(id_of(inode), &s->next, &none);
+	if (err)
+		kfree(s);
+	else
+		f->data = s;
+	return err;
+}
+
+static void stream_release(struct file *f)
+{
+	kfree(f->data);
+}
+
+/* Bytes of the part at hand from pos on, which may lie behind it. */
+static size_t stream_left(const struct stream *s, u64 pos)
+{
+	return pos - s->start < s->part.len ? s->part.len - (pos - s->start) : 0;
+}
+
+static ssize_t stream_read(struct file *f, struct uio *dst, u64 *pos)
+{
+	struct stream *s = f->data;
+	size_t done = 0;
+	int err = 0;
+
+	mutex_lock(&s->lock);
+	if (*pos < s->start) {
+		s->start = s->part.len = 0;
+		s->next.at = 0;
+	}
+	while (dst->left && !err && !thread_is_ending()) {
+		size_t n = MIN(stream_left(s, *pos), dst->left), moved;
+
+		if (!n) {
+			err = stream_next(f->inode, s);
+			if (!s->part.len)
+				break;
+			continue;
+		}
+		moved = uio_put(dst, s->buf + (*pos - s->start), n);
+		done += moved;
+		*pos += moved;
+		if (moved < n)
+			err = -EFAULT;
+	}
+	mutex_unlock(&s->lock);
+	return done ? (ssize_t)done : err;
+}
+
+static const struct inode_ops stream_iops = { .open = stream_open };
+static const struct file_ops stream_fops = {
+	.read = stream_read,
+	.write = text_write,
+	.seek = raw_seek,
+	.release = stream_release,
 };
 
 /* ---- links -------------------------------------------------------------------------------- */

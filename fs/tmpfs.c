@@ -350,11 +350,11 @@ static s64 tmpfs_seek(struct file *f, s64 offset, int whence)
 	case SEEK_SET: break;
 	case SEEK_CUR:
 		if (__builtin_add_overflow(offset, (s64)f->pos, &offset))
-			return -EOVERFLOW;
+			return -EINVAL;
 		break;
 	case SEEK_END:
 		if (__builtin_add_overflow(offset, (s64)READ_ONCE(f->inode->size), &offset))
-			return -EOVERFLOW;
+			return -EINVAL;
 		break;
 	case LINUX_SEEK_DATA:
 	case LINUX_SEEK_HOLE:

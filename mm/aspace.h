@@ -132,8 +132,12 @@ struct vm_region {
 	struct vm_object *obj; /* NULL: anonymous. Valid during the callback. */
 	u64 offset;
 };
-/* Calls fn for each maximal region in order, until it returns non-zero, which is returned. May sleep in fn. */
-int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *arg), void *arg);
+/*
+ * Calls fn for each maximal region in order (of one in which `from` lies, for what is behind that), until it returns
+ * non-zero, which is returned. May sleep in fn.
+ */
+int aspace_walk(struct aspace *as, uaddr_t from, int (*fn)(const struct vm_region *r, void *arg),
+		void *arg);
 
 struct aspace_stats {
 	u64 mapped;                     /* bytes: VmSize */
@@ -143,6 +147,8 @@ struct aspace_stats {
 	uaddr_t brk_start, brk;
 };
 void aspace_stats(struct aspace *as, struct aspace_stats *out);
+/* brk_start and brk alone: the others are a walk over all pages. */
+void aspace_heap(struct aspace *as, struct aspace_stats *out);
 /* The current thread leaves its space: what it has kept there passes to the space. May sleep. */
 void aspace_thread_ends(void);
 

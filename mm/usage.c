@@ -4,6 +4,8 @@
  *
  * The zero page counts as nothing, as on Linux. A frame is shared if more than its slot (and, for a
  * page of a file, the file) names it; slots in tables that a fork shares count as one.
+ *
+ * A thread that is to end gets what was counted so far: there may be many pages, and nobody to tell.
  */
 #include "arch/api/uaccess.h"
 #include "mm/anon_object.h"
@@ -39,9 +41,10 @@ static struct vm_region describe(struct aspace *as, const struct region *r)
 	return out;
 }
 
-int aspace_walk(struct aspace *as, int (*fn)(const struct vm_region *r, void *arg), void *arg)
+int aspace_walk(struct aspace *as, uaddr_t from, int (*fn)(const struct vm_region *r, void *arg),
+		void *arg)
 {
-	struct region r = { .end = 0 };
+	struct region r = { .end = from };
 	int ret = 0;
 
 	while (!ret && !thread_is_ending() && region_next(as, r.end, UINT64_MAX, &r)) {
@@ -62,7 +65,15 @@ static int stats_slot(const struct pt_slot *s, void *arg)
 	out->mapped += s->size;
 	if (slot_has_frame(s->e) && !pfn_is_zero_page(slot_pfn(s->e)))
 		out->resident += s->size >> PAGE_SHIFT;
-	return 0;
+	return thread_is_ending();
+}
+
+void aspace_heap(struct aspace *as, struct aspace_stats *out)
+{
+	spin_lock(&as->lock);
+	out->brk_start = as->brk_start;
+	out->brk = as->brk;
+	spin_unlock(&as->lock);
 }
 
 void aspace_stats(struct aspace *as, struct aspace_stats *out)
@@ -70,10 +81,7 @@ void aspace_stats(struct aspace *as, struct aspace_stats *out)
 	*out = (struct aspace_stats){ 0 };
 	pt_scan(as, 0, PT_USER_ROOT_SLOTS * pt_span(PT_LEVELS), stats_slot, out);
 	out->tables = pt_count_tables(as);
-	spin_lock(&as->lock);
-	out->brk_start = as->brk_start;
-	out->brk = as->brk;
-	spin_unlock(&as->lock);
+	aspace_heap(as, out);
 }
 
 /* Do others name frame i of the slot's, too? */
@@ -99,7 +107,7 @@ static int add_slot(const struct pt_slot *s, void *arg)
 	bool anon, dirty;
 
 	if (pte_is_none(s->mark) || !slot_has_frame(s->e) || pfn_is_zero_page(slot_pfn(s->e)))
-		return 0;
+		return thread_is_ending();
 	first = (MAX(s->va, range->start) - s->va) >> PAGE_SHIFT;
 	last = (MIN(s->va + s->size, range->end) - s->va) >> PAGE_SHIFT;
 	pages = last - first;
@@ -115,7 +123,7 @@ static int add_slot(const struct pt_slot *s, void *arg)
 		u->dirty[shared] += dirty;
 		u->clean[shared] += !dirty;
 	}
-	return 0;
+	return thread_is_ending();
 }
 
 void vm_usage(struct aspace *as, u64 start, u64 end, struct vm_usage *out)

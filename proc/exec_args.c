@@ -3,7 +3,7 @@
  *
  * Arguments and environment are collected in one kernel buffer, one string behind the other, because
  * they come from the old address space and go to the new one. Limits as on Linux: 128 KiB for one
- * string, a quarter of the stack for all strings and pointers.
+ * string, a quarter of the stack (but 128 KiB at least) for all strings and pointers, and the strings must fit on it.
  *
  * The stack, downward from its top (System V ABI for AMD64, 3.4.1): the program's name, environment,
  * arguments, platform, 16 random bytes, alignment, auxiliary vector, envp, argv, argc.
@@ -20,7 +20,8 @@
 #include "mm/aspace.h"
 #include "mm/slab.h"
 
-#define ARGS_MAX   (2 * MiB)
+#define ARGS_MIN   (128 * KiB) /* of strings and pointers, however small RLIMIT_STACK is */
+#define ARGS_MAX   (2 * MiB)   /* and however large */
 #define STRING_MAX (128 * KiB) /* with its terminator */
 #define AUX_PAIRS  20
 
@@ -195,7 +196,7 @@ int exec_args_script(struct exec_args *a, const char *interp, const char *arg, c
 
 static int put(struct aspace *as, uaddr_t to, const void *from, size_t n)
 {
-	return aspace_write_own(as, to, from, n) == (ssize_t)n ? 0 : -EFAULT;
+	return aspace_write_own(as, to, from, n) == (ssize_t)n ? 0 : -ENOMEM;
 }
 
 /* Pointers to n strings that lie from *at on, and a NULL. */
@@ -263,6 +264,16 @@ static int put_strings(const struct exec_image *im, const struct exec_args *a, c
 	return err;
 }
 
+/* Is this too much for a stack of RLIMIT_STACK? Its first page is for nothing. */
+static bool is_too_much(const struct exec_args *a, const char *execfn)
+{
+	u64 stack = READ_ONCE(current_proc()->rlimit[RLIMIT_STACK].cur);
+	u64 strings = a->used + strlen(execfn) + 1, pointers = (a->argc + a->envc) * sizeof(u64);
+
+	return strings + pointers > MAX(MIN(stack / 4, ARGS_MAX), ARGS_MIN) ||
+	       ALIGN_UP(strings + 8, PAGE_SIZE) > MAX(stack, PAGE_SIZE);
+}
+
 int exec_stack_build(struct exec_image *im, const struct exec_args *a, const char *execfn)
 {
 	struct stack_places at;
@@ -272,7 +283,7 @@ int exec_stack_build(struct exec_image *im, const struct exec_args *a, const cha
 	size_t bytes;
 	int err;
 
-	if (a->used + words * sizeof(u64) > ARGS_MAX)
+	if (is_too_much(a, execfn))
 		return -E2BIG;
 	vector = kmalloc((words + 2 * AUX_PAIRS) * sizeof(u64));
 	if (!vector)

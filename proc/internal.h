@@ -84,8 +84,9 @@ struct process *procfs_process(int id);
 /* proc/procfs_mm.c: files of /proc/pid about memory. */
 struct textbuf;
 struct uio;
-int procfs_show_maps(int id, struct textbuf *t);
-int procfs_show_smaps(int id, struct textbuf *t);
+struct procfs_cursor;
+int procfs_add_maps(int id, struct procfs_cursor *next, struct textbuf *t);
+int procfs_add_smaps(int id, struct procfs_cursor *next, struct textbuf *t);
 int procfs_show_statm(int id, struct textbuf *t);
 void procfs_show_status_memory(int id, struct textbuf *t);
 ssize_t procfs_read_pagemap(int id, struct uio *dst, u64 *pos);

@@ -69,7 +69,7 @@ static int clear_tail(struct aspace *as, uaddr_t from, uaddr_t to)
 
 	if (from == to)
 		return 0;
-	return aspace_write_own(as, from, zeros, to - from) == (ssize_t)(to - from) ? 0 : -EFAULT;
+	return aspace_write_own(as, from, zeros, to - from) == (ssize_t)(to - from) ? 0 : -ENOMEM;
 }
 
 static int map_segment(struct loading *l, struct aspace *as, u64 bias, const struct elf_segment *s)

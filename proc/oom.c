@@ -128,6 +128,8 @@ static bool sacrifice(struct task *t)
 		return true;
 	}
 	victim = choose(&pages);
+	if (task_is_killed(t))
+		victim = 0; /* then what it counted was not all */
 	if (victim)
 		kill(victim, pages);
 	give_up = clock_ns() + PATIENCE_NS;

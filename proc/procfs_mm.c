@@ -1,6 +1,9 @@
 /*
  * /proc/<pid>/maps, smaps, statm, pagemap, and the memory's part of status: walks over the page
  * table, region by region. The format is Linux's, to the column.
+ *
+ * maps and smaps are made in parts, as they are read: each begins at the address where the one before it ended, so
+ * who changes the space meanwhile may be seen in the second half and not in the first, as on Linux.
  */
 #include "proc/internal.h"
 
@@ -18,10 +21,15 @@
 #define NAME_COLUMN 73 /* of maps: where a region's name starts */
 #define KB(pages)   ((pages) * (PAGE_SIZE / KiB))
 
+struct view;
+typedef void show_fn(struct textbuf *t, const struct vm_region *r, const struct view *v);
+
 /* A process's memory, as it is looked at. */
 struct view {
 	struct textbuf *t;
-	struct aspace *as; /* a reference */
+	show_fn *show;              /* of a text in parts, */
+	struct procfs_cursor *next; /* and where the next one begins */
+	struct aspace *as;          /* a reference */
 	struct aspace_stats mem;
 	uaddr_t stack_top;
 	bool thp_disabled; /* with the sums */
@@ -30,7 +38,7 @@ struct view {
 	u64 data, stack, exe, lib, locked, rss_file, rss_shmem, rss_anon, shared;
 };
 
-/* 0; -ESRCH. A zombie has no memory: 0, and v->as is NULL. */
+/* 0, and of the figures those of the heap; -ESRCH. A zombie has no memory: 0, and v->as is NULL. */
 static int look(int id, struct textbuf *t, struct view *v)
 {
 	u64 flags = proc_lock();
@@ -43,10 +51,8 @@ static int look(int id, struct textbuf *t, struct view *v)
 		v->stack_top = p->stack_top;
 	}
 	proc_unlock(flags);
-	if (v->as) {
-		aspace_stats(v->as, &v->mem);
-		aspace_note_peak(v->as, &v->mem);
-	}
+	if (v->as)
+		aspace_heap(v->as, &v->mem);
 	return p ? 0 : -ESRCH;
 }
 
@@ -61,44 +67,63 @@ static void name_of(const struct view *v, const struct vm_region *r, char *name,
 		kstrlcpy(name, "[stack]", size);
 }
 
-static int maps_line(const struct vm_region *r, void *arg)
+static void maps_line(struct textbuf *t, const struct vm_region *r, const struct view *v)
 {
-	struct view *v = arg;
-	size_t start = v->t->len;
+	size_t start = t->len;
 	char name[256];
 	u64 ino = 0;
 	u32 dev = 0;
+	int len;
 
 	name_of(v, r, name, sizeof(name));
 	if (r->obj) {
 		ino = r->obj->ops->inode_number(r->obj);
 		dev = r->obj->ops->device ? r->obj->ops->device(r->obj) : 1;
 	}
-	textbuf_printf(v->t, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", r->start, r->end,
+	textbuf_printf(t, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", r->start, r->end,
 		       r->prot & PROT_READ ? 'r' : '-', r->prot & PROT_WRITE ? 'w' : '-',
 		       r->prot & PROT_EXEC ? 'x' : '-', r->flags & MAP_SHARED ? 's' : 'p',
 		       r->offset, dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00), ino);
-	while (name[0] && v->t->len - start < NAME_COLUMN && !v->t->overflow)
-		textbuf_printf(v->t, " ");
-	textbuf_printf(v->t, "%s\n", name);
-	return v->t->overflow;
+	len = (int)(t->len - start);
+	textbuf_printf(t, "%*s%s\n", name[0] ? MAX(NAME_COLUMN - len, 0) : 0, "", name);
 }
 
-static int walk(int id, struct textbuf *t, int (*fn)(const struct vm_region *r, void *arg))
+/* A region's lines, if there is room for them all; the next part begins behind it then. */
+static int add_region(const struct vm_region *r, void *arg)
+{
+	struct view *v = arg;
+	size_t before = v->t->len;
+
+	v->show(v->t, r, v);
+	if (v->t->overflow) {
+		v->t->len = before;
+		return 1;
+	}
+	v->next->at = r->end;
+	return v->t->size - v->t->len < v->t->len - before; /* no room for another such one */
+}
+
+/* A part of maps or smaps. Whose program has been replaced since the first one has nothing more to show, as on Linux. */
+static int add_regions(int id, struct procfs_cursor *next, struct textbuf *t, show_fn *show)
 {
 	struct view v;
 	int err = look(id, t, &v);
 
 	if (err || !v.as)
 		return err;
-	aspace_walk(v.as, fn, &v);
+	if (!next->whose)
+		next->whose = v.as;
+	v.show = show;
+	v.next = next;
+	if (next->whose == v.as)
+		aspace_walk(v.as, next->at, add_region, &v);
 	aspace_put(v.as);
 	return 0;
 }
 
-int procfs_show_maps(int id, struct textbuf *t)
+int procfs_add_maps(int id, struct procfs_cursor *next, struct textbuf *t)
 {
-	return walk(id, t, maps_line);
+	return add_regions(id, next, t, maps_line);
 }
 
 static void smaps_flags(struct textbuf *t, const struct vm_region *r)
@@ -112,9 +137,8 @@ static void smaps_flags(struct textbuf *t, const struct vm_region *r)
 		       r->wipe ? "wf " : "", r->huge ? "hg " : "", r->nohuge ? "nh " : "");
 }
 
-static int smaps_region(const struct vm_region *r, void *arg)
+static void smaps_region(struct textbuf *t, const struct vm_region *r, const struct view *v)
 {
-	struct view *v = arg;
 	struct vm_usage u;
 	u64 shared, i;
 	bool fits;
@@ -125,45 +149,40 @@ static int smaps_region(const struct vm_region *r, void *arg)
 		const char *name;
 		u64 kb;
 	} line[] = {
-		{ "Size", (r->end - r->start) / KiB },
-		{ "KernelPageSize", PAGE_SIZE / KiB },
-		{ "MMUPageSize", PAGE_SIZE / KiB },
-		{ "Rss", KB(u.resident) },
-		{ "Pss", KB(u.resident - shared) + KB(shared) / 2 },
-		{ "Shared_Clean", KB(u.clean[1]) },
-		{ "Shared_Dirty", KB(u.dirty[1]) },
-		{ "Private_Clean", KB(u.clean[0]) },
-		{ "Private_Dirty", KB(u.dirty[0]) },
-		{ "Referenced", KB(u.resident) },
-		{ "Anonymous", KB(u.anon) },
-		{ "LazyFree", 0 },
-		{ "AnonHugePages", KB(u.large) },
-		{ "ShmemPmdMapped", 0 },
-		{ "FilePmdMapped", 0 },
-		{ "Shared_Hugetlb", 0 },
-		{ "Private_Hugetlb", 0 },
-		{ "Swap", 0 },
-		{ "SwapPss", 0 },
-		{ "Locked", KB(u.locked) },
+		{ "Size:", (r->end - r->start) / KiB },
+		{ "KernelPageSize:", PAGE_SIZE / KiB },
+		{ "MMUPageSize:", PAGE_SIZE / KiB },
+		{ "Rss:", KB(u.resident) },
+		{ "Pss:", KB(u.resident - shared) + KB(shared) / 2 },
+		{ "Shared_Clean:", KB(u.clean[1]) },
+		{ "Shared_Dirty:", KB(u.dirty[1]) },
+		{ "Private_Clean:", KB(u.clean[0]) },
+		{ "Private_Dirty:", KB(u.dirty[0]) },
+		{ "Referenced:", KB(u.resident) },
+		{ "Anonymous:", KB(u.anon) },
+		{ "LazyFree:", 0 },
+		{ "AnonHugePages:", KB(u.large) },
+		{ "ShmemPmdMapped:", 0 },
+		{ "FilePmdMapped:", 0 },
+		{ "Shared_Hugetlb:", 0 },
+		{ "Private_Hugetlb:", 0 },
+		{ "Swap:", 0 },
+		{ "SwapPss:", 0 },
+		{ "Locked:", KB(u.locked) },
 	};
 
-	maps_line(r, v);
-	for (i = 0; i < ARRAY_SIZE(line); i++) {
-		textbuf_printf(v->t, "%s:", line[i].name);
-		for (size_t n = strlen(line[i].name) + 1; n < 16; n++)
-			textbuf_printf(v->t, " ");
-		textbuf_printf(v->t, "%8lu kB\n", line[i].kb);
-	}
+	maps_line(t, r, v);
+	for (i = 0; i < ARRAY_SIZE(line); i++)
+		textbuf_printf(t, "%-16s%8lu kB\n", line[i].name, line[i].kb);
 	/* Linux: a range that has 2 MiB, aligned, and may get them. */
 	fits = ALIGN_UP(r->start, LARGE_SIZE) + LARGE_SIZE <= r->end;
-	textbuf_printf(v->t, "THPeligible:           %d\n", fits && r->large_wanted);
-	smaps_flags(v->t, r);
-	return v->t->overflow;
+	textbuf_printf(t, "THPeligible:           %d\n", fits && r->large_wanted);
+	smaps_flags(t, r);
 }
 
-int procfs_show_smaps(int id, struct textbuf *t)
+int procfs_add_smaps(int id, struct procfs_cursor *next, struct textbuf *t)
 {
-	return walk(id, t, smaps_region);
+	return add_regions(id, next, t, smaps_region);
 }
 
 static int sum_region(const struct vm_region *r, void *arg)
@@ -194,7 +213,9 @@ static int sums(int id, struct textbuf *t, struct view *v)
 
 	if (err || !v->as)
 		return err;
-	aspace_walk(v->as, sum_region, v);
+	aspace_stats(v->as, &v->mem);
+	aspace_note_peak(v->as, &v->mem);
+	aspace_walk(v->as, 0, sum_region, v);
 	v->thp_disabled = aspace_large_disabled(v->as);
 	aspace_put(v->as);
 	return 0;

@@ -737,6 +737,15 @@ void sched_inherit(struct thread *child, struct thread *parent)
 	apply_weight(child);
 }
 
+void sched_affinity(struct thread *t, struct cpuset *set)
+{
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
+
+	*set = t->affinity;
+	unlock_rq(rq, flags);
+}
+
 void sched_set_affinity(struct thread *t, const struct cpuset *set)
 {
 	u64 flags = irq_save();

@@ -45,6 +45,8 @@ void sched_set_nice(struct thread *t, int nice);
 void sched_inherit(struct thread *child, struct thread *parent);
 /* At its return t does not run on a CPU outside of set, of which at least one must be up. */
 void sched_set_affinity(struct thread *t, const struct cpuset *set);
+/* The set as one call of sched_set_affinity made it: not half of one and half of another. */
+void sched_affinity(struct thread *t, struct cpuset *set);
 
 /* What t has had of the CPU, in ns: exact in the sum, divided as the ticks hit; never less than at
  * an earlier call. Any context but NMI. */

@@ -2,9 +2,10 @@
  * System calls on open files: read and write in all their forms, positions, descriptors, fcntl,
  * ioctl, pipes, locks. They check arguments and copy; the work is that of fs/.
  *
- * One read or write moves at most 0x7ffff000 bytes (read(2)). A file with a position is locked
- * around the operation (pos_lock); others, pipes and terminals, are not: a reader that waits must
- * not keep a writer of the same open file from writing.
+ * One read or write moves at most 0x7ffff000 bytes (read(2)); all of the memory that it names must be
+ * a program's, none the less. A file with a position is locked around the operation (pos_lock);
+ * others, pipes and terminals, are not: a reader that waits must not keep a writer of the same open
+ * file from writing.
  */
 #include "lib/string.h"
 #include "mm/slab.h"
@@ -49,7 +50,7 @@ static __always_inline s64 move_shared(int fd, uaddr_t buf, size_t count, bool w
 	} else if (!user_range_ok(buf, count)) {
 		n = -EFAULT;
 	} else {
-		struct uio u = uio_user(buf, count);
+		struct uio u = uio_user(buf, MIN(count, LINUX_RW_MAX));
 		bool lock = f->ops->seek;
 
 		if (lock)
@@ -78,14 +79,13 @@ static __always_inline s64 move_user(int fd, uaddr_t buf, size_t count, bool wri
 	struct file *f = fd_own(fd);
 	struct uio u;
 
-	count = MIN(count, LINUX_RW_MAX);
 	if (unlikely(!f) || must_lock((struct fd_loan){ f, false }))
 		return write ? write_shared(fd, buf, count) : read_shared(fd, buf, count);
 	if (!(write ? file_writable(f) : file_readable(f)))
 		return -EBADF;
 	if (!user_range_ok(buf, count))
 		return -EFAULT;
-	u = uio_user(buf, count);
+	u = uio_user(buf, MIN(count, LINUX_RW_MAX));
 	return write ? file_write(f, &u, &f->pos) : file_read(f, &u, &f->pos);
 }
 
@@ -97,6 +97,12 @@ s64 sys_read(int fd, uaddr_t buf, size_t count)
 s64 sys_write(int fd, uaddr_t buf, size_t count)
 {
 	return move_user(fd, buf, count, true);
+}
+
+/* Positions are signed: what is moved must end where one can be. */
+static bool ends_at_position(u64 at, size_t count)
+{
+	return count <= (u64)INT64_MAX - at;
 }
 
 static s64 move_user_at(int fd, uaddr_t buf, size_t count, s64 pos, bool write)
@@ -113,14 +119,15 @@ static s64 move_user_at(int fd, uaddr_t buf, size_t count, s64 pos, bool write)
 	f = l.f;
 	if (!f)
 		return -EBADF;
-	count = MIN(count, LINUX_RW_MAX);
-	u = uio_user(buf, count);
+	u = uio_user(buf, MIN(count, LINUX_RW_MAX));
 	if (!f->ops->seek)
 		n = f->flags & O_PATH ? -EBADF : -ESPIPE;
 	else if (!(write ? file_writable(f) : file_readable(f)))
 		n = -EBADF;
 	else if (!user_range_ok(buf, count))
 		n = -EFAULT;
+	else if (!ends_at_position(at, count))
+		n = -EINVAL;
 	else
 		n = write ? file_write(f, &u, &at) : file_read(f, &u, &at);
 	fd_return(l);
@@ -152,13 +159,13 @@ static void pieces_put(struct pieces *p)
 		kfree(p->v);
 }
 
-static int pieces_get(struct pieces *p, uaddr_t iov, u64 count)
+static int pieces_get(struct pieces *p, uaddr_t iov, u32 count)
 {
 	int err;
 
 	if (count > LINUX_IOV_MAX)
 		return -EINVAL;
-	p->n = (u32)count;
+	p->n = count;
 	p->total = 0;
 	p->v = p->small;
 	if (count > ARRAY_SIZE(p->small))
@@ -211,7 +218,7 @@ static ssize_t move_pieces(struct file *f, struct pieces *p, u64 *pos, bool writ
 }
 
 /* at: NULL for the file's own position. */
-static s64 move_vector(int fd, uaddr_t iov, u64 count, u64 *at, bool write)
+static s64 move_vector(int fd, uaddr_t iov, u32 count, u64 *at, bool write)
 {
 	struct fd_loan l = fd_borrow(fd);
 	struct file *f = l.f;
@@ -231,7 +238,7 @@ static s64 move_vector(int fd, uaddr_t iov, u64 count, u64 *at, bool write)
 		return n;
 	}
 	if (at) {
-		n = move_pieces(f, &p, at, write);
+		n = ends_at_position(*at, p.total) ? move_pieces(f, &p, at, write) : -EINVAL;
 	} else {
 		bool lock = must_lock(l);
 
@@ -246,23 +253,23 @@ static s64 move_vector(int fd, uaddr_t iov, u64 count, u64 *at, bool write)
 	return n;
 }
 
-s64 sys_readv(int fd, uaddr_t iov, u64 iovcnt)
+s64 sys_readv(int fd, uaddr_t iov, u32 iovcnt)
 {
 	return move_vector(fd, iov, iovcnt, NULL, false);
 }
 
-s64 sys_writev(int fd, uaddr_t iov, u64 iovcnt)
+s64 sys_writev(int fd, uaddr_t iov, u32 iovcnt)
 {
 	return move_vector(fd, iov, iovcnt, NULL, true);
 }
 
 /* On 64 bits the first half of the position is all of it. */
-s64 sys_preadv(int fd, uaddr_t iov, u64 iovcnt, u64 pos_low, u64 pos_high)
+s64 sys_preadv(int fd, uaddr_t iov, u32 iovcnt, u64 pos_low, u64 pos_high)
 {
 	return (s64)pos_low < 0 ? -EINVAL : move_vector(fd, iov, iovcnt, &pos_low, false);
 }
 
-s64 sys_pwritev(int fd, uaddr_t iov, u64 iovcnt, u64 pos_low, u64 pos_high)
+s64 sys_pwritev(int fd, uaddr_t iov, u32 iovcnt, u64 pos_low, u64 pos_high)
 {
 	return (s64)pos_low < 0 ? -EINVAL : move_vector(fd, iov, iovcnt, &pos_low, true);
 }
@@ -319,7 +326,7 @@ static s64 sendfile_checked(struct file *out, struct file *in, uaddr_t offset, s
 		return -EINVAL;
 	if (offset && get_user(pos, offset))
 		return -EFAULT;
-	if ((s64)pos < 0)
+	if ((s64)pos < 0 || !ends_at_position(pos, count))
 		return -EINVAL;
 	n = copy_files(in, &pos, out, &out->pos, MIN(count, LINUX_RW_MAX));
 	if (offset)
@@ -374,6 +381,8 @@ static s64 copy_range_checked(struct file *in, uaddr_t in_pos, struct file *out,
 		return -EINVAL;
 	if ((in_pos && get_user(from, in_pos)) || (out_pos && get_user(to, out_pos)))
 		return -EFAULT;
+	if (from + len < from || to + len < to)
+		return -EOVERFLOW;
 	if ((s64)from < 0 || (s64)to < 0)
 		return -EINVAL;
 	len = MIN(len, LINUX_RW_MAX);
@@ -460,11 +469,13 @@ s64 sys_ftruncate(int fd, s64 size)
 	return ret;
 }
 
-static s64 allocate(struct file *f, int mode, u64 offset, u64 len)
+static s64 allocate(struct file *f, int mode, s64 offset, s64 len)
 {
 	struct inode *inode = f->inode;
 	int err;
 
+	if (offset < 0 || len <= 0)
+		return -EINVAL;
 	if (mode & ~(LINUX_FALLOC_KEEP_SIZE | LINUX_FALLOC_PUNCH_HOLE) ||
 	    mode == LINUX_FALLOC_PUNCH_HOLE)
 		return -ENOTSUP;
@@ -476,10 +487,12 @@ static s64 allocate(struct file *f, int mode, u64 offset, u64 len)
 		return -EISDIR;
 	if (!S_ISREG(inode->mode))
 		return -ENODEV;
+	if (offset > INT64_MAX - len)
+		return -EFBIG;
 	if (!inode->ops->allocate)
 		return -ENOTSUP;
 	mutex_lock(&inode->lock);
-	err = inode->ops->allocate(inode, mode, offset, len);
+	err = inode->ops->allocate(inode, mode, (u64)offset, (u64)len);
 	if (!err)
 		inode_touch(inode);
 	mutex_unlock(&inode->lock);
@@ -488,30 +501,12 @@ static s64 allocate(struct file *f, int mode, u64 offset, u64 len)
 
 s64 sys_fallocate(int fd, int mode, s64 offset, s64 len)
 {
-	struct file *f;
-	s64 ret;
-
-	if (offset < 0 || len <= 0)
-		return -EINVAL;
-	if (offset > INT64_MAX - len)
-		return -EFBIG;
-	f = fd_get(fd);
-	if (!f)
-		return -EBADF;
-	ret = allocate(f, mode, (u64)offset, (u64)len);
-	file_put(f);
-	return ret;
-}
-
-/* Nothing lies behind a file's pages: 0 for any file that is open. */
-static s64 check_fd(int fd)
-{
 	struct file *f = fd_get(fd);
 	s64 ret;
 
 	if (!f)
 		return -EBADF;
-	ret = f->flags & O_PATH ? -EBADF : 0;
+	ret = allocate(f, mode, offset, len);
 	file_put(f);
 	return ret;
 }
@@ -561,9 +556,20 @@ s64 sys_fadvise64(int fd, s64 offset, s64 len, int advice)
 	return ret;
 }
 
+/* Nothing lies behind a file's pages: there is nothing to do. */
 s64 sys_readahead(int fd, s64 offset, size_t count)
 {
-	return check_fd(fd);
+	struct file *f = fd_get(fd);
+	s64 ret = 0;
+
+	if (!f)
+		return -EBADF;
+	if (!file_readable(f))
+		ret = -EBADF;
+	else if (!S_ISREG(f->inode->mode) || (s64)count < 0)
+		ret = -EINVAL;
+	file_put(f);
+	return ret;
 }
 
 /* ---- descriptors -------------------------------------------------------------------------- */
@@ -856,9 +862,15 @@ s64 sys_ioctl(int fd, unsigned int cmd, uaddr_t arg)
 
 s64 sys_flock(int fd, unsigned int op)
 {
-	struct file *f = fd_get(fd);
+	unsigned kind = op & ~(unsigned)LINUX_LOCK_NB;
+	struct file *f;
 	s64 ret;
 
+	if (op & LINUX_LOCK_MAND)
+		return 0; /* never locked anything, so Linux says yes, whatever the file */
+	if (kind != LINUX_LOCK_SH && kind != LINUX_LOCK_EX && kind != LINUX_LOCK_UN)
+		return -EINVAL;
+	f = fd_get(fd);
 	if (!f)
 		return -EBADF;
 	ret = f->flags & O_PATH ? -EBADF : lock_flock(f, op);

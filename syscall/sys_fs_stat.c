@@ -494,16 +494,22 @@ static s64 read_directory(int fd, struct dents *d)
 	return ret ? ret : d->err;
 }
 
+/* Linux counts in an int: a buffer of 2 GiB or more has no room for an entry. */
+static size_t dents_room(unsigned int count)
+{
+	return count <= INT32_MAX ? count : 0;
+}
+
 s64 sys_getdents64(int fd, uaddr_t buf, unsigned int count)
 {
-	struct dents d = { .at = buf, .left = count };
+	struct dents d = { .at = buf, .left = dents_room(count) };
 
 	return read_directory(fd, &d);
 }
 
 s64 sys_getdents(int fd, uaddr_t buf, unsigned int count)
 {
-	struct dents d = { .at = buf, .left = count, .old = true };
+	struct dents d = { .at = buf, .left = dents_room(count), .old = true };
 
 	return read_directory(fd, &d);
 }

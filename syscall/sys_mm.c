@@ -139,12 +139,30 @@ s64 sys_mprotect(uaddr_t addr, u64 len, u64 prot)
 	return vm_mprotect(current()->as, addr, len, prot);
 }
 
+static int take_region(const struct vm_region *r, void *out)
+{
+	*(struct vm_region *)out = *r;
+	return 1;
+}
+
+/* May what lies at addr not grow by so much, as a mapping of that may not be? What does not lie there is no matter. */
+static bool grows_too_large(uaddr_t addr, u64 old_len, u64 new_len)
+{
+	struct vm_region r = { 0 };
+
+	if (new_len <= old_len || !too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE))
+		return false;
+	aspace_walk(current()->as, addr, take_region, &r);
+	return old_len && r.start <= addr && r.end - addr >= old_len && (r.flags & MAP_PRIVATE) &&
+	       too_large(new_len - old_len, r.prot, r.flags);
+}
+
 s64 sys_mremap(uaddr_t addr, u64 old_len, u64 new_len, u64 flags, uaddr_t new_addr)
 {
 	if (flags > INT32_MAX)
 		return -EINVAL;
 	note_lock_limit();
-	if (new_len > old_len && too_large(new_len - old_len, PROT_WRITE, MAP_PRIVATE)) {
+	if (grows_too_large(addr, old_len, new_len)) {
 		s64 err = vm_mremap_check(addr, old_len, new_len, (int)flags, new_addr);
 
 		return err ? err : -ENOMEM;

@@ -448,7 +448,7 @@ s64 sys_sched_getaffinity(int pid, u32 size, uaddr_t umask)
 	u64 flags = proc_lock();
 	struct task *t = target(pid);
 	if (t)
-		set = t->thread->affinity;
+		sched_affinity(t->thread, &set);
 	proc_unlock(flags);
 	if (!t)
 		return -ESRCH;

@@ -64,10 +64,11 @@
 #define LINUX_SEEK_DATA 3
 #define LINUX_SEEK_HOLE 4
 
-#define LINUX_LOCK_SH 1
-#define LINUX_LOCK_EX 2
-#define LINUX_LOCK_NB 4
-#define LINUX_LOCK_UN 8
+#define LINUX_LOCK_SH   1
+#define LINUX_LOCK_EX   2
+#define LINUX_LOCK_NB   4
+#define LINUX_LOCK_UN   8
+#define LINUX_LOCK_MAND 32
 
 #define LINUX_F_OK 0
 #define LINUX_X_OK 1

@@ -590,7 +590,7 @@ void compare_all(struct proc *p)
 	struct vm_region m;
 	const char *why;
 
-	check(aspace_walk(p->as, walk_one, &k) == 0, "walk");
+	check(aspace_walk(p->as, 0, walk_one, &k) == 0, "walk");
 	check(!model_region(&k, &m), "maps lacks %#lx-%#lx", m.start, m.end);
 	compare_totals(p);
 	why = compare_files();

@@ -185,6 +185,109 @@ static void smaps(void)
 	unmap(p, 8 * PAGE);
 }
 
+#define MANY 12000ul
+
+/* Lines of a text that begin a region in [p, p + MANY pages), and the text's length. */
+static long many_in(const char *path, const char *p, long *bytes)
+{
+	char line[512];
+	unsigned long start, end;
+	long n = 0;
+	FILE *f = fopen(path, "r");
+
+	*bytes = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		*bytes += (long)strlen(line);
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			n += start >= (unsigned long)p && end <= (unsigned long)p + MANY * PAGE &&
+			     end == start + PAGE;
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* The same bytes, however they are read. */
+static void anywhere_in(const char *path)
+{
+	static char whole[8192], parts[8192];
+	size_t got = 0;
+	int fd = open(path, O_RDONLY);
+
+	while (got < 6000)
+		got += (size_t)read(fd, whole + got, sizeof(whole) - got);
+	value("back to the beginning", lseek(fd, 0, SEEK_SET));
+	for (got = 0; got < 5992; got += 7)
+		if (read(fd, parts + got, 7) != 7)
+			break;
+	truth("seven by seven", !memcmp(whole, parts, 5992));
+	value("where that ends", lseek(fd, 0, SEEK_CUR));
+	value("pread", pread(fd, parts, 100, 1234));
+	truth("the same", !memcmp(parts, whole + 1234, 100));
+	lseek(fd, 300000, SEEK_SET);
+	value("far away", read(fd, whole, 200));
+	value("pread", pread(fd, parts, 200, 300000));
+	truth("the same", !memcmp(parts, whole, 200));
+	value("behind the end", pread(fd, parts, 200, 1ul << 40));
+	call("lseek from the end", lseek(fd, 0, SEEK_END));
+	call("lseek to -1", lseek(fd, -1, SEEK_SET));
+	lseek(fd, 0, SEEK_SET);
+	call("to nowhere", syscall(SYS_read, fd, 8, 100));
+	value("that moved it", lseek(fd, 0, SEEK_CUR));
+	close(fd);
+}
+
+static void many_regions(void)
+{
+	char *p = map(NULL, MANY * PAGE, PROT_READ, ANON | MAP_NORESERVE, -1, 0);
+	long bytes;
+
+	title("12,000 regions");
+	for (size_t i = 1; i < MANY; i += 2)
+		protect(p + i * PAGE, PAGE, PROT_NONE);
+	value("maps", many_in("/proc/self/maps", p, &bytes));
+	value("smaps", many_in("/proc/self/smaps", p, &bytes));
+	truth("more than 5 MB", bytes > 5000000);
+	anywhere_in("/proc/self/maps");
+	anywhere_in("/proc/self/smaps");
+	unmap(p, MANY * PAGE);
+}
+
+/* What a text says of a program that is not there any more. */
+static void gone(const char *self)
+{
+	char path[64], buf[100];
+	int status, fd[2];
+	pid_t pid;
+
+	title("the maps of who is gone");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		fd[0] = open("/proc/self/maps", O_RDONLY);
+		if (dup2(fd[0], 9) == 9)
+			execl(self, self, "maps at 9", NULL);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	value("exec", WEXITSTATUS(status));
+	pid = fork();
+	if (!pid)
+		for (;;)
+			pause();
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	fd[0] = open(path, O_RDONLY);
+	fd[1] = open(path, O_RDONLY);
+	value("alive", read(fd[0], buf, sizeof(buf)));
+	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOWAIT);
+	value("a zombie", read(fd[1], buf, sizeof(buf)));
+	waitpid(pid, &status, 0);
+	call("nobody", read(fd[1], buf, sizeof(buf)));
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void pagemap(void)
 {
 	char *p = map(place(32), 4 * PAGE, RW, ANON, -1, 0),
@@ -288,11 +391,19 @@ static void usage(void)
 	call("who 5", getrusage(5, &a));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	char buf[100];
+
+	if (argc > 1 && !strcmp(argv[1], "maps at 9")) {
+		value("read after exec", read(9, buf, sizeof(buf)));
+		return 7;
+	}
 	maps();
 	counts();
 	smaps();
+	many_regions();
+	gone(argv[0]);
 	pagemap();
 	remote();
 	usage();

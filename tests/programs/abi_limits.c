@@ -257,8 +257,51 @@ static void stacks(void)
 	value("2 MiB of a limit of 1 MiB", in_child(small_stack, (void *)256));
 }
 
-int main(void)
+struct program {
+	size_t bytes; /* of strings, its name's too, and of pointers to them: four are there */
+	size_t stack; /* RLIMIT_STACK */
+};
+
+static int execs(void *arg)
 {
+	static const char self[] = "/proc/self/exe";
+	static char name[] = "n", executed[] = "exec", text[2][100000];
+	const struct program *p = arg;
+	size_t rest =
+		p->bytes - sizeof(self) - sizeof(name) - sizeof(executed) - 4 * sizeof(char *);
+	char *argv[] = { name, executed, text[0], text[1], NULL }, *envp[] = { NULL };
+
+	memset(text[0], 'x', rest / 2 - 1);
+	memset(text[1], 'y', rest - rest / 2 - 1);
+	limit(RLIMIT_STACK, p->stack);
+	execve(self, argv, envp);
+	return errno;
+}
+
+static void programs(void)
+{
+	static const struct program of[] = {
+		{ 70000, 65536 },
+		{ 131072, 262144 },
+		{ 131073, 262144 },
+		{ 200000, 8 << 20 },
+	};
+
+	title("what a program gets, and its stack");
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		int status = in_child(execs, (void *)&of[i]);
+
+		printf("%zu bytes for a stack of %zu: ", of[i].bytes, of[i].stack);
+		printf("%s\n", status == 100   ? "runs" :
+			       status == E2BIG ? "E2BIG" :
+						 error_name(status));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[1], "exec"))
+		return 100;
 	limit(RLIMIT_STACK, 8 << 20);
 	title("brk");
 	in_child(brks, NULL);
@@ -272,5 +315,6 @@ int main(void)
 	in_child(replacing, NULL);
 	grows();
 	stacks();
+	programs();
 	return 0;
 }

@@ -212,6 +212,28 @@ static void shared(void)
 	close(fd);
 }
 
+/* Longer than all memory, to which not all are held. */
+static void huge(const char *what, int prot, int flags)
+{
+	char *at = place(4), *p = map(at, 2 * PAGE, prot, flags | MAP_FIXED, -1, 0), *q;
+
+	text("2^44 bytes of", what);
+	q = remap(p, 2 * PAGE, 1ul << 44, MREMAP_MAYMOVE, NULL);
+	call("grown", (long)q);
+	if (q != MAP_FAILED) {
+		unmap(q, 1ul << 44);
+		p = map(at, 2 * PAGE, prot, flags | MAP_FIXED, -1, 0);
+	}
+	call("from a hole on", (long)remap(p - PAGE, PAGE, 1ul << 44, MREMAP_MAYMOVE, NULL));
+	call("into a hole", (long)remap(p, 3 * PAGE, 1ul << 44, MREMAP_MAYMOVE, NULL));
+	q = remap(p, 0, 1ul << 44, MREMAP_MAYMOVE, NULL);
+	call("from length 0", (long)q);
+	if (q != MAP_FAILED)
+		unmap(q, 1ul << 44);
+	call("at an odd address", (long)remap(p + 1, PAGE, 1ul << 44, MREMAP_MAYMOVE, NULL));
+	unmap(p, 2 * PAGE);
+}
+
 int main(void)
 {
 	error_cases();
@@ -219,5 +241,10 @@ int main(void)
 	moves();
 	keeps();
 	shared();
+	title("mremap: more than all memory");
+	huge("memory", RW, ANON);
+	huge("memory without reserve", RW, ANON | MAP_NORESERVE);
+	huge("memory to read", PROT_READ, ANON);
+	huge("shared memory", RW, SHAN);
 	return 0;
 }

@@ -285,6 +285,22 @@ static int sets(void *arg)
 	return 11;
 }
 
+/* A brother tells the parent of his end as his maker does, whatever his own call said. */
+static void brothers(unsigned long maker, unsigned long brother)
+{
+	int status, sum = 0;
+
+	if (!syscall(SYS_clone, maker, 0, 0, 0, 0)) {
+		long made = syscall(SYS_clone, CLONE_PARENT | brother, 0, 0, 0, 0);
+
+		_exit(made < 0 ? 9 : made ? 1 : 2);
+	}
+	while (waitpid(-1, &status, maker == SIGCHLD ? 0 : __WCLONE) > 0)
+		sum += WEXITSTATUS(status);
+	SAY("maker and brother: %d\n", sum);
+	TRY(waitpid(-1, &status, __WALL));
+}
+
 static void clones(void)
 {
 	static char stack[65536] __attribute__((aligned(16)));
@@ -301,6 +317,8 @@ static void clones(void)
 	SAY("in its own: %d, status %x\n", x, status);
 	TRY(syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0));
 	TRY(syscall(SYS_clone, CLONE_SIGHAND, 0, 0, 0, 0));
+	brothers(SIGCHLD, SIGUSR2);
+	brothers(SIGUSR2, SIGCHLD);
 }
 
 /* 64 processes from six forks; each waits for its own children. */

@@ -49,7 +49,7 @@ static const char *regions(void)
 	static char text[512];
 
 	text[0] = '\0';
-	aspace_walk(as, note_region, text);
+	aspace_walk(as, 0, note_region, text);
 	return text;
 }
 
@@ -545,7 +545,7 @@ static u64 picture(void)
 	u64 h = 14695981039346656037ul;
 	u32 word;
 
-	aspace_walk(as, hash_region, &h);
+	aspace_walk(as, 0, hash_region, &h);
 	for (u64 i = 0; i < 3; i++) {
 		assert_int_equal(aspace_read(as, AT + (100 + i) * PAGE_SIZE, &word, 4), 4);
 		h = (h ^ word) * 0x100000001b3ul;
@@ -921,7 +921,7 @@ static u64 large_picture(void)
 	u64 h = 14695981039346656037ul;
 	u32 word;
 
-	aspace_walk(as, hash_region, &h);
+	aspace_walk(as, 0, hash_region, &h);
 	for (u64 i = 0; i < 2 * LARGE_PAGES; i++) {
 		ssize_t n = aspace_read(as, LARGE_AT + i * PAGE_SIZE, &word, 4);
 
@@ -1350,6 +1350,7 @@ static void test_noreplace_waits(void **state)
 /* What /proc tells: pages that are there, of which kind, written or not; the zero page is nothing. */
 static void test_usage(void **state)
 {
+	struct aspace_stats s;
 	struct vm_usage u;
 	u64 entry[4];
 
@@ -1357,7 +1358,15 @@ static void test_usage(void **state)
 	poke(as, AT, 1);
 	poke(as, AT + PAGE_SIZE, 1);
 	peek(as, AT + 2 * PAGE_SIZE);
+	atomic_fetch_or(&current()->work, THREAD_EXIT); /* killed: one page is enough */
 	vm_usage(as, AT, AT + 4 * PAGE_SIZE, &u);
+	aspace_stats(as, &s);
+	atomic_fetch_and(&current()->work, ~THREAD_EXIT);
+	assert_int_equal(u.resident, 1);
+	assert_int_equal(s.resident, 1);
+	vm_usage(as, AT, AT + 4 * PAGE_SIZE, &u);
+	aspace_stats(as, &s);
+	assert_int_equal(s.resident, 2);
 	assert_int_equal(u.resident, 2);
 	assert_int_equal(u.anon, 2);
 	assert_int_equal(u.dirty[0], 2);
