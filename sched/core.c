@@ -785,7 +785,8 @@ static void throttle_rt(struct rq *rq, const struct thread *t, u32 n)
 		rq->rt_period = rq->rt_ticks = 0;
 		if (rq->throttled)
 			set_throttled(rq, false);
-	} else if (rq->rt_ticks >= RT_TICKS && rq->fair.nr && !rq->throttled) {
+	} else if (rq->rt_ticks >= RT_TICKS && !rq->throttled &&
+		   rq_first_level(rq, 0, RQ_BEHIND_RT) != SCHED_LEVELS) {
 		set_throttled(rq, true);
 	}
 }
