@@ -189,23 +189,43 @@ s64 sys_nanosleep(uaddr_t req, uaddr_t rem)
 	return sleep_for(ns, rem);
 }
 
+/* 0: a clock to sleep by. Linux tells one that nobody can sleep by from one that is none. */
+static int check_sleep_clock(int clock)
+{
+	switch (clock) {
+	case CLOCK_REALTIME:
+	case CLOCK_MONOTONIC:
+	case CLOCK_BOOTTIME:
+	case CLOCK_TAI: return 0;
+	case CLOCK_PROCESS_CPUTIME_ID: /* docs/abi.md: no timers of CPU time */
+	case CLOCK_THREAD_CPUTIME_ID:
+	case CLOCK_MONOTONIC_RAW:
+	case CLOCK_REALTIME_COARSE:
+	case CLOCK_MONOTONIC_COARSE:
+	case CLOCK_REALTIME_ALARM:
+	case CLOCK_BOOTTIME_ALARM: return -ENOTSUP;
+	default: return -EINVAL;
+	}
+}
+
 /* An absolute sleep to a wall-clock time does not follow when that clock is set meanwhile. */
 s64 sys_clock_nanosleep(int clock, int flags, uaddr_t req, uaddr_t rem)
 {
 	struct linux_timespec ts;
-	u64 ns, now, mono = clock_ns();
+	u64 ns, now, mono;
 	s64 ret;
+	int err = check_sleep_clock(clock);
 
-	if (clock == CLOCK_THREAD_CPUTIME_ID || read_clock(clock, &now))
-		return -EINVAL;
-	if (clock == CLOCK_PROCESS_CPUTIME_ID)
-		return -ENOTSUP;
+	if (err)
+		return err;
 	if (get_user(ts, req))
 		return -EFAULT;
 	if (ns_of_timespec(&ts, &ns))
 		return -EINVAL;
 	if (!(flags & TIMER_ABSTIME))
 		return sleep_for(ns, rem);
+	(void)read_clock(clock, &now);
+	mono = clock_ns(); /* behind that: who is preempted in between sleeps too long, not too short */
 	if (ns <= now)
 		return 0;
 	ret = sleep_until(mono + (ns - now), 0);
