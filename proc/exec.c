@@ -187,6 +187,7 @@ static void commit(const char *path, struct file *f, struct exec_image *im)
 	struct task *t = current_task();
 
 	futex_exit(t, false);
+	exit_clear_tid(t);
 	change_space(current_proc(), f, im);
 	signal_exec_reset();
 	fdtable_close_on_exec(current()->files);

@@ -256,7 +256,9 @@ void session_init(void); /* registers with the ttys */
 
 /* Resource usage: proc/usage.c */
 void usage_self(struct process *p,
-		struct linux_rusage *out);    /* own, or proc_lock held; memory: of the past */
+		struct linux_rusage *out); /* own, or proc_lock held; memory: of the past */
+/* A child's, with what its own children used that it has waited for: wait4(2). Its parent's child_lock held. */
+void usage_waited(struct process *p, struct linux_rusage *out);
 void usage_current(struct linux_rusage *out); /* of the current process, all of it */
 void usage_thread(struct thread *t, struct linux_rusage *out);
 /* Of the current process, or with proc_lock held. */

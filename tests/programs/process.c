@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <stdbool.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -154,6 +155,64 @@ static void t_waitid(void)
 	kill(a, SIGTERM);
 	SAY("kill: %s", err(waitid(P_PID, a, &si, WEXITED)));
 	SAY(" code %d status %d\n", si.si_code, si.si_status);
+}
+
+static void burn(int ms)
+{
+	clock_t start = clock();
+
+	while (clock() - start < CLOCKS_PER_SEC / 1000 * ms)
+		;
+}
+
+/* A child whose own child uses 50 ms. It stops, or ends. */
+static pid_t parent_of_worker(bool stops)
+{
+	pid_t a = fork();
+
+	if (a)
+		return a;
+	if (!(a = fork())) {
+		burn(50);
+		_exit(0);
+	}
+	waitpid(a, NULL, 0);
+	if (stops)
+		raise(SIGSTOP);
+	_exit(0);
+}
+
+static int used_40_ms(const struct rusage *u)
+{
+	return (u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000000 + u->ru_utime.tv_usec +
+		       u->ru_stime.tv_usec >=
+	       40000;
+}
+
+/* What is said of a child has what its own children used. */
+static void t_wait_usage(void)
+{
+	struct rusage u = { 0 };
+	siginfo_t si;
+	int status;
+	pid_t a;
+
+	title("usage of those waited for");
+	a = parent_of_worker(false);
+	wait4(a, &status, 0, &u);
+	SAY("wait4: %d\n", used_40_ms(&u));
+	memset(&u, 0, sizeof(u));
+	a = parent_of_worker(false);
+	syscall(SYS_waitid, P_PID, a, &si, WEXITED, &u);
+	SAY("waitid: %d\n", used_40_ms(&u));
+	memset(&u, 0, sizeof(u));
+	a = parent_of_worker(true);
+	wait4(a, &status, WUNTRACED, &u);
+	SAY("stopped: %d\n", used_40_ms(&u));
+	kill(a, SIGCONT);
+	reap("continued", a);
+	getrusage(RUSAGE_CHILDREN, &u);
+	SAY("children: %d\n", used_40_ms(&u));
 }
 
 static void t_job(void)
@@ -505,8 +564,17 @@ static void t_timers(void)
 	setitimer(ITIMER_REAL, &it, &was);
 	SAY("interval %ld\n", (long)was.it_interval.tv_usec);
 	SAY("alarm: %u %u %u\n", alarm(100), alarm(50) >= 99, alarm(0) >= 49);
+	it.it_interval.tv_sec = 5;
+	setitimer(ITIMER_REAL, &it, NULL);
+	getitimer(ITIMER_REAL, &was);
+	SAY("off: %ld %ld\n", (long)was.it_interval.tv_sec, (long)was.it_value.tv_sec);
 	SAY("bad time: %s\n", err(nanosleep(&t, NULL)));
 	SAY("clock 99: %s\n", err(clock_gettime(99, &t)));
+	t = (struct timespec){ 0, 1 };
+	for (int clock = -1; clock <= 12; clock++)
+		if (clock != CLOCK_PROCESS_CPUTIME_ID)
+			SAY("sleep by clock %d: %s\n", clock,
+			    err((long)syscall(SYS_clock_nanosleep, clock, 0, &t, NULL)));
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_nsec += 20000000;
 	if (t.tv_nsec >= 1000000000)
@@ -731,6 +799,49 @@ static void t_vfork(void)
 	SAY("spawn missing: %d\n", posix_spawn(&a, "/no/such", NULL, NULL, argv, environ));
 }
 
+static char stack[65536];
+
+static int ends(void *arg)
+{
+	return 0;
+}
+
+static int execs(void *arg)
+{
+	char *const argv[] = { (char *)self, "nothing", NULL };
+
+	execv(self, argv);
+	return 1;
+}
+
+/* CLONE_PARENT: a brother, that ends as we would. CLONE_CHILD_CLEARTID: by exec, too, if others see the memory. */
+static void t_clone(void)
+{
+	int tid = 1234, status, n = 0;
+	const int flags = CLONE_VM | CLONE_VFORK | CLONE_CHILD_CLEARTID | SIGCHLD;
+	pid_t a;
+
+	title("clone");
+	if (!(a = fork())) {
+		if (!syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0))
+			_exit(7);
+		_exit(0);
+	}
+	waitpid(a, NULL, 0);
+	while (waitpid(-1, &status, 0) > 0) {
+		say_status("brother", status);
+		n++;
+	}
+	SAY("brothers: %d, left %d\n", n, (int)waitpid(-1, &status, __WALL));
+	a = clone(ends, stack + sizeof(stack), flags, NULL, NULL, NULL, &tid);
+	reap("ends", a);
+	SAY("tid %d\n", tid);
+	tid = 1234;
+	a = clone(execs, stack + sizeof(stack), flags, NULL, NULL, NULL, &tid);
+	reap("execs", a);
+	SAY("tid %d\n", tid);
+}
+
 static void t_orphans(void)
 {
 	int p[2];
@@ -868,6 +979,8 @@ int main(int argc, char **argv)
 		self = path;
 	if (argc > 1 && !strcmp(argv[1], "state"))
 		state(argv);
+	if (argc > 1 && !strcmp(argv[1], "nothing"))
+		return 23;
 	if (argc > 1 && !strcmp(argv[1], "thread-exec")) {
 		SAY("leader: %d\n", getpid() == (pid_t)syscall(SYS_gettid));
 		return 21;
@@ -882,6 +995,7 @@ int main(int argc, char **argv)
 	setsid(); /* pid 1 leads a session; elsewhere this makes us alike */
 	t_wait();
 	t_waitid();
+	t_wait_usage();
 	t_job();
 	t_groups();
 	t_restart();
@@ -895,6 +1009,7 @@ int main(int argc, char **argv)
 	t_exec_state();
 	t_threads();
 	t_vfork();
+	t_clone();
 	t_orphans();
 	t_limits();
 	t_sched();
