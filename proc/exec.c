@@ -170,6 +170,7 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
 	p->pdeath_signal = 0;
+	p->not_dumpable = p->keep_caps = false;
 	process_limit_space(p, im->as); /* again: prlimit has told the old one since */
 	proc_leave(flags);
 	aspace_thread_ends();

@@ -919,6 +919,41 @@ static void t_limits(void)
 	SAY("usage of 7: %s\n", err(getrusage(7, &u)));
 }
 
+static void say_prctl(const char *who)
+{
+	SAY("%s: dumpable %d keepcaps %d slack %d\n", who, prctl(PR_GET_DUMPABLE),
+	    prctl(PR_GET_KEEPCAPS), prctl(PR_GET_TIMERSLACK));
+}
+
+/* What prctl was told it tells, and so do children. */
+static void t_prctl(void)
+{
+	pid_t a;
+
+	title("prctl");
+	say_prctl("first");
+	if (!(a = fork())) {
+		SAY("set: %s", err(prctl(PR_SET_DUMPABLE, 0)));
+		SAY(" %s", err(prctl(PR_SET_KEEPCAPS, 1)));
+		SAY(" %s\n", err(prctl(PR_SET_TIMERSLACK, 7777)));
+		SAY("wrong: %s", err(prctl(PR_SET_DUMPABLE, 2)));
+		SAY(" %s", err(prctl(PR_SET_KEEPCAPS, 2)));
+		SAY(" %s\n", err(prctl(PR_GET_NO_NEW_PRIVS, 1, 0, 0, 0)));
+		say_prctl("set");
+		if (!(a = fork())) {
+			prctl(PR_SET_TIMERSLACK, 1);
+			prctl(PR_SET_TIMERSLACK, 0);
+			say_prctl("its child");
+			execl(self, self, "prctl", NULL);
+		}
+		waitpid(a, NULL, 0);
+		prctl(PR_SET_TIMERSLACK, 0);
+		say_prctl("reset");
+		_exit(0);
+	}
+	reap("prctl", a);
+}
+
 static void t_sched(void)
 {
 	struct sched_param p = { 0 };
@@ -981,6 +1016,10 @@ int main(int argc, char **argv)
 		state(argv);
 	if (argc > 1 && !strcmp(argv[1], "nothing"))
 		return 23;
+	if (argc > 1 && !strcmp(argv[1], "prctl")) {
+		say_prctl("exec");
+		return 0;
+	}
 	if (argc > 1 && !strcmp(argv[1], "thread-exec")) {
 		SAY("leader: %d\n", getpid() == (pid_t)syscall(SYS_gettid));
 		return 21;
@@ -1012,6 +1051,7 @@ int main(int argc, char **argv)
 	t_clone();
 	t_orphans();
 	t_limits();
+	t_prctl();
 	t_sched();
 	t_ids();
 	return 0;
