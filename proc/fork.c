@@ -285,7 +285,7 @@ static int publish(struct fork *k)
 
 	if (k->proc && k->c->flags & CLONE_PARENT && me->parent) {
 		flags = proc_lock(); /* a brother: our parent's list is not ours */
-		k->proc->exit_signal = me->exit_signal; /* whatever the flags say */
+		k->proc->exit_signal = me->exit_signal; /* it tells our parent as we will */
 		err = link_child(k, me->parent);
 		proc_unlock(flags);
 	} else {
