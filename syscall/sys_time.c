@@ -57,8 +57,40 @@ static u64 cpu_time(bool whole_process)
 	return utime + stime;
 }
 
+/*
+ * The clocks of clock_getcpuclockid(3) and pthread_getcpuclockid(3): ~pid << 3, CPUCLOCK_THREAD for one thread, which must be
+ * of this process, and what is counted. pid 0: the caller.
+ */
+static int read_cpu_clock(int clock, u64 *ns)
+{
+	u32 nr = ~(u32)(clock >> 3), what = (u32)clock & CPUCLOCK_WHAT;
+	u64 utime, stime, flags;
+	struct process *p;
+	struct task *t;
+
+	if (what == CPUCLOCK_WHAT)
+		return -EINVAL; /* a descriptor */
+	flags = proc_lock();
+	if ((u32)clock & CPUCLOCK_THREAD) {
+		t = nr ? task_find(nr) : current_task();
+		p = t && t->proc == current_proc() ? t->proc : NULL;
+		if (p)
+			sched_times(t->thread, &utime, &stime);
+	} else {
+		p = !nr || nr == current_task()->tid ? current_proc() : process_find(nr);
+		if (p)
+			usage_times(p, &utime, &stime);
+	}
+	proc_unlock(flags);
+	if (p)
+		*ns = what == CPUCLOCK_USER ? utime : utime + stime;
+	return p ? 0 : -EINVAL;
+}
+
 static int read_clock(int clock, u64 *ns)
 {
+	if (clock < 0)
+		return read_cpu_clock(clock, ns);
 	switch (clock) {
 	case CLOCK_REALTIME:
 	case CLOCK_REALTIME_COARSE:
@@ -87,7 +119,7 @@ s64 sys_clock_gettime(int clock, uaddr_t tp)
 
 s64 sys_clock_getres(int clock, uaddr_t tp)
 {
-	bool ticks = clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID;
+	bool ticks = clock < 0 && ((u32)clock & CPUCLOCK_WHAT) != CPUCLOCK_RUN;
 	struct linux_timespec ts = { 0, ticks ? (s64)NSEC_PER_MSEC : 1 };
 	u64 ns;
 	int err = read_clock(clock, &ns);
@@ -192,6 +224,10 @@ s64 sys_nanosleep(uaddr_t req, uaddr_t rem)
 /* 0: a clock to sleep by. Linux tells one that nobody can sleep by from one that is none. */
 static int check_sleep_clock(int clock)
 {
+	u64 now;
+
+	if (clock < 0)
+		return read_cpu_clock(clock, &now) ? -EINVAL : -ENOTSUP;
 	switch (clock) {
 	case CLOCK_REALTIME:
 	case CLOCK_MONOTONIC:

@@ -189,6 +189,61 @@ static int used_40_ms(const struct rusage *u)
 	       40000;
 }
 
+/* 0, or errno; and whether the clock shows what that thread or process used, more than 30 ms and less than 10 s. */
+static void say_cpu_clock(const char *what, int clock)
+{
+	struct timespec t = { 0 }, res = { 0 };
+	long ret = syscall(SYS_clock_gettime, clock, &t);
+
+	SAY("%s: %s", what, err(ret));
+	SAY(" %s", err((long)syscall(SYS_clock_getres, clock, &res)));
+	if ((clock & 3) == 1) /* user time: any part of it */
+		SAY("\n");
+	else
+		SAY(" used %d\n", !ret && t.tv_sec < 10 && (t.tv_sec || t.tv_nsec > 30000000));
+}
+
+static void *says_main_threads(void *arg)
+{
+	int main = ~getpid() * 8, me = ~(int)syscall(SYS_gettid) * 8;
+
+	say_cpu_clock("main thread, from another", main | 6);
+	say_cpu_clock("other thread", me | 6);
+	struct timespec t;
+	SAY("process, by its thread: %s\n", err((long)syscall(SYS_clock_gettime, me | 2, &t)));
+	return NULL;
+}
+
+static void t_cpu_clocks(void)
+{
+	struct timespec t = { 0 };
+	pthread_t other;
+	clockid_t c;
+	pid_t a;
+
+	title("clocks of CPU time");
+	burn(50);
+	clock_getres(CLOCK_PROCESS_CPUTIME_ID, &t);
+	SAY("resolution %ld ns\n", t.tv_nsec);
+	SAY("getcpuclockid: %d", clock_getcpuclockid(0, &c));
+	SAY(" %d\n", clock_gettime(c, &t));
+	SAY("of a thread: %d", pthread_getcpuclockid(pthread_self(), &c));
+	SAY(" %d\n", clock_gettime(c, &t));
+	for (int what = 0; what < 8; what++)
+		say_cpu_clock(what & 4 ? "own thread" : "own process", -8 | what);
+	pthread_create(&other, NULL, says_main_threads, NULL);
+	pthread_join(other, NULL);
+	if (!(a = fork())) {
+		burn(50);
+		_exit(0);
+	}
+	waitid(P_PID, a, NULL, WEXITED | WNOWAIT);
+	say_cpu_clock("zombie", (int)(~a * 8) | 2);
+	say_cpu_clock("its thread", (int)(~a * 8) | 6);
+	waitpid(a, NULL, 0);
+	say_cpu_clock("nobody", (int)(~a * 8) | 2);
+}
+
 /* What is said of a child has what its own children used. */
 static void t_wait_usage(void)
 {
@@ -1035,6 +1090,7 @@ int main(int argc, char **argv)
 	t_wait();
 	t_waitid();
 	t_wait_usage();
+	t_cpu_clocks();
 	t_job();
 	t_groups();
 	t_restart();
