@@ -5,6 +5,7 @@
 #include "arch/api/ctx.h"
 #include "arch/api/uaccess.h"
 #include "dev/console.h"
+#include "fs/file.h"
 #include "lib/klog.h"
 #include "lib/string.h"
 #include "lib/uapi/prctl.h"
@@ -74,6 +75,7 @@ s64 sys_sysinfo(uaddr_t buf)
 
 	frame_stats(&fs);
 	info.uptime = (s64)(clock_ns() / NSEC_PER_SEC);
+	procfs_load_averages(info.loads);
 	info.totalram = fs.total * PAGE_SIZE;
 	info.freeram = frame_stats_available(&fs) * PAGE_SIZE;
 	info.procs = (u16)MIN(process_count(), 65535u);

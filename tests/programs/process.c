@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/times.h>
 #include <sys/wait.h>
@@ -1009,6 +1010,34 @@ static void t_prctl(void)
 	reap("prctl", a);
 }
 
+/* The load average of /proc, one of 1 minute, and that of sysinfo(2), which is what getloadavg(3) and uptime show. */
+static bool read_load(double *of_proc, double *of_call)
+{
+	FILE *f = fopen("/proc/loadavg", "r");
+	struct sysinfo info = { 0 };
+	bool ok = f && fscanf(f, "%lf", of_proc) == 1 && sysinfo(&info) == 0;
+
+	if (f)
+		fclose(f);
+	*of_call = (double)info.loads[0] / 65536;
+	return ok;
+}
+
+static void t_load(void)
+{
+	double a = 0, b = 0;
+	bool same = false;
+
+	title("load average");
+	for (int i = 0; i < 2000 && a < 0.05; i++) { /* until it is counted, every 5 s */
+		burn(10);
+		read_load(&a, &b);
+	}
+	for (int i = 0; i < 3 && !same; i++) /* it may change between the two looks */
+		same = read_load(&a, &b) && a - b < 0.02 && b - a < 0.02;
+	SAY("some %d, the same %d\n", a > 0, same);
+}
+
 static void t_sched(void)
 {
 	struct sched_param p = { 0 };
@@ -1110,5 +1139,6 @@ int main(int argc, char **argv)
 	t_prctl();
 	t_sched();
 	t_ids();
+	t_load();
 	return 0;
 }
