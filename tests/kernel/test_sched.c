@@ -454,7 +454,7 @@ KTEST(shares_follow_nice)
 		sched_sleep_until(clock_ns() + 100 * NSEC_PER_MSEC);
 		a = READ_ONCE(t[0]->run_cycles) * 335;
 		b = READ_ONCE(t[1]->run_cycles) * 1024;
-	} while ((clock_ns() - start < NSEC_PER_SEC || deviation(a, b) > 30) &&
+	} while ((clock_ns() - start < NSEC_PER_SEC / 2 || deviation(a, b) > 30) &&
 		 clock_ns() - start < 20 * NSEC_PER_SEC);
 	counters_stop = true;
 	for (u64 i = 0; i < 2; i++)
@@ -476,7 +476,7 @@ KTEST(runaway_fifo_thread_is_throttled)
 	u64 start = clock_ns();
 	while (READ_ONCE(other->run_cycles) == 0 && clock_ns() - start < 20 * NSEC_PER_SEC)
 		sched_sleep_until(clock_ns() + 100 * NSEC_PER_MSEC);
-	sched_sleep_until(clock_ns() + 2 * NSEC_PER_SEC);
+	sched_sleep_until(clock_ns() + NSEC_PER_SEC);
 	u64 a = READ_ONCE(fifo->run_cycles), b = READ_ONCE(other->run_cycles);
 	counters_stop = true;
 	thread_join(fifo);
