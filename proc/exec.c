@@ -170,7 +170,6 @@ static void change_space(struct process *p, struct file *f, struct exec_image *i
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
 	p->pdeath_signal = 0;
-	p->not_dumpable = p->keep_caps = false;
 	process_limit_space(p, im->as); /* again: prlimit has told the old one since */
 	proc_leave(flags);
 	aspace_thread_ends();
@@ -196,6 +195,7 @@ static void commit(const char *path, struct file *f, struct exec_image *im)
 	t->clear_tid = 0;
 	t->robust_list = 0;
 	t->restarting = false;
+	t->proc->not_dumpable = t->proc->keep_caps = false;
 	t->trapno = t->error = t->fault_addr = 0;
 	ctx_user_reset();
 	regs_init_user(ctx_user_regs(current()->stack_top), im->entry, im->sp);
