@@ -197,6 +197,12 @@ static void load_sample(struct timer *timer)
 	timer_start(timer, clock_ns() + LOAD_PERIOD_NS);
 }
 
+void procfs_load_averages(u64 loads[3])
+{
+	for (unsigned i = 0; i < 3; i++)
+		loads[i] = READ_ONCE(load_average[i]) * (65536 / LOAD_ONE);
+}
+
 struct last_tid {
 	u32 tid;
 };

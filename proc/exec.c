@@ -191,6 +191,7 @@ static void commit(const char *path, struct file *f, struct exec_image *im)
 	struct task *t = current_task();
 
 	futex_exit(t, false);
+	exit_clear_tid(t);
 	change_space(current_proc(), f, im);
 	signal_exec_reset();
 	fdtable_close_on_exec(current()->files);
@@ -198,6 +199,7 @@ static void commit(const char *path, struct file *f, struct exec_image *im)
 	t->clear_tid = 0;
 	t->robust_list = 0;
 	t->restarting = false;
+	t->proc->not_dumpable = t->proc->keep_caps = false;
 	t->trapno = t->error = t->fault_addr = 0;
 	ctx_user_reset();
 	regs_init_user(ctx_user_regs(current()->stack_top), im->entry, im->sp);

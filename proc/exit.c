@@ -47,7 +47,7 @@ __noreturn static void end_machine(u32 status)
  * CLONE_CHILD_CLEARTID: tells pthread_join. Only while others can see the memory, as on Linux: a C
  * library's fork asks for it as well, and the write would cost the child a page.
  */
-static void clear_child_tid(struct task *t)
+void exit_clear_tid(struct task *t)
 {
 	u32 zero = 0;
 
@@ -394,7 +394,7 @@ __noreturn static void leave_process(u32 status)
 	if (last && p == proc_init_process)
 		end_machine(p->exit_status);
 	futex_exit(t, true);
-	clear_child_tid(t);
+	exit_clear_tid(t);
 	vfork_release(t);
 	if (last)
 		itimer_stop(p);

@@ -102,6 +102,8 @@ static void copy_identity(struct process *to, struct process *from)
 	to->gid = from->gid, to->egid = from->egid, to->sgid = from->sgid, to->fsgid = from->fsgid;
 	to->personality = from->personality;
 	to->no_new_privs = from->no_new_privs;
+	to->not_dumpable = from->not_dumpable;
+	to->keep_caps = from->keep_caps;
 	spin_unlock_irqrestore(&from->sig_lock, flags);
 	to->arg_start = from->arg_start;
 	to->arg_end = from->arg_end;
@@ -178,6 +180,7 @@ static int make_task(struct fork *k)
 		return -ENOMEM;
 	k->task = t;
 	t->blocked = my->blocked;
+	t->slack_ns = t->default_slack_ns = my->slack_ns;
 	/* A thread on the parent's own stack (vfork) may use the parent's signal stack; others with
 	 * shared memory must not. */
 	if (!(k->c->flags & CLONE_VM) || (k->c->flags & CLONE_VFORK))

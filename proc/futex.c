@@ -95,19 +95,24 @@ static struct futex_bucket *lock_bucket(struct futex_waiter *w)
 	}
 }
 
+/* Behind its equals, in front of the less urgent. The bucket's lock held. */
+static __always_inline void put_in_line(struct futex_bucket *b, struct futex_waiter *w)
+{
+	struct list_node *at = b->waiters.prev;
+
+	while (unlikely(w->level < SCHED_LEVEL_NORMAL) && at != &b->waiters &&
+	       container_of(at, struct futex_waiter, node)->level > w->level)
+		at = at->prev;
+	list_add(at, &w->node);
+}
+
 static __always_inline void join(struct futex_waiter *w)
 {
 	struct futex_bucket *b = w->bucket = futex_bucket_of(&w->key);
-	u32 level = READ_ONCE(current()->level); /* others may lend us one just now */
-	struct list_node *at;
 
+	w->level = READ_ONCE(current()->level); /* others may lend us one just now */
 	spin_lock(&b->lock);
-	at = b->waiters.prev;
-	w->level = level;
-	while (unlikely(level < SCHED_LEVEL_NORMAL) && at != &b->waiters &&
-	       container_of(at, struct futex_waiter, node)->level > level)
-		at = at->prev;
-	list_add(at, &w->node);
+	put_in_line(b, w);
 	spin_unlock(&b->lock);
 }
 
@@ -257,7 +262,7 @@ static void move_waiter(struct futex_waiter *w, const struct futex_pair *p, stru
 			struct vm_mapping **dead)
 {
 	list_del(&w->node);
-	list_add_tail(&to->waiters, &w->node);
+	put_in_line(to, w);
 	if (p->to_pin)
 		mapping_get(p->to_pin, 1);
 	if (w->pin)

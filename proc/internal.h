@@ -42,7 +42,9 @@ void proc_audit_init(void);
 /* proc/oom.c: see vm_out_of_memory in mm/aspace.h. */
 bool proc_out_of_memory(void);
 
-/* proc/exit.c: tells a vfork parent, if there is one. */
+/* proc/exit.c: the current thread leaves its memory, by exec or for good: clears the word of CLONE_CHILD_CLEARTID. */
+void exit_clear_tid(struct task *t);
+/* proc/fork.c: tells a vfork parent, if there is one. */
 void vfork_release(struct task *t);
 /* proc_lock held. A stop or a continuation, to the parent. */
 void exit_notify_parent_stop(struct process *p, int code);

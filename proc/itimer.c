@@ -77,7 +77,7 @@ void itimer_set(u64 value_ns, u64 interval_ns, u64 *old_value, u64 *old_interval
 	flags = spin_lock_irqsave(&p->sig_lock);
 	read_locked(p, old_value, old_interval);
 	p->alarm_deadline = deadline;
-	p->alarm_interval = interval_ns;
+	p->alarm_interval = deadline ? interval_ns : 0; /* what is off has none */
 	if (deadline)
 		timer_start(&p->alarm, deadline);
 	spin_unlock_irqrestore(&p->sig_lock, flags);

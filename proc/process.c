@@ -70,6 +70,7 @@ struct task *task_create(struct thread *t, struct process *p)
 	k->thread = t;
 	k->proc = p;
 	k->altstack.flags = SS_DISABLE;
+	k->slack_ns = k->default_slack_ns = 50 * NSEC_PER_USEC; /* Linux's */
 	list_init(&k->node);
 	list_init(&k->pending.queue);
 	waitq_init(&k->sigwait);

@@ -121,6 +121,7 @@ struct process {
 	u32 groups[32];                                     /* [c] */
 	u32 personality;                                    /* [a] */
 	bool no_new_privs;                                  /* [a] */
+	bool not_dumpable, keep_caps; /* [a] nobody looks at them: prctl(2) gives them back */
 
 	/* Accounting. */
 	u64 start_ns;           /* [I] clock_ns() */
@@ -164,6 +165,9 @@ struct task {
 
 	u64 trapno, error, fault_addr; /* [o] of the last exception, for the signal frame */
 	u64 fault_pc;                  /* [o] where it was */
+
+	u64 slack_ns,
+		default_slack_ns; /* [o] PR_SET_TIMERSLACK: told again; timers here are exact */
 
 	u8 policy;          /* [proc_lock] SCHED_* */
 	u8 rt_priority;     /* [proc_lock] 0 ... 99 */
@@ -256,7 +260,9 @@ void session_init(void); /* registers with the ttys */
 
 /* Resource usage: proc/usage.c */
 void usage_self(struct process *p,
-		struct linux_rusage *out);    /* own, or proc_lock held; memory: of the past */
+		struct linux_rusage *out); /* own, or proc_lock held; memory: of the past */
+/* A child's, with what its own children used that it has waited for: wait4(2). Its parent's child_lock held. */
+void usage_waited(struct process *p, struct linux_rusage *out);
 void usage_current(struct linux_rusage *out); /* of the current process, all of it */
 void usage_thread(struct thread *t, struct linux_rusage *out);
 /* Of the current process, or with proc_lock held. */

@@ -77,6 +77,19 @@ void usage_self(struct process *p, struct linux_rusage *out)
 	fill(out, &s);
 }
 
+/* Its children's times do not change any more if it is a zombie; else they may, and each is read as it is. */
+void usage_waited(struct process *p, struct linux_rusage *out)
+{
+	struct sums s = sum_threads(p);
+
+	s.utime_ns += READ_ONCE(p->children_usage.utime_ns);
+	s.stime_ns += READ_ONCE(p->children_usage.stime_ns);
+	s.nvcsw += READ_ONCE(p->children_usage.nvcsw);
+	s.nivcsw += READ_ONCE(p->children_usage.nivcsw);
+	s.minflt += READ_ONCE(p->children_usage.minflt);
+	fill(out, &s);
+}
+
 void usage_current(struct linux_rusage *out)
 {
 	struct process *p = current_proc();

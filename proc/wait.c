@@ -47,7 +47,7 @@ static void fill(struct wait_result *out, struct process *c, u32 status, int cod
 	out->uid = c->uid;
 	out->code = code;
 	out->code_status = code_status;
-	usage_self(c, &out->usage);
+	usage_waited(c, &out->usage);
 }
 
 /* child_lock held. True if the child has news of the wanted kinds; *reap: it is a zombie to free. */

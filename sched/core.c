@@ -632,11 +632,13 @@ static struct rq *change_begin(struct thread *t, bool *queued)
 	return rq;
 }
 
-static void change_end(struct rq *rq, struct thread *t, bool queued, u64 flags)
+static void change_end(struct rq *rq, struct thread *t, bool queued, bool worse, u64 flags)
 {
 	t->slice_left = RR_TICKS;
 	if (queued) {
 		rq_enqueue(rq, t, true);
+		if (worse && rq_curr(rq) == t && t->level != SCHED_LEVEL_NORMAL)
+			rq->first[t->level] = t;
 		kick(rq);
 		if (nr_cpus > 1 && rq_curr(rq) != t)
 			waits(rq, t);
@@ -674,12 +676,31 @@ void sched_change_level(struct thread *t, u32 level, bool fifo)
 	unlock_rq(rq, flags);
 }
 
-/* Between pi_begin and pi_end. */
+/* The level is what it was: its place in the ring stays the same. */
+static void set_kind(struct thread *t, unsigned policy, bool fifo)
+{
+	u64 flags = irq_save();
+	struct rq *rq = lock_thread_rq(t);
+
+	t->policy = (u8)policy;
+	t->base_fifo = fifo;
+	t->fifo = fifo || t->level != t->base_level;
+	t->slice_left = RR_TICKS;
+	unlock_rq(rq, flags);
+}
+
+/* Between pi_begin and pi_end. As on Linux who runs and becomes less urgent goes on in front of its new peers. */
 static void set_policy(struct thread *t, unsigned policy, unsigned level, bool fifo)
 {
 	bool queued;
+
+	if (level == t->base_level && level != SCHED_LEVEL_NORMAL) {
+		set_kind(t, policy, fifo);
+		return;
+	}
 	u64 flags = irq_save();
 	struct rq *rq = change_begin(t, &queued);
+	u32 old = t->level;
 
 	t->policy = (u8)policy;
 	t->base_level = (u8)level;
@@ -687,7 +708,7 @@ static void set_policy(struct thread *t, unsigned policy, unsigned level, bool f
 	t->level = (u8)pi_level(t);
 	t->fifo = fifo || t->level != level;
 	apply_weight(t);
-	change_end(rq, t, queued, flags);
+	change_end(rq, t, queued, t->level > old, flags);
 	pi_level_changed(t);
 }
 
@@ -719,7 +740,7 @@ void sched_set_nice(struct thread *t, int nice)
 
 	t->nice = (s8)MAX(-20, MIN(19, nice));
 	apply_weight(t);
-	change_end(rq, t, queued, flags);
+	change_end(rq, t, queued, false, flags);
 }
 
 void sched_inherit(struct thread *child, struct thread *parent)
@@ -794,7 +815,8 @@ static void throttle_rt(struct rq *rq, const struct thread *t, u32 n)
 		rq->rt_period = rq->rt_ticks = 0;
 		if (rq->throttled)
 			set_throttled(rq, false);
-	} else if (rq->rt_ticks >= RT_TICKS && rq->fair.nr && !rq->throttled) {
+	} else if (rq->rt_ticks >= RT_TICKS && !rq->throttled &&
+		   rq_first_level(rq, 0, RQ_BEHIND_RT) != SCHED_LEVELS) {
 		set_throttled(rq, true);
 	}
 }

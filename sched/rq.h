@@ -75,6 +75,9 @@ static inline bool level_is_rt(u32 level)
 	return level - 1 < SCHED_LEVEL_KERNEL - 1;
 }
 
+/* Of bitmap[1]: the levels that real-time threads may keep waiting, the kernel's services and the fair queue among them. */
+#define RQ_BEHIND_RT (UINT64_MAX << (SCHED_LEVEL_KERNEL - 64))
+
 static inline u32 rq_first_level(const struct rq *rq, u64 mask0, u64 mask1)
 {
 	u64 low = rq->bitmap[0] & mask0, high = rq->bitmap[1] & mask1;
@@ -93,7 +96,7 @@ static inline u32 rq_best_level(struct rq *rq)
 	_Static_assert(RQ_WORDS == 2, "rq_first_level");
 
 	if (unlikely(rq->throttled)) {
-		u32 level = rq_first_level(rq, 1, UINT64_MAX << (SCHED_LEVEL_KERNEL - 64));
+		u32 level = rq_first_level(rq, 1, RQ_BEHIND_RT);
 
 		if (level != SCHED_LEVELS)
 			return level;

@@ -11,7 +11,7 @@
 static int deadline_of(int op, uaddr_t utime, u64 *deadline)
 {
 	struct linux_timespec ts;
-	u64 ns, now = clock_ns();
+	u64 ns;
 
 	*deadline = WAIT_FOREVER;
 	if (!utime)
@@ -24,9 +24,10 @@ static int deadline_of(int op, uaddr_t utime, u64 *deadline)
 		return 0;
 	ns = (u64)ts.sec * NSEC_PER_SEC + (u64)ts.nsec;
 	if ((op & FUTEX_CMD_MASK) == FUTEX_WAIT) {
-		*deadline = now + ns;
+		*deadline = clock_ns() + ns;
 	} else if (op & FUTEX_CLOCK_REALTIME) {
-		u64 wall = clock_realtime_ns();
+		/* In this order: who is preempted in between waits too long, not too short. */
+		u64 wall = clock_realtime_ns(), now = clock_ns();
 
 		*deadline = now + (ns > wall ? ns - wall : 0);
 	} else {

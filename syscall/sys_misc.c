@@ -5,6 +5,7 @@
 #include "arch/api/ctx.h"
 #include "arch/api/uaccess.h"
 #include "dev/console.h"
+#include "fs/file.h"
 #include "lib/klog.h"
 #include "lib/string.h"
 #include "lib/uapi/prctl.h"
@@ -74,6 +75,7 @@ s64 sys_sysinfo(uaddr_t buf)
 
 	frame_stats(&fs);
 	info.uptime = (s64)(clock_ns() / NSEC_PER_SEC);
+	procfs_load_averages(info.loads);
 	info.totalram = fs.total * PAGE_SIZE;
 	info.freeram = frame_stats_available(&fs) * PAGE_SIZE;
 	info.procs = (u16)MIN(process_count(), 65535u);
@@ -102,6 +104,21 @@ static s64 get_comm(uaddr_t name)
 	return put_user(comm, name);
 }
 
+static s64 set_flag(bool *flag, bool value)
+{
+	WRITE_ONCE(*flag, value);
+	return 0;
+}
+
+/* 0 and less: what it was when the thread began. */
+static s64 set_slack(s64 ns)
+{
+	struct task *t = current_task();
+
+	t->slack_ns = ns > 0 ? (u64)ns : t->default_slack_ns;
+	return 0;
+}
+
 s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 {
 	struct process *p = current_proc();
@@ -116,10 +133,10 @@ s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 		WRITE_ONCE(p->pdeath_signal, (u8)a);
 		return 0;
 	case PR_GET_PDEATHSIG: value = READ_ONCE(p->pdeath_signal); return put_user(value, a);
-	case PR_GET_DUMPABLE: return 1;
-	case PR_SET_DUMPABLE: return a > 1 ? -EINVAL : 0;
-	case PR_GET_KEEPCAPS: return 0;
-	case PR_SET_KEEPCAPS: return a > 1 ? -EINVAL : 0;
+	case PR_GET_DUMPABLE: return !READ_ONCE(p->not_dumpable);
+	case PR_SET_DUMPABLE: return a > 1 ? -EINVAL : set_flag(&p->not_dumpable, !a);
+	case PR_GET_KEEPCAPS: return READ_ONCE(p->keep_caps);
+	case PR_SET_KEEPCAPS: return a > 1 ? -EINVAL : set_flag(&p->keep_caps, a);
 	case PR_SET_CHILD_SUBREAPER: WRITE_ONCE(p->subreaper, a != 0); return 0;
 	case PR_GET_CHILD_SUBREAPER: value = READ_ONCE(p->subreaper); return put_user(value, a);
 	case PR_SET_NO_NEW_PRIVS:
@@ -127,7 +144,7 @@ s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 			return -EINVAL;
 		p->no_new_privs = true;
 		return 0;
-	case PR_GET_NO_NEW_PRIVS: return p->no_new_privs;
+	case PR_GET_NO_NEW_PRIVS: return a || b || c || d ? -EINVAL : p->no_new_privs;
 	case PR_SET_THP_DISABLE:
 		if (b || c || d)
 			return -EINVAL;
@@ -136,8 +153,8 @@ s64 sys_prctl(int option, u64 a, u64 b, u64 c, u64 d)
 	case PR_GET_THP_DISABLE:
 		return a || b || c || d ? -EINVAL : aspace_large_disabled(current()->as);
 	case PR_CAPBSET_READ: return a <= 40 ? 1 : -EINVAL;
-	case PR_GET_TIMERSLACK: return 50000;
-	case PR_SET_TIMERSLACK: return 0; /* timers here are exact */
+	case PR_GET_TIMERSLACK: return (s64)current_task()->slack_ns;
+	case PR_SET_TIMERSLACK: return set_slack((s64)a);
 	default: return -EINVAL;
 	}
 }

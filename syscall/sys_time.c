@@ -57,8 +57,40 @@ static u64 cpu_time(bool whole_process)
 	return utime + stime;
 }
 
+/*
+ * The clocks of clock_getcpuclockid(3) and pthread_getcpuclockid(3): ~pid << 3, CPUCLOCK_THREAD for one thread, which must be
+ * of this process, and what is counted. pid 0: the caller.
+ */
+static int read_cpu_clock(int clock, u64 *ns)
+{
+	u32 nr = ~(u32)(clock >> 3), what = (u32)clock & CPUCLOCK_WHAT;
+	u64 utime, stime, flags;
+	struct process *p;
+	struct task *t;
+
+	if (what == CPUCLOCK_WHAT)
+		return -EINVAL; /* a descriptor */
+	flags = proc_lock();
+	if ((u32)clock & CPUCLOCK_THREAD) {
+		t = nr ? task_find(nr) : current_task();
+		p = t && t->proc == current_proc() ? t->proc : NULL;
+		if (p)
+			sched_times(t->thread, &utime, &stime);
+	} else {
+		p = !nr || nr == current_task()->tid ? current_proc() : process_find(nr);
+		if (p)
+			usage_times(p, &utime, &stime);
+	}
+	proc_unlock(flags);
+	if (p)
+		*ns = what == CPUCLOCK_USER ? utime : utime + stime;
+	return p ? 0 : -EINVAL;
+}
+
 static int read_clock(int clock, u64 *ns)
 {
+	if (clock < 0)
+		return read_cpu_clock(clock, ns);
 	switch (clock) {
 	case CLOCK_REALTIME:
 	case CLOCK_REALTIME_COARSE:
@@ -87,7 +119,7 @@ s64 sys_clock_gettime(int clock, uaddr_t tp)
 
 s64 sys_clock_getres(int clock, uaddr_t tp)
 {
-	bool ticks = clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID;
+	bool ticks = clock < 0 && ((u32)clock & CPUCLOCK_WHAT) != CPUCLOCK_RUN;
 	struct linux_timespec ts = { 0, ticks ? (s64)NSEC_PER_MSEC : 1 };
 	u64 ns;
 	int err = read_clock(clock, &ns);
@@ -189,23 +221,47 @@ s64 sys_nanosleep(uaddr_t req, uaddr_t rem)
 	return sleep_for(ns, rem);
 }
 
+/* 0: a clock to sleep by. Linux tells one that nobody can sleep by from one that is none. */
+static int check_sleep_clock(int clock)
+{
+	u64 now;
+
+	if (clock < 0)
+		return read_cpu_clock(clock, &now) ? -EINVAL : -ENOTSUP;
+	switch (clock) {
+	case CLOCK_REALTIME:
+	case CLOCK_MONOTONIC:
+	case CLOCK_BOOTTIME:
+	case CLOCK_TAI: return 0;
+	case CLOCK_PROCESS_CPUTIME_ID: /* docs/abi.md: no timers of CPU time */
+	case CLOCK_THREAD_CPUTIME_ID:
+	case CLOCK_MONOTONIC_RAW:
+	case CLOCK_REALTIME_COARSE:
+	case CLOCK_MONOTONIC_COARSE:
+	case CLOCK_REALTIME_ALARM:
+	case CLOCK_BOOTTIME_ALARM: return -ENOTSUP;
+	default: return -EINVAL;
+	}
+}
+
 /* An absolute sleep to a wall-clock time does not follow when that clock is set meanwhile. */
 s64 sys_clock_nanosleep(int clock, int flags, uaddr_t req, uaddr_t rem)
 {
 	struct linux_timespec ts;
-	u64 ns, now, mono = clock_ns();
+	u64 ns, now, mono;
 	s64 ret;
+	int err = check_sleep_clock(clock);
 
-	if (clock == CLOCK_THREAD_CPUTIME_ID || read_clock(clock, &now))
-		return -EINVAL;
-	if (clock == CLOCK_PROCESS_CPUTIME_ID)
-		return -ENOTSUP;
+	if (err)
+		return err;
 	if (get_user(ts, req))
 		return -EFAULT;
 	if (ns_of_timespec(&ts, &ns))
 		return -EINVAL;
 	if (!(flags & TIMER_ABSTIME))
 		return sleep_for(ns, rem);
+	(void)read_clock(clock, &now);
+	mono = clock_ns(); /* behind that: who is preempted in between sleeps too long, not too short */
 	if (ns <= now)
 		return 0;
 	ret = sleep_until(mono + (ns - now), 0);

@@ -29,7 +29,15 @@ struct linux_tms {
 #define CLOCK_REALTIME_COARSE    5
 #define CLOCK_MONOTONIC_COARSE   6
 #define CLOCK_BOOTTIME           7
+#define CLOCK_REALTIME_ALARM     8
+#define CLOCK_BOOTTIME_ALARM     9
 #define CLOCK_TAI                11
+
+/* In a negative clock: the CPU time of a process or thread. */
+#define CPUCLOCK_WHAT   3u /* counted in ticks: all (0), CPUCLOCK_USER; exact: CPUCLOCK_RUN */
+#define CPUCLOCK_USER   1u
+#define CPUCLOCK_RUN    2u
+#define CPUCLOCK_THREAD 4u
 
 #define TIMER_ABSTIME 1
 

@@ -4,6 +4,7 @@
  */
 #include "abi.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #define NOBODY 65534
@@ -92,6 +93,74 @@ static void setscheduler(void)
 	call("bad policy, bad param", syscall(SYS_sched_setscheduler, 0, 77, BAD));
 	call("negative policy, no param", syscall(SYS_sched_setscheduler, 0, -2, NULL));
 	call("negative policy, nobody's pid", set(NO_PID, -2, 1));
+}
+
+/* Who ran, one after the other: the digits of the one who changes his priority, and the other's p, on one CPU. */
+static char ran[40];
+static volatile int nr_ran, told; /* glibc says that no call comes back to here */
+
+static void note(char who)
+{
+	ran[nr_ran++] = who;
+}
+
+static void *peer(void *arg)
+{
+	set(0, SCHED_FIFO, 10);
+	for (;;) {
+		syscall(SYS_futex, &told, 0 /* FUTEX_WAIT */, 0, NULL);
+		if (!told)
+			continue;
+		told = 0;
+		note('p');
+	}
+	return arg;
+}
+
+static void tell_peer(void)
+{
+	told = 1;
+	syscall(SYS_futex, &told, 1 /* FUTEX_WAKE */, 1);
+	note('1');
+}
+
+/* Less urgent: in front of the new peers. More: behind them. The same: no change. */
+static void order(void)
+{
+	int pid = fork();
+	cpu_set_t one;
+	pthread_t t;
+
+	title("order of peers");
+	if (pid) {
+		waitpid(pid, NULL, 0);
+		return;
+	}
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	set(0, SCHED_FIFO, 20);
+	pthread_create(&t, NULL, peer, NULL);
+	usleep(50000);
+	tell_peer();
+	set(0, SCHED_FIFO, 10);
+	note('2');
+	set(0, SCHED_FIFO, 10);
+	set(0, SCHED_RR, 10);
+	set(0, SCHED_FIFO, 10);
+	note('3');
+	sched_yield();
+	note('4');
+	tell_peer();
+	set(0, SCHED_FIFO, 9);
+	note('2');
+	tell_peer();
+	set(0, SCHED_FIFO, 10);
+	set(0, SCHED_FIFO, 20);
+	note('2');
+	printf("%s\n", ran);
+	fflush(stdout);
+	_exit(0);
 }
 
 static void setparam(void)
@@ -435,6 +504,7 @@ int main(void)
 {
 	limits();
 	setscheduler();
+	order();
 	setparam();
 	interval();
 	attributes();

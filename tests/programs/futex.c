@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT, WAKE, REQUEUE = 3, CMP_REQUEUE, WAKE_OP, WAIT_BITSET = 9, PRIVATE = 128 };
+enum {
+	WAIT,
+	WAKE,
+	REQUEUE = 3,
+	CMP_REQUEUE,
+	WAKE_OP,
+	WAIT_BITSET = 9,
+	PRIVATE = 128,
+	CLOCK_REALTIME_FLAG = 256
+};
 
 static long futex(void *at, int op, int value, void *time, void *to, int value3)
 {
@@ -132,6 +142,121 @@ static void requeue_between_objects(void)
 
 #define OP(op, cmp, arg, cmparg)                                                                   \
 	((int)((unsigned)(op) << 28 | (cmp) << 24 | (arg) << 12 | (cmparg)))
+
+static void be_fifo(int priority)
+{
+	syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &priority);
+}
+
+/* Word 0: whoever waits is moved. Word 1: woken one by one, in the order that is noted. */
+static int words[2], woken;
+
+struct mover {
+	int *word, priority, place;
+};
+
+static void *waits_urgently(void *arg)
+{
+	struct mover *m = arg;
+
+	if (m->priority)
+		be_fifo(m->priority);
+	futex(m->word, WAIT, 0, NULL, NULL, 0);
+	m->place = __sync_add_and_fetch(&woken, 1);
+	return NULL;
+}
+
+/* Who is moved waits as urgently as before: in front of those who are less so. */
+static void requeue_by_urgency(void)
+{
+	struct mover m[] = {
+		{ &words[1], 0, 0 }, { &words[1], 0, 0 }, { words, 10, 0 }, { words, 20, 0 }
+	};
+	struct timespec ms = { 0, 30000000 };
+	pthread_t t[4];
+
+	printf("#: requeue by urgency\n");
+	for (int i = 0; i < 4; i++) {
+		pthread_create(&t[i], NULL, waits_urgently, &m[i]);
+		nanosleep(&ms, NULL);
+	}
+	TRY(futex(words, REQUEUE, 0, (void *)10, words + 1, 0));
+	for (int i = 0; i < 4; i++) {
+		wake_all(words + 1, 1);
+		nanosleep(&ms, NULL);
+	}
+	for (int i = 0; i < 4; i++) {
+		pthread_join(t[i], NULL);
+		printf("place %d\n", m[i].place);
+	}
+}
+
+/* ---- deadlines ---- */
+
+#define NEVER_EARLY_TRIES 4000
+
+static long long wall(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+/* Takes the CPU away again and again, at any moment of whoever is less urgent. */
+static void *disturbs(void *stop)
+{
+	struct timespec us40 = { 0, 40000 };
+
+	be_fifo(20);
+	while (!*(volatile int *)stop) {
+		nanosleep(&us40, NULL);
+		for (long long end = wall() + 30000; wall() < end;)
+			;
+	}
+	return NULL;
+}
+
+static void *counts_early(void *arg)
+{
+	int word = 0, futexes = 0, sleeps = 0;
+
+	be_fifo(10);
+	for (int i = 0; i < NEVER_EARLY_TRIES; i++) {
+		long long end = wall() + 150000;
+		struct timespec t = { end / 1000000000, end % 1000000000 };
+
+		if (i % 2) {
+			futex(&word, WAIT_BITSET | CLOCK_REALTIME_FLAG, 0, &t, NULL, -1);
+			futexes += wall() < end;
+		} else {
+			clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, NULL);
+			sleeps += wall() < end;
+		}
+	}
+	printf("early: %d futexes, %d sleeps\n", futexes, sleeps);
+	return NULL;
+}
+
+/* By the wall's clock, on one CPU with somebody more urgent. */
+static void never_early(void)
+{
+	int stop = 0;
+	cpu_set_t all, one;
+	pthread_t t[2];
+
+	printf("#: no deadline is early\n");
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	pthread_create(&t[0], NULL, disturbs, &stop);
+	pthread_create(&t[1], NULL, counts_early, NULL);
+	pthread_join(t[1], NULL);
+	*(volatile int *)&stop = 1;
+	pthread_join(t[0], NULL);
+	sched_setaffinity(0, sizeof(all), &all);
+}
 
 static void wake_op(void)
 {
@@ -335,6 +460,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	between_processes();
 	requeue_between_objects();
+	requeue_by_urgency();
+	never_early();
 	wake_op();
 	robust();
 	pending(0);

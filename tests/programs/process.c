@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <stdbool.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/times.h>
 #include <sys/wait.h>
@@ -155,6 +157,119 @@ static void t_waitid(void)
 	kill(a, SIGTERM);
 	SAY("kill: %s", err(waitid(P_PID, a, &si, WEXITED)));
 	SAY(" code %d status %d\n", si.si_code, si.si_status);
+}
+
+static void burn(int ms)
+{
+	clock_t start = clock();
+
+	while (clock() - start < CLOCKS_PER_SEC / 1000 * ms)
+		;
+}
+
+/* A child whose own child uses 50 ms. It stops, or ends. */
+static pid_t parent_of_worker(bool stops)
+{
+	pid_t a = fork();
+
+	if (a)
+		return a;
+	if (!(a = fork())) {
+		burn(50);
+		_exit(0);
+	}
+	waitpid(a, NULL, 0);
+	if (stops)
+		raise(SIGSTOP);
+	_exit(0);
+}
+
+static int used_40_ms(const struct rusage *u)
+{
+	return (u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000000 + u->ru_utime.tv_usec +
+		       u->ru_stime.tv_usec >=
+	       40000;
+}
+
+/* 0, or errno; and whether the clock shows what that thread or process used, more than 30 ms and less than 10 s. */
+static void say_cpu_clock(const char *what, int clock)
+{
+	struct timespec t = { 0 }, res = { 0 };
+	long ret = syscall(SYS_clock_gettime, clock, &t);
+
+	SAY("%s: %s", what, err(ret));
+	SAY(" %s", err((long)syscall(SYS_clock_getres, clock, &res)));
+	if ((clock & 3) == 1) /* user time: any part of it */
+		SAY("\n");
+	else
+		SAY(" used %d\n", !ret && t.tv_sec < 10 && (t.tv_sec || t.tv_nsec > 30000000));
+}
+
+static void *says_main_threads(void *arg)
+{
+	int main = ~getpid() * 8, me = ~(int)syscall(SYS_gettid) * 8;
+
+	say_cpu_clock("main thread, from another", main | 6);
+	say_cpu_clock("other thread", me | 6);
+	struct timespec t;
+	SAY("process, by its thread: %s\n", err((long)syscall(SYS_clock_gettime, me | 2, &t)));
+	return NULL;
+}
+
+static void t_cpu_clocks(void)
+{
+	struct timespec t = { 0 };
+	pthread_t other;
+	clockid_t c;
+	pid_t a;
+
+	title("clocks of CPU time");
+	burn(50);
+	clock_getres(CLOCK_PROCESS_CPUTIME_ID, &t);
+	SAY("resolution %ld ns\n", t.tv_nsec);
+	SAY("getcpuclockid: %d", clock_getcpuclockid(0, &c));
+	SAY(" %d\n", clock_gettime(c, &t));
+	SAY("of a thread: %d", pthread_getcpuclockid(pthread_self(), &c));
+	SAY(" %d\n", clock_gettime(c, &t));
+	for (int what = 0; what < 8; what++)
+		say_cpu_clock(what & 4 ? "own thread" : "own process", -8 | what);
+	pthread_create(&other, NULL, says_main_threads, NULL);
+	pthread_join(other, NULL);
+	if (!(a = fork())) {
+		burn(50);
+		_exit(0);
+	}
+	waitid(P_PID, a, NULL, WEXITED | WNOWAIT);
+	say_cpu_clock("zombie", (int)(~a * 8) | 2);
+	say_cpu_clock("its thread", (int)(~a * 8) | 6);
+	waitpid(a, NULL, 0);
+	say_cpu_clock("nobody", (int)(~a * 8) | 2);
+}
+
+/* What is said of a child has what its own children used. */
+static void t_wait_usage(void)
+{
+	struct rusage u = { 0 };
+	siginfo_t si;
+	int status;
+	pid_t a;
+
+	title("usage of those waited for");
+	a = parent_of_worker(false);
+	wait4(a, &status, 0, &u);
+	SAY("wait4: %d\n", used_40_ms(&u));
+	memset(&u, 0, sizeof(u));
+	a = parent_of_worker(false);
+	syscall(SYS_waitid, P_PID, a, &si, WEXITED, &u);
+	SAY("waitid: %d\n", used_40_ms(&u));
+	memset(&u, 0, sizeof(u));
+	a = parent_of_worker(true);
+	wait4(a, &status, WUNTRACED, &u);
+	SAY("stopped: %d\n", used_40_ms(&u));
+	kill(a, SIGCONT);
+	reap("continued", a);
+	getrusage(RUSAGE_CHILDREN, &u);
+	SAY("children: %d\n", used_40_ms(&u));
 }
 
 static void t_job(void)
@@ -506,8 +621,17 @@ static void t_timers(void)
 	setitimer(ITIMER_REAL, &it, &was);
 	SAY("interval %ld\n", (long)was.it_interval.tv_usec);
 	SAY("alarm: %u %u %u\n", alarm(100), alarm(50) >= 99, alarm(0) >= 49);
+	it.it_interval.tv_sec = 5;
+	setitimer(ITIMER_REAL, &it, NULL);
+	getitimer(ITIMER_REAL, &was);
+	SAY("off: %ld %ld\n", (long)was.it_interval.tv_sec, (long)was.it_value.tv_sec);
 	SAY("bad time: %s\n", err(nanosleep(&t, NULL)));
 	SAY("clock 99: %s\n", err(clock_gettime(99, &t)));
+	t = (struct timespec){ 0, 1 };
+	for (int clock = -1; clock <= 12; clock++)
+		if (clock != CLOCK_PROCESS_CPUTIME_ID)
+			SAY("sleep by clock %d: %s\n", clock,
+			    err((long)syscall(SYS_clock_nanosleep, clock, 0, &t, NULL)));
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_nsec += 20000000;
 	if (t.tv_nsec >= 1000000000)
@@ -753,6 +877,49 @@ static void t_vfork(void)
 	SAY("spawn missing: %d\n", posix_spawn(&a, "/no/such", NULL, NULL, argv, environ));
 }
 
+static char stack[65536];
+
+static int ends(void *arg)
+{
+	return 0;
+}
+
+static int execs(void *arg)
+{
+	char *const argv[] = { (char *)self, "nothing", NULL };
+
+	execv(self, argv);
+	return 1;
+}
+
+/* CLONE_PARENT: a brother, that ends as we would. CLONE_CHILD_CLEARTID: by exec, too, if others see the memory. */
+static void t_clone(void)
+{
+	int tid = 1234, status, n = 0;
+	const int flags = CLONE_VM | CLONE_VFORK | CLONE_CHILD_CLEARTID | SIGCHLD;
+	pid_t a;
+
+	title("clone");
+	if (!(a = fork())) {
+		if (!syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0))
+			_exit(7);
+		_exit(0);
+	}
+	waitpid(a, NULL, 0);
+	while (waitpid(-1, &status, 0) > 0) {
+		say_status("brother", status);
+		n++;
+	}
+	SAY("brothers: %d, left %d\n", n, (int)waitpid(-1, &status, __WALL));
+	a = clone(ends, stack + sizeof(stack), flags, NULL, NULL, NULL, &tid);
+	reap("ends", a);
+	SAY("tid %d\n", tid);
+	tid = 1234;
+	a = clone(execs, stack + sizeof(stack), flags, NULL, NULL, NULL, &tid);
+	reap("execs", a);
+	SAY("tid %d\n", tid);
+}
+
 static void t_orphans(void)
 {
 	int p[2];
@@ -830,6 +997,69 @@ static void t_limits(void)
 	SAY("usage of 7: %s\n", err(getrusage(7, &u)));
 }
 
+static void say_prctl(const char *who)
+{
+	SAY("%s: dumpable %d keepcaps %d slack %d\n", who, prctl(PR_GET_DUMPABLE),
+	    prctl(PR_GET_KEEPCAPS), prctl(PR_GET_TIMERSLACK));
+}
+
+/* What prctl was told it tells, and so do children. */
+static void t_prctl(void)
+{
+	pid_t a;
+
+	title("prctl");
+	say_prctl("first");
+	if (!(a = fork())) {
+		SAY("set: %s", err(prctl(PR_SET_DUMPABLE, 0)));
+		SAY(" %s", err(prctl(PR_SET_KEEPCAPS, 1)));
+		SAY(" %s\n", err(prctl(PR_SET_TIMERSLACK, 7777)));
+		SAY("wrong: %s", err(prctl(PR_SET_DUMPABLE, 2)));
+		SAY(" %s", err(prctl(PR_SET_KEEPCAPS, 2)));
+		SAY(" %s\n", err(prctl(PR_GET_NO_NEW_PRIVS, 1, 0, 0, 0)));
+		say_prctl("set");
+		if (!(a = fork())) {
+			prctl(PR_SET_TIMERSLACK, 1);
+			prctl(PR_SET_TIMERSLACK, 0);
+			say_prctl("its child");
+			execl(self, self, "prctl", NULL);
+		}
+		waitpid(a, NULL, 0);
+		prctl(PR_SET_TIMERSLACK, 0);
+		say_prctl("reset");
+		_exit(0);
+	}
+	reap("prctl", a);
+}
+
+/* The load average of /proc, one of 1 minute, and that of sysinfo(2), which is what getloadavg(3) and uptime show. */
+static bool read_load(double *of_proc, double *of_call)
+{
+	FILE *f = fopen("/proc/loadavg", "r");
+	struct sysinfo info = { 0 };
+	bool ok = f && fscanf(f, "%lf", of_proc) == 1 && sysinfo(&info) == 0;
+
+	if (f)
+		fclose(f);
+	*of_call = (double)info.loads[0] / 65536;
+	return ok;
+}
+
+static void t_load(void)
+{
+	double a = 0, b = 0;
+	bool same = false;
+
+	title("load average");
+	for (int i = 0; i < 2000 && a < 0.05; i++) { /* until it is counted, every 5 s */
+		burn(10);
+		read_load(&a, &b);
+	}
+	for (int i = 0; i < 3 && !same; i++) /* it may change between the two looks */
+		same = read_load(&a, &b) && a - b < 0.02 && b - a < 0.02;
+	SAY("some %d, the same %d\n", a > 0, same);
+}
+
 static void t_sched(void)
 {
 	struct sched_param p = { 0 };
@@ -890,6 +1120,12 @@ int main(int argc, char **argv)
 		self = path;
 	if (argc > 1 && !strcmp(argv[1], "state"))
 		state(argv);
+	if (argc > 1 && !strcmp(argv[1], "nothing"))
+		return 23;
+	if (argc > 1 && !strcmp(argv[1], "prctl")) {
+		say_prctl("exec");
+		return 0;
+	}
 	if (argc > 1 && !strcmp(argv[1], "thread-exec")) {
 		SAY("leader: %d\n", getpid() == (pid_t)syscall(SYS_gettid));
 		return 21;
@@ -904,6 +1140,8 @@ int main(int argc, char **argv)
 	setsid(); /* pid 1 leads a session; elsewhere this makes us alike */
 	t_wait();
 	t_waitid();
+	t_wait_usage();
+	t_cpu_clocks();
 	t_job();
 	t_groups();
 	t_restart();
@@ -917,9 +1155,12 @@ int main(int argc, char **argv)
 	t_exec_state();
 	t_threads();
 	t_vfork();
+	t_clone();
 	t_orphans();
 	t_limits();
+	t_prctl();
 	t_sched();
 	t_ids();
+	t_load();
 	return 0;
 }

@@ -229,6 +229,29 @@ static void test_runaway_real_time_thread_is_throttled(void **state)
 	run_prompt(3, 1, throttle_main);
 }
 
+/* Also for a service of the kernel, with nobody in the fair queue: the terminals' thread carries Ctrl-C. */
+static int throttle_for_service_main(void *arg)
+{
+	struct thread *t[2];
+
+	start_run();
+	t[0] = thread_create("fifo", runner, (void *)0ul, LEVEL);
+	sched_set_policy(t[0], SCHED_FIFO, 50);
+	t[1] = thread_create("service", runner, (void *)1ul, SCHED_LEVEL_KERNEL);
+	sched_sleep_until(clock_ns() + 1000 * MS);
+	u64 fifo = ran[0], service = ran[1];
+	sched_sleep_until(clock_ns() + 4000 * MS);
+	sim_check(near(ran[0] - fifo, 3800 * MS, 60 * MS));
+	sim_check(near(ran[1] - service, 200 * MS, 60 * MS));
+	end_run(t, 2);
+	return 0;
+}
+
+static void test_throttle_lets_services_run(void **state)
+{
+	run_prompt(3, 1, throttle_for_service_main);
+}
+
 static int at_once(void *arg)
 {
 	return 0;
@@ -997,6 +1020,7 @@ int main(void)
 		cmocka_unit_test(test_renice_takes_effect),
 		cmocka_unit_test(test_idle_gives_way_and_batch_does_not_push),
 		cmocka_unit_test(test_runaway_real_time_thread_is_throttled),
+		cmocka_unit_test(test_throttle_lets_services_run),
 		cmocka_unit_test(test_throttle_ends_with_who_waits),
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_affinity_is_honoured_at_once),

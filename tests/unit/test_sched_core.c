@@ -206,7 +206,8 @@ static void test_endless_loops_get_a_third_each(void **state)
 
 /*
  * One CPU. The workers sleep until they are posted; the director, above them, posts some, changes
- * levels, then waits for all to have run. The model is a list: insertions by level, behind the equals.
+ * levels, then waits for all to have run. The model is a list: insertions by level, behind the equals; who gets the level
+ * that it has stays where it is.
  */
 static struct worker {
 	struct thread *thread;
@@ -256,11 +257,12 @@ static void direct(void)
 
 	if (sim_random(3) == 0) {
 		u32 level = 20 + (u32)sim_random(4);
-		bool queued = worker[w].posts > 0;
+		bool moves = worker[w].posts > 0 && level != worker[w].level;
 
-		model_remove(w);
+		if (moves)
+			model_remove(w);
 		worker[w].level = level;
-		if (queued)
+		if (moves)
 			model_insert(w);
 		make_fifo(worker[w].thread, level);
 	} else if (worker[w].posts == 0) {
