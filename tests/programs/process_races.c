@@ -139,16 +139,30 @@ static void *exec_now(void *arg)
 	return NULL;
 }
 
-/* The new program: has it the process's number, and is it its only thread? */
-static int is_alone(const char *pid)
+static int count_threads(void)
 {
 	char text[2048] = "", *threads;
 	int fd = open("/proc/self/status", O_RDONLY);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
 
-	if (read(fd, text, sizeof(text) - 1) <= 0)
-		return 1;
-	threads = strstr(text, "Threads:\t");
-	if (!threads || atoi(threads + 9) != 1)
+	close(fd);
+	threads = n > 0 ? strstr(text, "Threads:\t") : NULL;
+	return threads ? atoi(threads + 9) : -1;
+}
+
+/*
+ * The new program: has it the process's number, and is it its only thread? Linux does not wait for threads that
+ * have ended by themselves; they may be counted for a moment.
+ */
+static int is_alone(const char *pid)
+{
+	int threads = count_threads();
+
+	for (int i = 0; i < 1000 && threads > 1; i++) {
+		usleep(1000);
+		threads = count_threads();
+	}
+	if (threads != 1)
 		return 2;
 	return getpid() == atoi(pid) && (pid_t)syscall(SYS_gettid) == getpid() ? 7 : 3;
 }
