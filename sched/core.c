@@ -25,6 +25,7 @@
 #include "arch/api/ipi.h"
 #include "arch/api/preempt.h"
 #include "arch/api/upcall.h"
+#include "lib/bitmap.h"
 #include "lib/err.h"
 #include "lib/klog.h"
 #include "lib/uapi/sched.h"
@@ -123,6 +124,15 @@ static inline struct thread *pick(struct rq *rq)
 	return rq_pick(rq);
 }
 
+/* t does not run, or will not when the switch under way is over: somebody else may. Lock held. */
+static void waits(struct rq *rq, const struct thread *t)
+{
+	if (level_is_rt(t->level))
+		sched_rt_waits(rq, t);
+	else
+		sched_call_idle(t);
+}
+
 /* A yield that does not go to the next thread in the ring. */
 static __noinline struct thread *pick_after_yield(struct rq *rq, struct thread *prev)
 {
@@ -131,6 +141,8 @@ static __noinline struct thread *pick_after_yield(struct rq *rq, struct thread *
 	charge(rq, prev);
 	if (q->curr == &prev->fair && q->nr > 1 && rq->top == SLOT_FAIR)
 		return thread_of(fair_yield(q));
+	if (nr_cpus > 1 && rq->top < MIN((u32)prev->level, (u32)SLOT_FAIR))
+		waits(rq, prev);
 	return pick(rq);
 }
 
@@ -257,15 +269,6 @@ static void end_slice(struct rq *rq, struct thread *t)
 	t->slice_left = RR_TICKS;
 	if (rq->first[t->level] == t)
 		rq->first[t->level] = t->ring_next;
-}
-
-/* t does not run, or will not when the switch under way is over: somebody else may. Lock held. */
-static void waits(struct rq *rq, const struct thread *t)
-{
-	if (level_is_rt(t->level))
-		sched_rt_waits(rq, t);
-	else
-		sched_call_idle(t);
 }
 
 /* Leaves the CPU to whom the queue prefers; the current thread stays in it. */
@@ -461,34 +464,42 @@ static bool entity_waits(struct fair_entity *e, void *rq)
 	return false; /* the next one */
 }
 
-/*
- * t takes the CPU, which idles, and others are in the queue: one of them was to have it, and has called nobody when it
- * came. Rare: so all of them call.
- */
-static __noinline void call_for_others(struct rq *rq, const struct thread *t)
+/* Who comes into the queue in front of this level runs at once: nobody has to call others for it. */
+static u32 promised_level(const struct rq *rq, const struct thread *curr)
 {
-	fair_find(&rq->fair, entity_waits, rq);
-	for (u32 level = 1; level < SCHED_LEVELS; level++) {
-		const struct thread *first = rq->first[level], *u = first;
+	return curr == rq_idle_thread(rq) ? SCHED_LEVELS : MIN((u32)curr->level, (u32)SLOT_FAIR);
+}
 
-		if (level == SLOT_FAIR || !(rq->bitmap[level / 64] >> (level % 64) & 1))
-			continue;
-		do {
-			if (u != t)
-				waits(rq, u);
-			u = u->ring_next;
-		} while (u != first);
-	}
+/*
+ * The queue has got a new first one. Who was that until now, and more urgent than `promised`, was to have the CPU with
+ * the switch that is due, and has called nobody. Now it waits. (All others waited at once, and have called.) Lock held.
+ */
+static void call_for_second(struct rq *rq, u32 promised)
+{
+	const struct thread *first;
+	u32 level = rq->top;
+
+	if (!level_is_rt(level))
+		return;
+	first = rq_pick(rq);
+	if (first->ring_next == first)
+		level = (u32)bitmap_next_set(rq->bitmap, SCHED_LEVELS, level + 1);
+	if (likely(level >= promised))
+		return;
+	if (level == SLOT_FAIR)
+		fair_find(&rq->fair, entity_waits, rq);
+	else
+		waits(rq, level == first->level ? first->ring_next : rq->first[level]);
 }
 
 /* t is in the queue, and so are others, on one of several CPUs. */
 static inline void tell_others(struct rq *rq, struct thread *t, bool runs)
 {
 	sched_mark_crowded(rq);
-	if (!(runs && level_is_rt(t->level)))
+	if (!runs || !level_is_rt(t->level) || rq_pick(rq) != t)
 		waits(rq, t);
-	else if (unlikely(rq_curr(rq) == rq_idle_thread(rq)))
-		call_for_others(rq, t);
+	else
+		call_for_second(rq, promised_level(rq, rq_curr(rq)));
 }
 
 /* t is in the queue. runs: it is to run there at once. */
@@ -632,16 +643,26 @@ static struct rq *change_begin(struct thread *t, bool *queued)
 	return rq;
 }
 
-static void change_end(struct rq *rq, struct thread *t, bool queued, bool worse, u64 flags)
+/* t, whose level was old, may have overtaken others, and if it does not run it waits. Lock held. */
+static void tell_of_change(struct rq *rq, struct thread *t, u32 old)
+{
+	if (nr_cpus == 1)
+		return;
+	if (rq_curr(rq) != t)
+		waits(rq, t);
+	call_for_second(rq, rq_curr(rq) == t ? MIN(old, (u32)SLOT_FAIR) :
+					       promised_level(rq, rq_curr(rq)));
+}
+
+static void change_end(struct rq *rq, struct thread *t, bool queued, u32 old, u64 flags)
 {
 	t->slice_left = RR_TICKS;
 	if (queued) {
 		rq_enqueue(rq, t, true);
-		if (worse && rq_curr(rq) == t && t->level != SCHED_LEVEL_NORMAL)
+		if (t->level > old && rq_curr(rq) == t && t->level != SCHED_LEVEL_NORMAL)
 			rq->first[t->level] = t;
 		kick(rq);
-		if (nr_cpus > 1 && rq_curr(rq) != t)
-			waits(rq, t);
+		tell_of_change(rq, t, old);
 	}
 	unlock_rq(rq, flags);
 }
@@ -659,7 +680,8 @@ void sched_change_level(struct thread *t, u32 level, bool fifo)
 	u64 flags = irq_save();
 	struct rq *rq = change_begin(t, &queued);
 	struct thread *curr = rq_curr(rq);
-	bool worse = level > t->level;
+	u32 old = t->level;
+	bool worse = level > old;
 
 	WRITE_ONCE(t->level, (u8)level); /* it may look itself, without a lock */
 	t->fifo = fifo;
@@ -670,8 +692,7 @@ void sched_change_level(struct thread *t, u32 level, bool fifo)
 			rq->first[level] = t;
 		if (curr == t ? worse : preempts(rq, curr, t))
 			kick(rq);
-		if (nr_cpus > 1 && curr != t)
-			waits(rq, t);
+		tell_of_change(rq, t, old);
 	}
 	unlock_rq(rq, flags);
 }
@@ -708,7 +729,7 @@ static void set_policy(struct thread *t, unsigned policy, unsigned level, bool f
 	t->level = (u8)pi_level(t);
 	t->fifo = fifo || t->level != level;
 	apply_weight(t);
-	change_end(rq, t, queued, t->level > old, flags);
+	change_end(rq, t, queued, old, flags);
 	pi_level_changed(t);
 }
 
@@ -740,7 +761,7 @@ void sched_set_nice(struct thread *t, int nice)
 
 	t->nice = (s8)MAX(-20, MIN(19, nice));
 	apply_weight(t);
-	change_end(rq, t, queued, false, flags);
+	change_end(rq, t, queued, t->level, flags);
 }
 
 void sched_inherit(struct thread *child, struct thread *parent)
@@ -800,6 +821,8 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 
 static void set_throttled(struct rq *rq, bool throttled)
 {
+	if (throttled && nr_cpus > 1 && level_is_rt(rq->top))
+		waits(rq, rq_pick(rq));
 	rq->throttled = throttled;
 	rq->top = rq_best_level(rq);
 	set_need_resched();

@@ -2,9 +2,9 @@
  * Real-time threads and several CPUs: nobody waits for a CPU while another one, which he may use, runs
  * something less urgent. docs/scheduling.md
  *
- * A thread that begins to wait in a queue (it came and does not preempt, was preempted, or was given another
- * level) marks its CPU in rt_waits, and asks the CPU that runs the least urgent to look: push. A CPU whose
- * urgency falls looks by itself: pull. Looking is one thing in both cases: to take from the marked queues what
+ * A thread that begins to wait in a queue (it came and does not preempt, was preempted, was given another level, or
+ * was to preempt and is overtaken by somebody before the switch: call_for_second() in core.c) marks its CPU in
+ * rt_waits, and asks the CPU that runs the least urgent to look: push. A CPU whose urgency falls looks by itself: pull. Looking is one thing in both cases: to take from the marked queues what
  * is more urgent than this CPU's best. Queues are locked one after the other, as ever (balance.c).
  *
  *	who waits:  in the queue; mark          |  CPU falls:  its `top` is worse

@@ -436,7 +436,7 @@ static u32 mixed;
 
 static int mix_main(void *arg)
 {
-	const u64 time = 5 * NSEC_PER_SEC;
+	const u64 time = 20 * NSEC_PER_SEC; /* in 5 s chance may cost one six hundredths */
 	struct thread *t[MAX_RUN];
 	u64 before[MAX_RUN];
 	u32 n = mix[mixed].threads;
@@ -755,8 +755,78 @@ static int asked_main(void *arg)
 	WRITE_ONCE(opened, true);
 	sim_check(runs_soon(c));
 	sim_check_eq(READ_ONCE(c->cpu), 1);
-	sim_check(runs(u));
+	sim_check(runs_soon(u));
 	end_run((struct thread *[]){ a, b, c, shut, u }, 5);
+	return 0;
+}
+
+static struct waitq gate[2];
+static bool called[2];
+
+static int come_when_called(void *arg)
+{
+	u64 i = (u64)arg;
+
+	wait_event(&gate[i], READ_ONCE(called[i]));
+	return runner(arg);
+}
+
+static void call_in(u32 i)
+{
+	WRITE_ONCE(called[i], true);
+	waitq_wake_all(&gate[i]);
+}
+
+static bool relaxed;
+
+static int run_until_relaxed(void *arg)
+{
+	while (!READ_ONCE(relaxed))
+		sim_spend(10 * NSEC_PER_USEC);
+	return sleeper(arg);
+}
+
+static enum { BETTER_COMES, BETTER_CAME, BETTER_IS_THERE, PROMISES } promise;
+
+/*
+ * `free` comes to a CPU that cannot switch yet, and is to run there at once; so is a better one that comes behind or
+ * before, or the one that is there becomes better. The other CPU has something more urgent to do. So `free` waits. It
+ * called nobody when it came, but when the other CPU has nothing urgent to do any more it must know.
+ */
+static int promised_main(void *arg)
+{
+	struct thread *fair, *free, *better, *busy, *shut;
+
+	start_run();
+	struct cpuset all = others();
+	closed = opened = called[0] = called[1] = relaxed = false;
+	for (u32 i = 0; i < 2; i++)
+		waitq_init(&gate[i]);
+	free = thread_create_on(0, "free", come_when_called, (void *)0ul, 50);
+	better = thread_create_on(0, "better", come_when_called, (void *)1ul, 40);
+	sched_sleep_until(clock_ns() + MS); /* until both sleep */
+	sched_set_affinity(free, &all);
+	fair = thread_create_on(1, "fair", runner, (void *)2ul, LEVEL);
+	busy = thread_create_on(1, "busy", run_until_relaxed, NULL, 30);
+	shut = thread_create_on(0, "shut", close_and_open, (void *)3ul, LEVEL);
+	while (!runs(busy) || !READ_ONCE(closed))
+		sched_sleep_until(clock_ns() + 20 * NSEC_PER_USEC);
+	if (promise == BETTER_CAME)
+		call_in(1);
+	call_in(0);
+	if (promise == BETTER_COMES)
+		call_in(1);
+	if (promise == BETTER_IS_THERE)
+		sched_set_level(shut, 20, true);
+	sim_check_eq(READ_ONCE(free->cpu), 0);
+	WRITE_ONCE(opened, true);
+	sim_check(!runs_soon(free));
+	WRITE_ONCE(relaxed, true);
+	sim_check(runs_soon(free));
+	sim_check_eq(READ_ONCE(free->cpu), 1);
+	if (promise == BETTER_IS_THERE)
+		call_in(1);
+	end_run((struct thread *[]){ fair, free, better, busy, shut }, 5);
 	return 0;
 }
 
@@ -767,6 +837,8 @@ static void test_real_time_threads_find_a_cpu(void **state)
 		sched_run(3, seed, push_main);
 		sched_run(3, seed, pull_main);
 		sched_run(4, seed, asked_main);
+		for (promise = 0; promise < PROMISES; promise++)
+			sched_run(3, seed, promised_main);
 	}
 	host_setup = (struct sim_setup){ 0 };
 }
@@ -933,7 +1005,7 @@ static int burst_main(void *arg)
 	WRITE_ONCE(posts, 1);
 	waitq_wake_all(&doze_queue);
 	/* This CPU does not go idle, and fetches nothing. */
-	for (u32 i = 0; i < 100 && !both; i++) {
+	for (u32 i = 0; i < 1000 && !both; i++) {
 		sim_spend(10000);
 		both = runs(t[0]) && runs(t[1]);
 	}
