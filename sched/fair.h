@@ -92,13 +92,17 @@ static inline bool fair_before(u64 a, u64 b)
 	return (s64)(a - b) < 0;
 }
 
-/* curr has run `delta` cycles more, less than 2^31. */
+/*
+ * curr has run `delta` cycles more, less than 2^31. The mean goes with it, with what the inverse has rounded: by delta / W it
+ * would run away from the vruntimes, a little more with each charge until the queue is empty, and newcomers start at the mean.
+ */
 static inline void fair_charge(struct fair_queue *q, u64 delta)
 {
 	struct fair_entity *e = q->curr;
+	u64 advance = fair_virtual(e, delta);
 
-	e->vruntime += fair_virtual(e, delta);
-	q->vtime += (delta << FAIR_SHIFT) / q->weight;
+	e->vruntime += advance;
+	q->vtime += advance * e->weight / q->weight;
 }
 
 static inline void fair_new_request(struct fair_entity *e)

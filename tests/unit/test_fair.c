@@ -121,19 +121,25 @@ static void random_step(void)
 
 static void test_random_operations_beside_the_model(void **state)
 {
+	double rounded = 0;
+
 	setup_queue();
 	unit_seed();
 	for (u64 i = 0; i < unit_rounds(200000); i++) {
-		random_step();
+		u64 weight = queue.weight;
 		u32 n = 0;
 
+		random_step();
 		for (u32 k = 0; k < THREADS; k++)
 			n += queued[k];
 		assert_int_equal(queue.nr, n);
-		/* Whole units only: at worst one a step and thread; a cycle has 10 of them at nice -20. */
-		assert_true(model_error() <= 1 + (double)i);
-		if (queue.nr == 0)
+		/* A step moves the mean twice at most, each time to a whole unit. */
+		rounded += 2 * (double)MAX(weight, queue.weight) / VTIME;
+		assert_true(model_error() <= rounded);
+		if (queue.nr == 0) {
 			setup_queue();
+			rounded = 0;
+		}
 	}
 }
 
@@ -226,6 +232,27 @@ static void test_sleeping_does_not_pay(void **state)
 			    had[i] < 20000.0 * TICK / 3 * 1.03);
 }
 
+/*
+ * However long the others have run, none of them asleep for a moment: who comes has its first request soon. The
+ * inverses of these weights are the least exact ones.
+ */
+static void test_long_runs_do_not_keep_newcomers_waiting(void **state)
+{
+	double had[THREADS] = { 0 };
+	u32 ticks = 1000000, waited = 0;
+
+	setup_queue();
+	join(0, fair_weight_of_nice(-18));
+	join(1, fair_weight_of_nice(-17));
+	run_ticks(ticks, had);
+	assert_true(model_error() <= ticks * (double)queue.weight / VTIME);
+	join(2, fair_weight_of_nice(-18));
+	for (; had[2] == 0; waited++)
+		run_ticks(1, had);
+	/* For a request of each, and the tick. */
+	assert_in_range(waited, 1, 2 * fair_request / TICK + 1);
+}
+
 /* A long sleep pays no debts twice, and earns nothing: it comes back with a lag of one request at most. */
 static void test_lag_across_a_sleep(void **state)
 {
@@ -276,6 +303,7 @@ int main(void)
 		cmocka_unit_test(test_lag_is_bounded_by_one_request),
 		cmocka_unit_test(test_shares_are_those_of_the_weights),
 		cmocka_unit_test(test_sleeping_does_not_pay),
+		cmocka_unit_test(test_long_runs_do_not_keep_newcomers_waiting),
 		cmocka_unit_test(test_lag_across_a_sleep),
 		cmocka_unit_test(test_yield_goes_round),
 	};
