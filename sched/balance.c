@@ -11,7 +11,9 @@
  *
  * Nobody sleeps while work waits: an idle CPU enters `idle_cpus`, then a full barrier, then looks at the
  * others' queues once more; who puts a thread into a queue that has one already does so, then a full
- * barrier, then looks at idle_cpus and calls one of them. One of the two sees the other.
+ * barrier, then looks at idle_cpus and calls one of them. One of the two sees the other. An idle CPU does not stand in line
+ * for a queue's lock, but tries now and then while there is something to take, and never halts without a look. Many that
+ * wait in turn would wait for each that its host has set aside, and the queue's own CPU with them.
  *
  * Nobody looks at all CPUs for that. A queue that gets a second thread is marked in `crowded`; its own CPU takes the
  * mark away, at a tick or when it goes idle. Who looks for work looks at marked queues only, at a few of them. A new thread
@@ -40,8 +42,9 @@ static struct cpuset crowded;
 /* Who waits for sched_push_now. */
 static struct waitq pushed = WAITQ_INIT(pushed);
 
-#define SPREAD_TICKS 32 /* of company, until one goes */
-#define LOOKS        8  /* queues, or threads of one, of which the best is sought */
+#define SPREAD_TICKS 32   /* of company, until one goes */
+#define LOOKS        8    /* queues, or threads of one, of which the best is sought */
+#define MAX_LOOKS    4096 /* at a lock that is taken, with interrupts off */
 
 /*
  * What the CPU has to do: the sum of its threads' weights. Those in front of the fair ones count as the heaviest of them. A
@@ -151,6 +154,11 @@ void sched_call_idle(const struct thread *t)
 
 /* ---- taking ------------------------------------------------------------------------------------ */
 
+static bool has_two(u32 cpu)
+{
+	return READ_ONCE(per_cpu_ptr(&runqueue, cpu)->runnable) > 1;
+}
+
 struct search {
 	const struct thread *curr;
 	u32 to;
@@ -207,13 +215,26 @@ static void send_away(struct rq *rq, struct thread *t, u32 to)
 	store_release(&t->cpu, to);
 }
 
-/* Takes one thread from that CPU's queue to this one's. Interrupts off. */
-static bool take_from(u32 from, const struct rq *to)
+/* What a look at another CPU's queue gives. BUSY: its lock was taken all the time, so nobody knows. */
+enum look { NOTHING, TAKEN, BUSY };
+
+/*
+ * Takes one thread from that CPU's queue to this one's; no more if this one gets another one meanwhile, or that one has
+ * none to spare. Interrupts off.
+ */
+static enum look take_from(u32 from, const struct rq *to)
 {
 	struct rq *rq = per_cpu_ptr(&runqueue, from);
 
-	preempt_disable();
-	spin_acquire(&rq->lock);
+	for (u32 looks = 0; !spin_trylock(&rq->lock); looks++) {
+		if (READ_ONCE(to->runnable))
+			return TAKEN;
+		if (!has_two(from))
+			return NOTHING;
+		if (looks == MAX_LOOKS)
+			return BUSY;
+		cpu_relax();
+	}
 	struct thread *t = rq->runnable > 1 ? find_waiting(rq, to->cpu) : NULL;
 	if (t)
 		send_away(rq, t, to->cpu);
@@ -221,7 +242,7 @@ static bool take_from(u32 from, const struct rq *to)
 	if (t)
 		sched_arrive(t);
 	preempt_enable_no_resched();
-	return t != NULL;
+	return t ? TAKEN : NOTHING;
 }
 
 void sched_mark_crowded(struct rq *rq)
@@ -233,11 +254,6 @@ void sched_mark_crowded(struct rq *rq)
 		cpuset_add_atomic(&crowded, rq->cpu);
 	else
 		cpuset_remove_atomic(&crowded, rq->cpu);
-}
-
-static bool has_two(u32 cpu)
-{
-	return READ_ONCE(per_cpu_ptr(&runqueue, cpu)->runnable) > 1;
 }
 
 /* The fullest of the first few queues behind to's that have two threads at least; nr_cpus: none has. */
@@ -266,25 +282,32 @@ static u32 find_fullest(const struct rq *to)
 }
 
 /* Takes from a full queue, else from any that has a thread that waits. */
-static bool take_work(const struct rq *to)
+static enum look take_work(const struct rq *to)
 {
 	u32 fullest = find_fullest(to);
+	enum look all = NOTHING, one;
 
 	if (fullest == nr_cpus)
-		return false;
-	if (take_from(fullest, to))
-		return true;
+		return NOTHING;
+	one = take_from(fullest, to);
+	if (one != NOTHING)
+		return one;
 	/* What waits there must not run here. */
 	for (u32 cpu = cpuset_next_and(&crowded, &crowded, 0); cpu < nr_cpus;
-	     cpu = cpuset_next_and(&crowded, &crowded, cpu + 1))
-		if (cpu != to->cpu && cpu != fullest && has_two(cpu) && take_from(cpu, to))
-			return true;
-	return false;
+	     cpu = cpuset_next_and(&crowded, &crowded, cpu + 1)) {
+		if (cpu == to->cpu || cpu == fullest || !has_two(cpu))
+			continue;
+		one = take_from(cpu, to);
+		if (one == TAKEN)
+			return TAKEN;
+		all = MAX(all, one);
+	}
+	return all;
 }
 
 /* ---- idle -------------------------------------------------------------------------------------- */
 
-/* This CPU is about to halt. False: it has got work instead. Interrupts off. */
+/* This CPU is about to halt. False: it has got work instead, or must look again. Interrupts off. */
 bool sched_idle_begin(struct rq *rq)
 {
 	if (nr_cpus == 1)
@@ -297,7 +320,7 @@ bool sched_idle_begin(struct rq *rq)
 		preempt_enable_no_resched();
 	}
 	cpuset_add_atomic(&idle_cpus, rq->cpu); /* a full barrier: see above */
-	if (!take_work(rq))
+	if (take_work(rq) == NOTHING)
 		return true;
 	cpuset_remove_atomic(&idle_cpus, rq->cpu);
 	return false;

@@ -6,7 +6,7 @@
  * it takes Y from CPU 0's queue, or halts until it is called. Locks are words, released by a plain
  * store; the numbers of threads in the queues are read without.
  *
- *	idle CPU:  enters idle_cpus (locked); looks at the others' queues; takes, or halts
+ *	idle CPU:  enters idle_cpus (locked); looks at the others' queues; takes, or looks again if one is locked, or halts
  *	enqueuer:  puts the thread into the queue; full barrier; looks at idle_cpus; calls one
  *	crowded:   a queue is marked in the same breath as it gets its second thread, and unmarked by its CPU when it
  *		   has one or none; both under its lock. Who looks for work looks at marked queues only
@@ -28,6 +28,7 @@
  *	BUG_UNMARK_NO_LOCK	its CPU looks at the number and takes the mark away without the lock
  *	BUG_NO_KICK		who puts a thread into an idle CPU's queue does not say so
  *	BUG_TAKE_NO_LOCK	a thread is taken without the queue's lock
+ *	BUG_BUSY_HALTS		an idle CPU that finds the queue locked halts
  *	BUG_MOVING_OFF		a thread that moves counts as asleep
  *	BUG_OLD_CPU		a thread that is taken keeps its t->cpu
  *	BUG_WAKE_OLD_QUEUE	a waker does not look again whose queue it has locked
@@ -203,33 +204,50 @@ proctype other_waker()
 	od
 }
 
-/* take_work of CPU 1. True in `taken` if Y moved. */
+/* take_from of CPU 1, the lock held. */
+inline take_from_0()
+{
+	if
+	:: load(me, RUNNING(0)) >= 2 ->
+		assert(on_rq == ON && home == 0);
+		count(0, -1);
+		on_rq = MOVING;
+#ifndef BUG_OLD_CPU
+		home = 1;
+#endif
+		taken = true
+	:: else
+	fi;
+#ifndef BUG_TAKE_NO_LOCK
+	unlock(0);
+#endif
+	if
+	:: taken -> lock(1); put(1); unlock(1)
+	:: else
+	fi
+}
+
+/* take_work of CPU 1. `taken`: Y moved; `busy`: nobody knows. */
 inline take_work()
 {
 	taken = false;
+	busy = false;
 	if
 	:: load(me, CROWDED) && load(me, RUNNING(0)) >= 2 ->
-#ifndef BUG_TAKE_NO_LOCK
-		lock(0);
-#endif
+#ifdef BUG_TAKE_NO_LOCK
+		take_from_0()
+#else
+		atomic {
+			if
+			:: barrier(me) && mem[LOCK(0)] == 0 -> mem[LOCK(0)] = 1
+			:: mem[LOCK(0)] != 0 -> busy = true
+			fi
+		};
 		if
-		:: load(me, RUNNING(0)) >= 2 ->
-			assert(on_rq == ON && home == 0);
-			count(0, -1);
-			on_rq = MOVING;
-#ifndef BUG_OLD_CPU
-			home = 1;
-#endif
-			taken = true
-		:: else
-		fi;
-#ifndef BUG_TAKE_NO_LOCK
-		unlock(0);
-#endif
-		if
-		:: taken -> lock(1); put(1); unlock(1)
-		:: else
+		:: busy
+		:: else -> take_from_0()
 		fi
+#endif
 	:: else
 	fi
 }
@@ -256,7 +274,7 @@ inline run_y()
 proctype idler()
 {
 	byte me = 1, number;
-	bool taken;
+	bool taken, busy;
 
 	do
 	:: over -> break
@@ -279,7 +297,12 @@ proctype idler()
 #endif
 			if
 			:: taken
+#ifndef BUG_BUSY_HALTS
+			:: busy
+			:: !taken && !busy -> /* sti; hlt */
+#else
 			:: !taken -> /* sti; hlt */
+#endif
 				do
 				:: message -> message = false; break
 				:: over -> break
