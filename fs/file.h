@@ -221,8 +221,8 @@ struct procfs_pid_ops {
 	u32 nr_files;
 };
 void procfs_set_pid_ops(const struct procfs_pid_ops *ops);
-/* A CPU's lines of /proc/cpuinfo behind its number, if somebody knows them. */
 /* The load averages of 1, 5 and 15 minutes, with 16 bits of fraction: fs/procfs_kernel.c */
 void procfs_load_averages(u64 loads[3]);
 
+/* A CPU's lines of /proc/cpuinfo behind its number, if somebody knows them. */
 extern void (*procfs_cpuinfo_hook)(struct textbuf *t);

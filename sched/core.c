@@ -142,7 +142,7 @@ static __noinline struct thread *pick_after_yield(struct rq *rq, struct thread *
 	if (q->curr == &prev->fair && q->nr > 1 && rq->top == SLOT_FAIR)
 		return thread_of(fair_yield(q));
 	if (nr_cpus > 1 && rq->top < MIN((u32)prev->level, (u32)SLOT_FAIR))
-		waits(rq, prev);
+		waits(rq, prev); /* it is preempted by its own yield */
 	return pick(rq);
 }
 
@@ -819,6 +819,7 @@ void sched_set_affinity(struct thread *t, const struct cpuset *set)
 
 /* ---- the tick ---------------------------------------------------------------------------------- */
 
+/* Who was to run next, and has called nobody for that, waits now. Lock held. */
 static void set_throttled(struct rq *rq, bool throttled)
 {
 	if (throttled && nr_cpus > 1 && level_is_rt(rq->top))

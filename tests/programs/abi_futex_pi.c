@@ -9,26 +9,10 @@
 #include <sched.h>
 #include <time.h>
 
-enum {
-	WAIT,
-	WAKE,
-	REQUEUE = 3,
-	CMP_REQUEUE,
-	WAKE_OP,
-	LOCK_PI,
-	UNLOCK_PI,
-	TRYLOCK_PI,
-	WAIT_BITSET,
-	WAIT_REQUEUE_PI = 11,
-	CMP_REQUEUE_PI,
-	LOCK_PI2,
-	PRIVATE = 128,
-	REALTIME = 256
-};
-#define WAITERS    0x80000000u
-#define OWNER_DIED 0x40000000u
-#define TID_MASK   0x3fffffffu
-#define NOBODY     0x3ffffff0u /* no thread has that id */
+#include "futex_ops.h"
+
+#define TID_MASK 0x3fffffffu
+#define NOBODY   0x3ffffff0u /* no thread has that id */
 
 static unsigned *word, *cond; /* in a shared page */
 static volatile unsigned child;

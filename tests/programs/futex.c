@@ -16,16 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	WAIT,
-	WAKE,
-	REQUEUE = 3,
-	CMP_REQUEUE,
-	WAKE_OP,
-	WAIT_BITSET = 9,
-	PRIVATE = 128,
-	CLOCK_REALTIME_FLAG = 256
-};
+#include "futex_ops.h"
 
 static long futex(void *at, int op, int value, void *time, void *to, int value3)
 {
@@ -227,7 +218,7 @@ static void *counts_early(void *arg)
 		struct timespec t = { end / 1000000000, end % 1000000000 };
 
 		if (i % 2) {
-			futex(&word, WAIT_BITSET | CLOCK_REALTIME_FLAG, 0, &t, NULL, -1);
+			futex(&word, WAIT_BITSET | REALTIME, 0, &t, NULL, -1);
 			futexes += wall() < end;
 		} else {
 			clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, NULL);
